@@ -1,0 +1,1 @@
+"""Measuring trackers on sequences with known truth. Needs no ROS."""

@@ -1,0 +1,184 @@
+"""Weights on disk: our own safetensors files, and pretrained encoders to start from.
+
+Nothing read here can run code: safetensors hold only arrays, and foreign ``.pth`` files are opened with
+``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from dytrack_ros.model.dytrack import DyTrack
+from dytrack_ros.model.presets import DyTrackConfig
+
+SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "weights"
+FORMAT = "dytrack_ros/1"
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that came with the package."""
+    return sorted(path.stem for path in SHIPPED_FOLDER.glob("*.safetensors"))
+
+
+def default_model() -> str:
+    """The name of the model that is used when none is asked for. Raises FileNotFoundError if none was shipped."""
+    for name in ("dytrack_small", "dytrack_tiny", "dytrack_base"):
+        if name in shipped_models():
+            return name
+    raise FileNotFoundError("no weights were shipped with this package; give a path to a .safetensors file")
+
+
+def resolve_weights(name_or_path: str | Path) -> Path:
+    """The file that a shipped name or a path stands for. Raises FileNotFoundError with what there is."""
+    shipped = SHIPPED_FOLDER / f"{name_or_path}.safetensors"
+    if shipped.is_file():
+        return shipped
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    raise FileNotFoundError(
+        f"no model {str(name_or_path)!r}: shipped are {', '.join(shipped_models()) or 'none'}; "
+        "or give the path of a .safetensors file written by `train`"
+    )
+
+
+def save_weights(path: str | Path, model: DyTrack, dtype: torch.dtype = torch.float16) -> Path:
+    """Writes the network and its configuration; ``dtype`` is that of the floating-point arrays on disk."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in model.state_dict().items()
+    }
+    partial = path.with_suffix(".partial")
+    save_file(arrays, partial, metadata={"format": FORMAT, "config": json.dumps(model.config.to_dict())})
+    partial.replace(path)
+    return path
+
+
+def load_config(path: str | Path) -> DyTrackConfig:
+    """The configuration stored in a weights file. Raises ValueError if the file is not one of ours."""
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} was not written by this package (format {metadata.get('format')!r}, expected {FORMAT!r}); "
+            "to start training from a foreign encoder use `train --encoder`"
+        )
+    return DyTrackConfig.from_dict(json.loads(metadata["config"]))
+
+
+def load_weights(name_or_path: str | Path) -> DyTrack:
+    """The network of a shipped name or a file, in fp32 and evaluation mode."""
+    path = resolve_weights(name_or_path)
+    model = DyTrack(load_config(path))
+    model.load_state_dict({name: _widened(value) for name, value in load_file(path).items()})
+    return model.eval()
+
+
+def _widened(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
+
+
+# --- pretrained encoders ---------------------------------------------------------------------------------------------
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """The arrays of a ``.safetensors`` or ``.pth`` file in fp32; common wrappers (``model``, ``state_dict``) opened."""
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for wrapper in ("model", "state_dict", "teacher"):
+            if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+                state = state[wrapper]
+    return {name: _widened(value) for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def load_encoder(model: DyTrack, path: str | Path) -> None:
+    """Starts ``model`` from a pretrained plain ViT in the key layout that timm, MAE and DINOv2 share.
+
+    DINOv2's LayerScale (``ls1.gamma``, ``ls2.gamma``) is folded into the projections before it. Patch embedding and
+    position embedding are resampled where their sizes differ. The class token becomes the IoU token, and each
+    exit's adapter starts as the encoder layers that follow the exit.
+
+    Raises ValueError naming the expected keys for any other layout, and the sizes where they do not fit.
+    """
+    state = {name.removeprefix("module.").removeprefix("backbone."): v for name, v in read_state(path).items()}
+    config = model.config
+    expected = ["patch_embed.proj.weight", "patch_embed.proj.bias", "cls_token", "pos_embed"]
+    expected += [f"blocks.{config.depth - 1}.{part}.weight" for part in ("norm1", "attn.qkv", "attn.proj", "mlp.fc1")]
+    missing = [name for name in expected if name not in state]
+    if missing:
+        raise ValueError(
+            f"{path} is no plain ViT of depth {config.depth}: it lacks {', '.join(missing)}. "
+            f"Expected are the keys of timm, MAE or DINOv2 ({', '.join(expected)}, ...); it has {sorted(state)[:8]} ..."
+        )
+    width = state["cls_token"].shape[-1]
+    if width != config.width:
+        raise ValueError(f"{path} has width {width}, the model {config.width}: choose the preset of that width")
+    _fold_layer_scale(state)
+
+    layers = [_block_state(state, number) for number in range(config.depth)]
+    for block, layer in zip(model.blocks, layers, strict=True):
+        block.load_state_dict(layer)
+    for decisioner, exit_layer in zip(model.decisioners, config.exits, strict=True):
+        for block, layer in zip(decisioner.adapter, layers[exit_layer:], strict=False):
+            block.load_state_dict(layer)
+
+    embedding = model.embedding
+    with torch.no_grad():
+        embedding.patch_embed.proj.weight.copy_(
+            resample_patch_embedding(state["patch_embed.proj.weight"], config.patch_size)
+        )
+        embedding.patch_embed.proj.bias.copy_(state["patch_embed.proj.bias"])
+        embedding.iou_token.copy_(state["cls_token"] + state["pos_embed"][:, :1])
+        embedding.template_position.copy_(_position_grid(state, config.template_grid))
+        embedding.search_position.copy_(_position_grid(state, config.search_grid))
+
+
+def _block_state(state: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    prefix = f"blocks.{number}."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _fold_layer_scale(state: dict[str, Tensor]) -> None:
+    for name in [key for key in state if key.endswith((".ls1.gamma", ".ls2.gamma"))]:
+        gamma = state.pop(name)
+        block, scale, _ = name.rsplit(".", 2)
+        target = f"{block}.attn.proj" if scale == "ls1" else f"{block}.mlp.fc2"
+        state[f"{target}.weight"] = state[f"{target}.weight"] * gamma[:, None]
+        state[f"{target}.bias"] = state[f"{target}.bias"] * gamma
+
+
+def resample_patch_embedding(weight: Tensor, size: int) -> Tensor:
+    """Patch projection (C, 3, p, p) for patches of ``size``, by the pseudo-inverse of the resizing of images
+    (FlexiViT, Beyer et al., CVPR 2023, Section 3.4): a resized patch keeps its token."""
+    old = weight.shape[-1]
+    if old == size:
+        return weight
+    basis = torch.eye(old * old).view(old * old, 1, old, old)
+    resize = F.interpolate(basis, size=(size, size), mode="bicubic", antialias=True).view(old * old, size * size)
+    pseudo_inverse = torch.linalg.pinv(resize)
+    return (weight.flatten(2) @ pseudo_inverse.T).view(*weight.shape[:2], size, size)
+
+
+def _position_grid(state: Mapping[str, Tensor], grid: int) -> Tensor:
+    """Position embeddings (1, grid * grid, C): ready-made ones where the file has them, else resampled."""
+    ready = state.get(f"pos_embed_grid{grid}")
+    if ready is not None:
+        return ready.reshape(1, grid * grid, -1)
+    positions = state["pos_embed"][:, 1:]
+    old = round(positions.shape[1] ** 0.5)
+    square = positions.transpose(1, 2).reshape(1, -1, old, old)
+    resampled = F.interpolate(square, size=(grid, grid), mode="bicubic", antialias=True)
+    return resampled.flatten(2).transpose(1, 2)

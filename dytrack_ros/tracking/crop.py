@@ -1,0 +1,58 @@
+"""Square windows of an image and the way back from them.
+
+A window of side S shown as a crop of n x n pixels: the centre of crop pixel i lies at ``left + (i + 0.5) * S / n`` in
+the image, where pixel j covers [j, j + 1). ``dytrack_ros.training.augmentation`` cuts by the same rule.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dytrack_ros.tracking.box import Box
+
+
+@dataclass(frozen=True)
+class CropWindow:
+    """A square of the image, in pixels; it may reach beyond the border."""
+
+    left: float
+    top: float
+    side: float
+
+    @classmethod
+    def around(cls, box: Box, factor: float) -> CropWindow:
+        """The window centred on ``box`` with side ``ceil(sqrt(w * h) * factor)``."""
+        x, y, w, h = box
+        side = max(math.ceil(math.sqrt(w * h) * factor), 1)
+        return cls(x + w / 2 - side / 2, y + h / 2 - side / 2, side)
+
+    def to_crop(self, box: Box) -> np.ndarray:
+        """``box`` (x, y, w, h) in pixels as (x1, y1, x2, y2) in units of the window."""
+        x, y, w, h = box
+        corners = np.array([x, y, x + w, y + h]) - [self.left, self.top, self.left, self.top]
+        return corners / self.side
+
+    def to_image(self, corners: np.ndarray) -> Box:
+        """(x1, y1, x2, y2) in units of the window as (x, y, w, h) in pixels of the image."""
+        x1, y1, x2, y2 = (float(value) * self.side for value in corners)
+        return self.left + x1, self.top + y1, x2 - x1, y2 - y1
+
+    def cut(self, image_bgr: np.ndarray, size: int) -> np.ndarray:
+        """The window of a BGR image (H, W, 3) as RGB (size, size, 3), bilinear, black outside the image."""
+        scale = self.side / size
+        to_image = np.array(
+            [[scale, 0, self.left + scale / 2 - 0.5], [0, scale, self.top + scale / 2 - 0.5]], dtype=np.float64
+        )
+        crop = cv2.warpAffine(
+            image_bgr,
+            to_image,
+            (size, size),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(0, 0, 0),
+        )
+        return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)

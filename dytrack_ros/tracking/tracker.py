@@ -1,0 +1,167 @@
+"""The tracker: an image and a box in, boxes out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+
+from dytrack_ros.budget.exit_policy import ExitPolicy, FixedThresholds
+from dytrack_ros.engines.engine import Engine, create_engine
+from dytrack_ros.tracking.box import Box, check_init_box, clip_box
+from dytrack_ros.tracking.crop import CropWindow
+
+DEFAULT_THRESHOLDS = (0.8, 0.75)
+
+
+class TrackState(IntEnum):
+    """Values of ``TrackStatus.state``."""
+
+    IDLE = 0
+    TRACKING = 1
+    UNCERTAIN = 2
+    LOST = 3
+
+
+@dataclass(frozen=True)
+class StateThresholds:
+    """Predicted IoU below which a frame counts as UNCERTAIN or as LOST; 0 <= lost <= uncertain <= 1."""
+
+    uncertain: float = 0.5
+    lost: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lost <= self.uncertain <= 1:
+            raise ValueError(f"thresholds must satisfy 0 <= lost ({self.lost}) <= uncertain ({self.uncertain}) <= 1")
+
+    def state(self, score: float) -> TrackState:
+        if score < self.lost:
+            return TrackState.LOST
+        return TrackState.UNCERTAIN if score < self.uncertain else TrackState.TRACKING
+
+
+@dataclass(frozen=True)
+class TrackResult:
+    """One frame's answer.
+
+    ``box`` (x, y, w, h) in pixels of the image; ``score`` the predicted IoU in [0, 1] of the exit taken,
+    ``exit_index`` (1-based); ``exit_scores`` and ``stage_seconds`` of every exit reached; ``seconds`` the whole call.
+    """
+
+    box: Box
+    score: float
+    exit_index: int
+    exit_scores: tuple[float, ...]
+    stage_seconds: tuple[float, ...]
+    seconds: float
+    state: TrackState
+
+
+class DyTracker:
+    """Follows one object. Not thread-safe: one tracker belongs to one thread at a time."""
+
+    def __init__(self, engine: Engine, policy: ExitPolicy | None = None, model_name: str = ""):
+        self.engine = engine
+        self.policy = policy if policy is not None else FixedThresholds(default_thresholds(engine.exit_count))
+        self.state_thresholds = StateThresholds()
+        self.model_name = model_name
+        self.box: Box | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        engine: str = "auto",
+        policy: ExitPolicy | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> DyTracker:
+        """A tracker with the weights of a shipped name or a path (None: the package's default), warmed up.
+
+        ``engine`` is one of ``dytrack_ros.engines.ENGINES``, ``device`` ``auto``, ``cpu`` or ``cuda[:N]``. Without a
+        ``policy``, :class:`~dytrack_ros.budget.FixedThresholds` with the default thresholds.
+        Raises FileNotFoundError or ValueError saying what there is.
+        """
+        from dytrack_ros.model.weights import default_model, resolve_weights
+
+        weights = resolve_weights(model or default_model())
+        return cls(create_engine(engine, weights, device, threads), policy, weights.stem)
+
+    @property
+    def exit_count(self) -> int:
+        return self.engine.exit_count
+
+    @property
+    def engine_name(self) -> str:
+        return f"{self.engine.name} ({self.engine.device})"
+
+    def initialize(self, image_bgr: np.ndarray, box) -> None:
+        """Takes the object in ``box`` (x, y, w, h), pixels, of a BGR image (H, W, 3) uint8 as the target.
+
+        A box partly outside the image is accepted. Raises ValueError otherwise; the previous target is kept then.
+        """
+        _check_image(image_bgr)
+        height, width = image_bgr.shape[:2]
+        box = check_init_box(box, width, height)
+        window = CropWindow.around(box, self.engine.template_factor)
+        self.engine.set_template(window.cut(image_bgr, self.engine.template_size))
+        self.box = box
+
+    def track(self, image_bgr: np.ndarray) -> TrackResult:
+        """Finds the target in the next BGR image (H, W, 3) uint8.
+
+        Raises RuntimeError before :meth:`initialize` and ValueError for an array that is no such image.
+        """
+        started = time.perf_counter()
+        if self.box is None:
+            raise RuntimeError("track() before initialize(): there is no target yet")
+        _check_image(image_bgr)
+        window = CropWindow.around(self.box, self.engine.search_factor)
+        self.engine.begin(window.cut(image_bgr, self.engine.search_size))
+
+        scores: list[float] = []
+        stage_seconds: list[float] = []
+        stage_started = started
+        for exit_index in range(1, self.exit_count + 1):
+            scores.append(self.engine.advance())
+            now = time.perf_counter()
+            stage_seconds.append(now - stage_started)
+            stage_started = now
+            is_last = exit_index == self.exit_count
+            if is_last or self.policy.should_exit(exit_index, scores[-1], now - started):
+                break
+
+        height, width = image_bgr.shape[:2]
+        self.box = clip_box(window.to_image(self.engine.locate()), width, height)
+        result = TrackResult(
+            box=self.box,
+            score=scores[-1],
+            exit_index=exit_index,
+            exit_scores=tuple(scores),
+            stage_seconds=tuple(stage_seconds),
+            seconds=time.perf_counter() - started,
+            state=self.state_thresholds.state(scores[-1]),
+        )
+        self.policy.observe(result)
+        return result
+
+    def reset(self) -> None:
+        """Forgets the target."""
+        self.box = None
+
+
+def default_thresholds(exit_count: int) -> tuple[float, ...]:
+    """The thresholds used when none are given: the last of the defaults is repeated for further exits."""
+    values = [DEFAULT_THRESHOLDS[min(i, len(DEFAULT_THRESHOLDS) - 1)] for i in range(exit_count - 1)]
+    return tuple(values)
+
+
+def _check_image(image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"an image must be a BGR uint8 array of (height, width, 3), not {got}")
+    if not image.size:
+        raise ValueError(f"an image must not be empty, but its shape is {image.shape}")

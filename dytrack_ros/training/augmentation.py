@@ -1,0 +1,229 @@
+"""Pairs of crops with all their augmentation, computed in batches on the device that holds the images.
+
+The geometry is that of tracking (``dytrack_ros.tracking.crop``): pixel j of an image covers [j, j + 1), so the centre
+of crop pixel i lies at ``left + (i + 0.5) * side / size`` in the image, and what is outside the image is black.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dytrack_ros.model.presets import DyTrackConfig
+from dytrack_ros.training.datasets import ImageBank
+from dytrack_ros.training.sampling import PairBatch
+
+GREY_WEIGHTS = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Strengths; probabilities in [0, 1].
+
+    ``centre_jitter``: the search centre moves up to half of this many target sides each way (lineage: 3 of a crop of
+    4 sides, so that the target stays visible). ``scale_jitter``: deviation of the logarithm of the search crop's
+    scale. ``aspect_jitter``: half-width of the logarithm of its aspect. ``template_*``: the same for the template.
+    ``mosaic``: the probability that what lies outside the image shows another image of the batch instead of black, so
+    that large targets too are learnt among clutter rather than by the image's border.
+    """
+
+    centre_jitter: float = 3.0
+    scale_jitter: float = 0.25
+    aspect_jitter: float = 0.12
+    template_centre_jitter: float = 0.15
+    template_scale_jitter: float = 0.1
+    flip: float = 0.5
+    brightness: float = 0.3
+    contrast: float = 0.3
+    saturation: float = 0.4
+    grey: float = 0.15
+    blur: float = 0.2
+    motion_blur: float = 0.15
+    low_resolution: float = 0.15
+    noise: float = 0.1
+    mosaic: float = 0.5
+
+
+@dataclass(frozen=True)
+class CropBatch:
+    """``template`` (B, 3, Tz, Tz) and ``search`` (B, 3, Tx, Tx), RGB in [0, 255] float; ``box`` (B, 4), the target in
+    the search region as (x1, y1, x2, y2) in units of its side, clipped to [0, 1]."""
+
+    template: Tensor
+    search: Tensor
+    box: Tensor
+
+
+class PairAugmentation:
+    """Turns sampled pairs into crops; deterministic for a given seed, step and device type."""
+
+    def __init__(self, bank: ImageBank, model: DyTrackConfig, config: AugmentationConfig | None = None, seed: int = 0):
+        self.bank, self.model, self.config, self.seed = bank, model, config or AugmentationConfig(), seed
+
+    def __call__(self, pairs: PairBatch, step: int) -> CropBatch:
+        device, c = self.bank.device, self.config
+        generator = torch.Generator(device).manual_seed((self.seed * 1_000_003 + step) % 2**63)
+        template_box = torch.from_numpy(pairs.template_box).to(device)
+        search_box = torch.from_numpy(pairs.search_box).to(device)
+        batch = len(template_box)
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(*shape, generator=generator, device=device) * 2 - 1
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, device=device)
+
+        template_window = crop_window(
+            template_box,
+            self.model.template_factor,
+            shift=uniform(batch, 2) * c.template_centre_jitter / 2,
+            log_scale=normal(batch) * c.template_scale_jitter,
+            log_aspect=torch.zeros(batch, device=device),
+        )
+        search_window = crop_window(
+            search_box,
+            self.model.search_factor,
+            shift=uniform(batch, 2) * c.centre_jitter / 2,
+            log_scale=(normal(batch) * c.scale_jitter).clamp(-2 * c.scale_jitter, 2 * c.scale_jitter),
+            log_aspect=uniform(batch) * c.aspect_jitter,
+        )
+        template_image = torch.from_numpy(pairs.template_image).to(device)
+        search_image = torch.from_numpy(pairs.search_image).to(device)
+        template, _ = sample_crops(self.bank, template_image, template_window, self.model.template_size)
+        search, inside = sample_crops(self.bank, search_image, search_window, self.model.search_size)
+        box = box_in_window(search_box, search_window)
+
+        chance = Chance(batch, generator, device)
+        clutter, _ = sample_crops(self.bank, *self._other_images(search_image), self.model.search_size)
+        search = torch.where(chance(c.mosaic)[:, None, None, None] & ~inside, clutter, search)
+        flipped = chance(c.flip)
+        template = torch.where(flipped[:, None, None, None], template.flip(3), template)
+        search = torch.where(flipped[:, None, None, None], search.flip(3), search)
+        box = torch.where(flipped[:, None], torch.stack([1 - box[:, 2], box[:, 1], 1 - box[:, 0], box[:, 3]], 1), box)
+
+        grey = chance(c.grey)
+        template, search = (_colour(crop, c, grey, uniform) for crop in (template, search))
+        soft = chance(c.low_resolution)
+        template, search = _low_resolution(template, soft, 2), _low_resolution(search, soft, 2)
+        search = _gaussian_blur(search, chance(c.blur), (uniform(batch) * 0.75 + 1.25))
+        search = _motion_blur(search, chance(c.motion_blur), uniform(batch) * math.pi)
+        noisy = chance(c.noise)[:, None, None, None]
+        search = torch.where(noisy, search + 8 * normal(*search.shape), search)
+        return CropBatch(template.clamp(0, 255), search.clamp(0, 255), box.clamp(0, 1))
+
+    def _other_images(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Each member's neighbour in the batch, and the window that shows all of it."""
+        other = image.roll(1)
+        size = torch.stack([self.bank.widths[other], self.bank.heights[other]], dim=1).float()
+        return other, torch.cat([torch.zeros_like(size), size], dim=1)
+
+
+class Chance:
+    """Draws a boolean for each member of a batch, true with the given probability."""
+
+    def __init__(self, batch: int, generator: torch.Generator, device: torch.device):
+        self.batch, self.generator, self.device = batch, generator, device
+
+    def __call__(self, probability: float) -> Tensor:
+        return torch.rand(self.batch, generator=self.generator, device=self.device) < probability
+
+
+# --- geometry --------------------------------------------------------------------------------------------------------
+
+
+def crop_window(box: Tensor, factor: float, shift: Tensor, log_scale: Tensor, log_aspect: Tensor) -> Tensor:
+    """Windows (B, 4) as (left, top, width, height) in image pixels around ``box`` (B, 4), moved by ``shift`` (B, 2) in
+    units of the target's side sqrt(w * h) and stretched."""
+    side = torch.ceil(torch.sqrt(box[:, 2] * box[:, 3]) * factor)
+    centre = box[:, :2] + box[:, 2:] / 2 + shift * (side / factor)[:, None]
+    width = side * torch.exp(log_scale + log_aspect / 2)
+    height = side * torch.exp(log_scale - log_aspect / 2)
+    size = torch.stack([width, height], dim=1)
+    return torch.cat([centre - size / 2, size], dim=1)
+
+
+def box_in_window(box: Tensor, window: Tensor) -> Tensor:
+    """``box`` (B, 4) as (x, y, w, h) in pixels to (x1, y1, x2, y2) in units of the window."""
+    corners = torch.cat([box[:, :2], box[:, :2] + box[:, 2:]], dim=1)
+    return (corners - window[:, :2].repeat(1, 2)) / window[:, 2:].repeat(1, 2)
+
+
+def sample_crops(bank: ImageBank, image: Tensor, window: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Bilinear crops (B, 3, size, size) in [0, 255] of ``window`` (B, 4) in images ``image`` (B,), black outside, and
+    where they show the image, bool (B, 1, size, size)."""
+    steps = (torch.arange(size, device=bank.device, dtype=torch.float32) + 0.5) / size
+    widths, heights = bank.widths[image, None], bank.heights[image, None]
+    xs, ys = window[:, :1] + steps * window[:, 2:3], window[:, 1:2] + steps * window[:, 3:]
+    (x_low, x_weight), (y_low, y_weight) = _lattice(xs), _lattice(ys)
+    shown = ((xs >= 0) & (xs < widths))[:, None, :] & ((ys >= 0) & (ys < heights))[:, :, None]
+    offsets = bank.offsets[image, None, None]
+
+    def corner(xs: Tensor, ys: Tensor) -> Tensor:
+        inside = ((xs >= 0) & (xs < widths))[:, None, :] & ((ys >= 0) & (ys < heights))[:, :, None]
+        rows = ys.minimum(heights - 1).clamp(min=0)[:, :, None] * widths[:, :, None]
+        columns = xs.minimum(widths - 1).clamp(min=0)[:, None, :]
+        return bank.pixels[offsets + rows + columns].float() * inside[..., None]
+
+    right, bottom = x_weight[:, None, :, None], y_weight[:, :, None, None]
+    upper = torch.lerp(corner(x_low, y_low), corner(x_low + 1, y_low), right)
+    lower = torch.lerp(corner(x_low, y_low + 1), corner(x_low + 1, y_low + 1), right)
+    return torch.lerp(upper, lower, bottom).permute(0, 3, 1, 2).contiguous(), shown[:, None]
+
+
+def _lattice(position: Tensor) -> tuple[Tensor, Tensor]:
+    """The pixel whose centre is at or before ``position``, and how far towards the next one it lies, in [0, 1)."""
+    index = position - 0.5
+    low = torch.floor(index)
+    return low.long(), index - low
+
+
+# --- appearance ------------------------------------------------------------------------------------------------------
+
+
+def _colour(crop: Tensor, c: AugmentationConfig, grey: Tensor, uniform) -> Tensor:
+    batch = len(crop)
+    brightness, contrast, saturation = (
+        1 + strength * uniform(batch, 1, 1, 1) for strength in (c.brightness, c.contrast, c.saturation)
+    )
+    weights = torch.tensor(GREY_WEIGHTS, device=crop.device).view(1, 3, 1, 1)
+    luminance = (crop * weights).sum(1, keepdim=True)
+    saturation = torch.where(grey[:, None, None, None], torch.zeros_like(saturation), saturation)
+    crop = torch.lerp(luminance, crop, saturation)
+    mean = luminance.mean(dim=(2, 3), keepdim=True)
+    return ((crop - mean) * contrast + mean) * brightness
+
+
+def _low_resolution(crop: Tensor, chosen: Tensor, factor: int) -> Tensor:
+    coarse = F.avg_pool2d(crop, factor)
+    coarse = F.interpolate(coarse, size=crop.shape[2:], mode="bilinear", align_corners=False)
+    return torch.where(chosen[:, None, None, None], coarse, crop)
+
+
+def _gaussian_blur(crop: Tensor, chosen: Tensor, sigma: Tensor, radius: int = 4) -> Tensor:
+    taps = torch.arange(-radius, radius + 1, device=crop.device, dtype=torch.float32)
+    kernel = torch.exp(-(taps**2) / (2 * sigma[:, None] ** 2))
+    kernel = kernel / kernel.sum(1, keepdim=True)
+    rows = _filtered(crop, kernel[:, None, :])
+    return torch.where(chosen[:, None, None, None], _filtered(rows, kernel[:, :, None]), crop)
+
+
+def _motion_blur(crop: Tensor, chosen: Tensor, angle: Tensor, radius: int = 4) -> Tensor:
+    grid = torch.arange(-radius, radius + 1, device=crop.device, dtype=torch.float32)
+    across = grid[None, :, None] * torch.cos(angle)[:, None, None] - grid[None, None, :] * torch.sin(angle)[:, None, None]
+    kernel = (1 - across.abs()).clamp(min=0)
+    kernel = kernel / kernel.sum(dim=(1, 2), keepdim=True)
+    return torch.where(chosen[:, None, None, None], _filtered(crop, kernel), crop)
+
+
+def _filtered(crop: Tensor, kernel: Tensor) -> Tensor:
+    """Each image of the batch filtered by its own kernel (B, kh, kw), replicated at the border."""
+    batch, channels, height, width = crop.shape
+    kh, kw = kernel.shape[1:]
+    padded = F.pad(crop, (kw // 2, kw // 2, kh // 2, kh // 2), mode="replicate")
+    stacked = padded.reshape(1, batch * channels, height + kh - 1, width + kw - 1)
+    kernels = kernel.repeat_interleave(channels, 0)[:, None]
+    return F.conv2d(stacked, kernels, groups=batch * channels).view(batch, channels, height, width)

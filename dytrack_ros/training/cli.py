@@ -1,0 +1,134 @@
+"""The command ``train``."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import torch
+
+from dytrack_ros.model.dytrack import DyTrack
+from dytrack_ros.model.presets import PRESETS, RECYCLING_SCHEMAS, preset
+from dytrack_ros.model.weights import load_encoder, load_weights, save_weights
+from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation
+from dytrack_ros.training.datasets import ImageBank, ShardDataset, expand_shards
+from dytrack_ros.training.distillation import MODES
+from dytrack_ros.training.sampling import PairSampler
+from dytrack_ros.training.trainer import SCHEDULES, STRATEGIES, TrainConfig, Trainer
+
+AMP_TYPES = {"off": None, "bf16": torch.bfloat16}
+
+
+def parser() -> argparse.ArgumentParser:
+    defaults = TrainConfig()
+    p = argparse.ArgumentParser(
+        prog="train", description="Trains DyTrack.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    p.add_argument("--data", nargs="+", required=True, help=".tar shards, or folders of them")
+    p.add_argument("--out", type=Path, required=True, help="folder for weights, curves and the state to resume from")
+    p.add_argument("--model", choices=PRESETS, default="dytrack_small")
+    start = p.add_mutually_exclusive_group()
+    start.add_argument("--encoder", help="pretrained ViT to start from (timm, MAE or DINOv2 layout)")
+    start.add_argument("--init", help="weights of this package to start from, e.g. stage 1's")
+    p.add_argument("--stage", type=int, choices=(1, 2), default=defaults.stage)
+    p.add_argument("--strategy", choices=STRATEGIES, default=defaults.strategy)
+    p.add_argument("--distillation", choices=MODES, default=defaults.distillation)
+    p.add_argument("--recycling", choices=RECYCLING_SCHEMAS, default="b")
+    p.add_argument("--steps", type=int, default=defaults.steps)
+    p.add_argument("--minutes", type=float, help="end after this much training time even if steps are left")
+    p.add_argument("--batch", type=int, default=defaults.batch)
+    p.add_argument("--lr-backbone", type=float, default=defaults.lr_backbone)
+    p.add_argument("--lr", type=float, default=defaults.lr)
+    p.add_argument("--lr-adapters", type=float, help="learning rate of the adapters (default: --lr)")
+    p.add_argument("--schedule", choices=SCHEDULES, default=defaults.schedule)
+    p.add_argument("--warmup-steps", type=int, default=defaults.warmup_steps)
+    p.add_argument("--clip-norm", type=float, default=defaults.clip_norm)
+    p.add_argument("--freeze-blocks", type=int, default=defaults.freeze_blocks)
+    p.add_argument(
+        "--corner-weight", type=float, default=defaults.corner_weight, help="weight of the heat maps' own loss; paper: 0"
+    )
+    p.add_argument("--video-share", type=float, default=0.4, help="share of the pairs that come from videos")
+    p.add_argument("--seed", type=int, default=defaults.seed)
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--amp", choices=["auto", *AMP_TYPES], default="auto", help="auto: bf16 where the chip has it")
+    p.add_argument("--compile", action="store_true", help="torch.compile the network")
+    p.add_argument("--threads", type=int, help="CPU threads")
+    p.add_argument("--resume", action="store_true", help="go on from the state in --out, if there is one")
+    return p
+
+
+def amp_type(choice: str, device: str) -> torch.dtype | None:
+    """The autocast type: what was asked for, or bf16 where the device computes in it natively."""
+    if choice != "auto":
+        return AMP_TYPES[choice]
+    native = torch.cuda.is_bf16_supported() if device.startswith("cuda") else _cpu_has_bf16()
+    return torch.bfloat16 if native else None
+
+
+def _cpu_has_bf16() -> bool:
+    return "avx512_bf16" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
+
+
+def starting_model(args: argparse.Namespace) -> DyTrack:
+    torch.manual_seed(args.seed)
+    if args.init:
+        model = load_weights(args.init)
+        expected = preset(args.model, recycling=args.recycling)
+        if model.config != expected:
+            raise ValueError(f"--init {args.init} holds {model.config}, but --model and --recycling ask for {expected}")
+        return model
+    model = DyTrack(preset(args.model, recycling=args.recycling))
+    if args.encoder:
+        load_encoder(model, args.encoder)
+    return model
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision("high")
+    try:
+        dataset = ShardDataset(expand_shards(args.data))
+        model = starting_model(args)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 2
+    bank = ImageBank.load(dataset, args.device)
+    names = TrainConfig.__dataclass_fields__
+    config = TrainConfig(**{name: value for name, value in vars(args).items() if name in names})
+    trainer = Trainer(
+        model,
+        PairSampler(dataset, args.seed, video_share=args.video_share),
+        PairAugmentation(bank, model.config, AugmentationConfig(), args.seed),
+        config,
+        args.out,
+        amp=amp_type(args.amp, args.device),
+        compile_model=args.compile,
+    )
+    if args.resume and trainer.resume():
+        print(f"resuming at step {trainer.step}, {trainer.elapsed / 60:.1f} minutes in", flush=True)
+    trainer.run()
+    weights = save_weights(args.out / f"{args.model}.safetensors", trainer.model)
+    card = {
+        "model": args.model,
+        "command": "train " + shlex.join(argv if argv is not None else sys.argv[1:]),
+        "seed": args.seed,
+        "steps": trainer.step,
+        "pairs": trainer.step * config.batch,
+        "training_minutes": round(trainer.elapsed / 60, 1),
+        "date": datetime.date.today().isoformat(),
+        "device": torch.cuda.get_device_name() if args.device.startswith("cuda") else "CPU",
+        "data": sorted({image.source for image in dataset.images}),
+    }
+    weights.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    print(f"wrote {weights}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

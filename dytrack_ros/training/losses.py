@@ -1,0 +1,80 @@
+"""The losses of Section III-D: boxes, predicted IoU, imitation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dytrack_ros.model.dytrack import ExitOutput
+
+
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU (B,) of boxes (B, 4) as (x1, y1, x2, y2), row by row; 0 for boxes without area."""
+    return _overlap(a, b)[0]
+
+
+def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    size = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
+    intersection = size.prod(1)
+    area_a, area_b = ((box[:, 2:] - box[:, :2]).clamp(min=0).prod(1) for box in (a, b))
+    union = area_a + area_b - intersection
+    return intersection / union.clamp(min=1e-9), union
+
+
+def giou_loss(predicted: Tensor, truth: Tensor) -> Tensor:
+    """1 - GIoU, the batch's mean (Rezatofighi et al., CVPR 2019)."""
+    iou, union = _overlap(predicted, truth)
+    hull = (torch.maximum(predicted[:, 2:], truth[:, 2:]) - torch.minimum(predicted[:, :2], truth[:, :2])).clamp(min=0)
+    hull_area = hull.prod(1).clamp(min=1e-9)
+    return (1 - iou + (hull_area - union) / hull_area).mean()
+
+
+def corner_loss(log_heat_maps: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy of the heat maps (B, 2, H, W) against the true corners, each spread bilinearly over the four
+    cells around it, less that target's own entropy: 0 for a map whose expectation is the corner with least spread.
+
+    Supervises each cell, where the box losses see only the expectation; heads learn in far fewer steps (the
+    regularised soft-argmax of Nibali et al., "DSNT", 2018).
+    """
+    batch, _, height, width = log_heat_maps.shape
+    extent = torch.tensor([width, height], device=truth.device, dtype=truth.dtype)
+    position = (truth.view(batch, 2, 2) * extent - 0.5).clamp(min=0).minimum(extent - 1)
+    low = position.floor()
+    part = position - low
+    low = low.long()
+    high = (low + 1).minimum(extent.long() - 1)
+    log_target, loss = 0.0, 0.0
+    for xs, x_weight in ((low[..., 0], 1 - part[..., 0]), (high[..., 0], part[..., 0])):
+        for ys, y_weight in ((low[..., 1], 1 - part[..., 1]), (high[..., 1], part[..., 1])):
+            weight = x_weight * y_weight
+            log_heat = log_heat_maps.flatten(2).gather(2, (ys * width + xs)[..., None])[..., 0]
+            loss = loss - weight * log_heat
+            log_target = log_target + torch.xlogy(weight, weight)
+    return (loss + log_target).mean()
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The paper's weights; ``corner`` weighs :func:`corner_loss`, which the paper does not have."""
+
+    l1: float = 5.0
+    giou: float = 2.0
+    iou: float = 5.0
+    imitation: float = 10.0
+    corner: float = 0.0
+
+
+def exit_loss(output: ExitOutput, truth: Tensor, weights: LossWeights) -> tuple[Tensor, Tensor]:
+    """One exit's loss, 5 L1 + 2 GIoU + 5 L2(s_k, IoU(box_k, truth)), and the mean IoU of its boxes (detached)."""
+    iou = box_iou(output.box.detach(), truth)
+    loss = (
+        weights.l1 * F.l1_loss(output.box, truth)
+        + weights.giou * giou_loss(output.box, truth)
+        + weights.iou * F.mse_loss(output.score, iou)
+    )
+    if weights.corner:
+        loss = loss + weights.corner * corner_loss(output.log_heat_maps, truth)
+    return loss, iou.mean()

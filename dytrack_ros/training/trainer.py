@@ -1,0 +1,241 @@
+"""The trainer: both stages, the three strategies, resumable, on whatever device is at hand."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dytrack_ros.model.dytrack import DyTrack, ExitOutput, normalize
+from dytrack_ros.training.augmentation import CropBatch, PairAugmentation
+from dytrack_ros.training.distillation import SelfDistillation
+from dytrack_ros.training.losses import LossWeights, exit_loss
+from dytrack_ros.training.sampling import PairSampler
+
+STRATEGIES = ("joint", "frozen_backbone", "one_by_one")
+SCHEDULES = ("step", "cosine")
+STATE_FILE = "last.pt"
+CURVES_FILE = "curves.csv"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Defaults are the paper's where it gives them (Section IV-A).
+
+    ``stage`` 1 trains the encoder and the last exit, 2 all exits. ``strategy`` (stage 2): ``joint``,
+    ``frozen_backbone``, or ``one_by_one`` (each exit for an equal share of the run, all else frozen). The run ends
+    after ``steps`` or, if given, ``minutes`` of training, whichever comes first; the learning rates follow the
+    further progressed of the two. ``schedule``: ``step`` (x0.1 at 80 %) or ``cosine``. ``freeze_blocks``: that many
+    first encoder layers and the patch embedding stay as they are. ``lr_adapters`` is ``lr`` unless given: adapters that
+    start as encoder layers may want less. ``corner_weight`` adds the heat maps' own loss (0 = the paper's losses alone).
+    """
+
+    stage: int = 2
+    strategy: str = "joint"
+    distillation: str = "target_aware"
+    steps: int = 100_000
+    minutes: float | None = None
+    batch: int = 32
+    lr_backbone: float = 1e-5
+    lr: float = 1e-4
+    lr_adapters: float | None = None
+    weight_decay: float = 1e-4
+    schedule: str = "step"
+    warmup_steps: int = 50
+    clip_norm: float = 1.0
+    freeze_blocks: int = 0
+    corner_weight: float = 0.0
+    seed: int = 0
+    save_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("stage", (1, 2)), ("strategy", STRATEGIES), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} {getattr(self, name)!r} must be one of {', '.join(map(str, allowed))}")
+
+
+class Trainer:
+    """Trains ``model`` in place; writes ``last.pt`` (to resume) and ``curves.csv`` into ``folder``."""
+
+    def __init__(
+        self,
+        model: DyTrack,
+        sampler: PairSampler,
+        augmentation: PairAugmentation,
+        config: TrainConfig,
+        folder: str | Path,
+        amp: torch.dtype | None = None,
+        compile_model: bool = False,
+    ):
+        self.config, self.sampler, self.augmentation, self.amp = config, sampler, augmentation, amp
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.device = augmentation.bank.device
+        self.model = model.to(self.device)
+        shape = model.config
+        distilled = config.distillation if config.stage == 2 else "off"
+        self.distillation = SelfDistillation(distilled, shape.width, shape.search_tokens, model.exit_count)
+        self.distillation.to(self.device)
+        self.run_model = torch.compile(self.model) if compile_model else self.model
+        self.weights = LossWeights(corner=config.corner_weight)
+        self.step, self.elapsed = 0, 0.0
+        self.optimizer = torch.optim.AdamW(
+            self._parameter_groups(), weight_decay=config.weight_decay, fused=self.device.type == "cuda"
+        )
+
+    # --- what is trained ---------------------------------------------------------------------------------------------
+
+    @property
+    def exits(self) -> list[int]:
+        count = self.model.exit_count
+        return [count - 1] if self.config.stage == 1 else list(range(count))
+
+    def _parameter_groups(self) -> list[dict]:
+        model, config = self.model, self.config
+        encoder = [*model.embedding.parameters(), *model.blocks.parameters()]
+        adapters = [p for decisioner in model.decisioners for p in decisioner.adapter.parameters()]
+        known = {id(p) for p in (*encoder, *adapters)}
+        rest = [p for p in model.parameters() if id(p) not in known] + list(self.distillation.parameters())
+        adapter_lr = config.lr if config.lr_adapters is None else config.lr_adapters
+        rates = ((encoder, config.lr_backbone), (adapters, adapter_lr), (rest, config.lr))
+        return [{"params": parameters, "base_lr": rate, "lr": 0.0} for parameters, rate in rates]
+
+    def _set_trainable(self, progress: float) -> list[int]:
+        """Freezes what the stage and the strategy ask for now; returns the exits whose loss counts."""
+        config, model = self.config, self.model
+        model.train()
+        model.requires_grad_(True)
+        frozen: list[nn.Module] = [model.embedding.patch_embed] if config.freeze_blocks else []
+        frozen += model.blocks[: config.freeze_blocks]
+        exits = self.exits
+        if config.stage == 2 and config.strategy != "joint":
+            frozen += [model.embedding, model.blocks]
+        if config.stage == 2 and config.strategy == "one_by_one":
+            exits = [min(int(progress * model.exit_count), model.exit_count - 1)]
+            for position in set(range(model.exit_count)) - set(exits):
+                frozen += [model.decisioners[position], model.heads[position]]
+        for module in frozen:
+            module.requires_grad_(False)
+            module.eval()
+        return exits
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> float:
+        by_steps = self.step / self.config.steps
+        by_time = self.elapsed / 60 / self.config.minutes if self.config.minutes else 0.0
+        return min(max(by_steps, by_time), 1.0)
+
+    def _learning_rate_factor(self) -> float:
+        warm = min((self.step + 1) / max(self.config.warmup_steps, 1), 1.0)
+        if self.config.schedule == "step":
+            return warm * (0.1 if self.progress >= 0.8 else 1.0)
+        return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * self.progress)) / 2)
+
+    def loss(self, crops: CropBatch, exits: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The whole loss of a batch, and figures for the curves (tensors, so that the device need not wait)."""
+        with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
+            template, search = normalize(crops.template), normalize(crops.search)
+            outputs: list[ExitOutput] = self.run_model(template, search, self.exits)
+        figures: dict[str, Tensor] = {}
+        total = crops.box.new_zeros(())
+        for position, output in zip(self.exits, outputs, strict=True):
+            if position in exits:
+                loss, iou = exit_loss(output, crops.box, self.weights)
+                total = total + loss
+                figures[f"iou_{position + 1}"] = iou
+                figures[f"score_{position + 1}"] = output.score.detach().mean()
+        imitation = self.distillation([output.features for output in outputs])
+        figures["imitation"] = imitation.detach()
+        total = total + self.weights.imitation * imitation
+        figures["loss"] = total.detach()
+        return total, figures
+
+    def run(self, log_every: int = 10) -> None:
+        """Trains until the end of the run, from wherever it stands. Raises FloatingPointError if the loss diverges."""
+        started, saved_at = time.monotonic() - self.elapsed, time.monotonic()
+        sums: dict[str, Tensor] = {}
+        counted = 0
+        with tqdm(total=self.config.steps, initial=self.step, unit="step", mininterval=2) as bar:
+            while self.progress < 1:
+                figures = self._train_step()
+                for name, value in figures.items():
+                    sums[name] = sums.get(name, 0) + value
+                counted += 1
+                bar.update()
+                self.elapsed = time.monotonic() - started
+                if self.step % log_every == 0:
+                    means = {name: float(value) / counted for name, value in sums.items()}
+                    if not math.isfinite(means["loss"]):
+                        raise FloatingPointError(f"the loss is {means['loss']} at step {self.step}: lower the rates")
+                    self._log(means)
+                    bar.set_postfix({name: f"{value:.3f}" for name, value in means.items() if "score" not in name})
+                    sums, counted = {}, 0
+                if time.monotonic() - saved_at > 60 * self.config.save_minutes:
+                    self.save()
+                    saved_at = time.monotonic()
+        self.save()
+
+    def _train_step(self) -> dict[str, Tensor]:
+        exits = self._set_trainable(self.progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * self._learning_rate_factor()
+        crops = self.augmentation(self.sampler.batch(self.step, self.config.batch), self.step)
+        loss, figures = self.loss(crops, exits)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        trained = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        nn.utils.clip_grad_norm_(trained, self.config.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        return figures
+
+    def _log(self, means: dict[str, float]) -> None:
+        row = {
+            "step": self.step,
+            "minutes": round(self.elapsed / 60, 3),
+            "pairs": self.step * self.config.batch,
+            "lr": self.optimizer.param_groups[-1]["lr"],
+            **{name: round(value, 5) for name, value in means.items()},
+        }
+        path = self.folder / CURVES_FILE
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
+
+    # --- resuming ----------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Writes all that is needed to go on from here, whole or not at all."""
+        state = {
+            "model": self.model.state_dict(),
+            "distillation": self.distillation.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "config": asdict(self.config),
+        }
+        partial = self.folder / (STATE_FILE + ".partial")
+        torch.save(state, partial)
+        partial.replace(self.folder / STATE_FILE)
+
+    def resume(self) -> bool:
+        """Goes back to the last saved state, if there is one."""
+        path = self.folder / STATE_FILE
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.distillation.load_state_dict(state["distillation"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.elapsed = state["step"], state["elapsed"]
+        return True
