@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from dytrack_ros.model import DyTrack, DyTrackConfig, load_encoder, load_weights, save_weights
 from dytrack_ros.model.corner_head import CornerHead
 from dytrack_ros.model.dytrack import ExitOutput
-from dytrack_ros.model.weights import load_config, resample_patch_embedding
+from dytrack_ros.model.weights import load_config, resample_patch_embedding, resample_positions, with_search_region
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation, box_in_window
 from dytrack_ros.training.datasets import ImageBank, ShardDataset, expand_shards
 from dytrack_ros.training.losses import LossWeights, box_iou, corner_loss, exit_loss, giou_loss
@@ -275,6 +275,17 @@ def test_weights_survive_the_disk(tmp_path):
     assert again.config == model.config == load_config(path)
     for name, value in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
+
+
+def test_a_narrower_search_region_and_back():
+    model = random_model()
+    narrow = with_search_region(model, 192, 3.0)
+    assert narrow.config.search_tokens == 144 and narrow.embedding.search_position.shape == (1, 144, 48)
+    assert narrow(torch.randn(1, 3, 128, 128), torch.randn(1, 3, 192, 192))[2].box.shape == (1, 4)
+    assert torch.equal(narrow.blocks[5].attn.qkv.weight, model.blocks[5].attn.qkv.weight)
+    smooth = torch.linspace(0, 1, 16).repeat(16)[None, :, None]
+    there_and_back = resample_positions(resample_positions(smooth, 12), 16)
+    assert (there_and_back - smooth).abs().max() < 0.03
 
 
 def plain_vit(width=48, depth=12, patch=16, grid=14, layer_scale=False):

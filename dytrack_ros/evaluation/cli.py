@@ -16,6 +16,8 @@ from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
 from dytrack_ros.tracking import DyTracker
 from dytrack_ros.tracking.tracker import default_thresholds
 
+ACCURACY_MEASURES = ("success_auc", "precision", "normalised_precision", "mean_score", "mean_iou")
+
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
@@ -31,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--variants", nargs="+", choices=VARIANTS, default=["standard"])
     p.add_argument("--frames", type=int, help="only this many first frames of each sequence")
     p.add_argument("--out", type=Path, help="write all figures to this JSON file")
+    p.add_argument("--card", type=Path, help="add the means to this model card (JSON), under `evaluation`")
     return p
 
 
@@ -77,7 +80,20 @@ def main(argv: list[str] | None = None) -> int:
             if args.out:
                 args.out.parent.mkdir(parents=True, exist_ok=True)
                 args.out.write_text(json.dumps(report, indent=2) + "\n")
+            if args.card:
+                add_to_card(args.card, variant, name, policy, mean)
     return 0
+
+
+def add_to_card(card_file: Path, variant: str, policy_name: str, policy: ExitPolicy, mean: dict) -> None:
+    """Puts one run's accuracy into a model card. Times stay out of it: they belong to a machine."""
+    card = json.loads(card_file.read_text())
+    accuracy = {measure: round(value, 4) for measure, value in mean.items() if measure in ACCURACY_MEASURES}
+    if isinstance(policy, FixedThresholds):
+        accuracy["thresholds"] = policy.thresholds
+        accuracy["exits"] = mean["exits"]
+    card.setdefault("evaluation", {}).setdefault(variant, {})[policy_name] = accuracy
+    card_file.write_text(json.dumps(card, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -74,6 +75,12 @@ def load_config(path: str | Path) -> DyTrackConfig:
             "to start training from a foreign encoder use `train --encoder`"
         )
     return DyTrackConfig.from_dict(json.loads(metadata["config"]))
+
+
+def model_card(weights: Path) -> dict:
+    """What is known about a weights file: the JSON beside it, empty if there is none."""
+    card = weights.with_suffix(".json")
+    return json.loads(card.read_text()) if card.is_file() else {}
 
 
 def load_weights(name_or_path: str | Path) -> DyTrack:
@@ -177,8 +184,24 @@ def _position_grid(state: Mapping[str, Tensor], grid: int) -> Tensor:
     ready = state.get(f"pos_embed_grid{grid}")
     if ready is not None:
         return ready.reshape(1, grid * grid, -1)
-    positions = state["pos_embed"][:, 1:]
+    return resample_positions(state["pos_embed"][:, 1:], grid)
+
+
+def resample_positions(positions: Tensor, grid: int) -> Tensor:
+    """Position embeddings (1, n * n, C) of a square grid for one of ``grid`` x ``grid``."""
     old = round(positions.shape[1] ** 0.5)
+    if old == grid:
+        return positions
     square = positions.transpose(1, 2).reshape(1, -1, old, old)
     resampled = F.interpolate(square, size=(grid, grid), mode="bicubic", antialias=True)
     return resampled.flatten(2).transpose(1, 2)
+
+
+def with_search_region(model: DyTrack, size: int, factor: float) -> DyTrack:
+    """The same network for search regions of ``size`` px and ``factor`` target sides; positions are resampled."""
+    config = replace(model.config, search_size=size, search_factor=factor)
+    state = model.state_dict()
+    state["embedding.search_position"] = resample_positions(state["embedding.search_position"], config.search_grid)
+    resized = DyTrack(config)
+    resized.load_state_dict(state)
+    return resized

@@ -24,14 +24,14 @@ GREY_WEIGHTS = (0.299, 0.587, 0.114)
 class AugmentationConfig:
     """Strengths; probabilities in [0, 1].
 
-    ``centre_jitter``: the search centre moves up to half of this many target sides each way (lineage: 3 of a crop of
-    4 sides, so that the target stays visible). ``scale_jitter``: deviation of the logarithm of the search crop's
+    ``centre_jitter``: the search centre moves up to half of this many target sides each way; None: one less than the
+    search region has (lineage: 3 of 4), so that the target stays visible. ``scale_jitter``: deviation of the logarithm of the search crop's
     scale. ``aspect_jitter``: half-width of the logarithm of its aspect. ``template_*``: the same for the template.
     ``mosaic``: the probability that what lies outside the image shows another image of the batch instead of black, so
     that large targets too are learnt among clutter rather than by the image's border.
     """
 
-    centre_jitter: float = 3.0
+    centre_jitter: float | None = None
     scale_jitter: float = 0.25
     aspect_jitter: float = 0.12
     template_centre_jitter: float = 0.15
@@ -70,6 +70,7 @@ class PairAugmentation:
         template_box = torch.from_numpy(pairs.template_box).to(device)
         search_box = torch.from_numpy(pairs.search_box).to(device)
         batch = len(template_box)
+        centre_jitter = self.model.search_factor - 1 if c.centre_jitter is None else c.centre_jitter
 
         def uniform(*shape: int) -> Tensor:
             return torch.rand(*shape, generator=generator, device=device) * 2 - 1
@@ -87,7 +88,7 @@ class PairAugmentation:
         search_window = crop_window(
             search_box,
             self.model.search_factor,
-            shift=uniform(batch, 2) * c.centre_jitter / 2,
+            shift=uniform(batch, 2) * centre_jitter / 2,
             log_scale=(normal(batch) * c.scale_jitter).clamp(-2 * c.scale_jitter, 2 * c.scale_jitter),
             log_aspect=uniform(batch) * c.aspect_jitter,
         )

@@ -7,13 +7,21 @@ import datetime
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from dytrack_ros.model.dytrack import DyTrack
 from dytrack_ros.model.presets import PRESETS, RECYCLING_SCHEMAS, preset
-from dytrack_ros.model.weights import load_encoder, load_weights, save_weights
+from dytrack_ros.model.weights import (
+    load_encoder,
+    load_weights,
+    model_card,
+    resolve_weights,
+    save_weights,
+    with_search_region,
+)
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation
 from dytrack_ros.training.datasets import ImageBank, ShardDataset, expand_shards
 from dytrack_ros.training.distillation import MODES
@@ -38,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--strategy", choices=STRATEGIES, default=defaults.strategy)
     p.add_argument("--distillation", choices=MODES, default=defaults.distillation)
     p.add_argument("--recycling", choices=RECYCLING_SCHEMAS, default="b")
+    p.add_argument("--search-size", type=int, help="side of the search region in px, if not the preset's")
+    p.add_argument("--search-factor", type=float, help="its side in target sides, if not the preset's")
     p.add_argument("--steps", type=int, default=defaults.steps)
     p.add_argument("--minutes", type=float, help="end after this much training time even if steps are left")
     p.add_argument("--batch", type=int, default=defaults.batch)
@@ -75,16 +85,18 @@ def _cpu_has_bf16() -> bool:
 
 def starting_model(args: argparse.Namespace) -> DyTrack:
     torch.manual_seed(args.seed)
+    config = preset(args.model, recycling=args.recycling)
     if args.init:
         model = load_weights(args.init)
-        expected = preset(args.model, recycling=args.recycling)
+        size, factor = model.config.search_size, model.config.search_factor
+        expected = replace(config, search_size=size, search_factor=factor)
         if model.config != expected:
             raise ValueError(f"--init {args.init} holds {model.config}, but --model and --recycling ask for {expected}")
-        return model
-    model = DyTrack(preset(args.model, recycling=args.recycling))
-    if args.encoder:
-        load_encoder(model, args.encoder)
-    return model
+    else:
+        model = DyTrack(config)
+        if args.encoder:
+            load_encoder(model, args.encoder)
+    return with_search_region(model, args.search_size or config.search_size, args.search_factor or config.search_factor)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -125,6 +137,8 @@ def main(argv: list[str] | None = None) -> int:
         "device": torch.cuda.get_device_name() if args.device.startswith("cuda") else "CPU",
         "data": sorted({image.source for image in dataset.images}),
     }
+    if args.init:
+        card["started_from"] = model_card(resolve_weights(args.init))
     weights.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     print(f"wrote {weights}")
     return 0

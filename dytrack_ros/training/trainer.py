@@ -19,7 +19,7 @@ from dytrack_ros.training.losses import LossWeights, exit_loss
 from dytrack_ros.training.sampling import PairSampler
 
 STRATEGIES = ("joint", "frozen_backbone", "one_by_one")
-SCHEDULES = ("step", "cosine")
+SCHEDULES = ("step", "cosine", "constant")
 STATE_FILE = "last.pt"
 CURVES_FILE = "curves.csv"
 
@@ -31,7 +31,7 @@ class TrainConfig:
     ``stage`` 1 trains the encoder and the last exit, 2 all exits. ``strategy`` (stage 2): ``joint``,
     ``frozen_backbone``, or ``one_by_one`` (each exit for an equal share of the run, all else frozen). The run ends
     after ``steps`` or, if given, ``minutes`` of training, whichever comes first; the learning rates follow the
-    further progressed of the two. ``schedule``: ``step`` (x0.1 at 80 %) or ``cosine``. ``freeze_blocks``: that many
+    further progressed of the two. ``schedule``: ``step`` (x0.1 at 80 %), ``cosine`` or ``constant``. ``freeze_blocks``: that many
     first encoder layers and the patch embedding stay as they are. ``lr_adapters`` is ``lr`` unless given: adapters that
     start as encoder layers may want less. ``corner_weight`` adds the heat maps' own loss (0 = the paper's losses alone).
     """
@@ -135,6 +135,8 @@ class Trainer:
 
     def _learning_rate_factor(self) -> float:
         warm = min((self.step + 1) / max(self.config.warmup_steps, 1), 1.0)
+        if self.config.schedule == "constant":
+            return warm
         if self.config.schedule == "step":
             return warm * (0.1 if self.progress >= 0.8 else 1.0)
         return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * self.progress)) / 2)

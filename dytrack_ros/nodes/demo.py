@@ -1,0 +1,237 @@
+"""`make demo`: a camera and a tracker as two real processes; watches them, and writes down what they did."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header, UInt32
+from vision_msgs.msg import Detection2D
+
+from dytrack_ros.msg import TrackStatus
+from dytrack_ros.nodes import images
+from dytrack_ros.nodes.camera_node import COUNT_QOS
+from dytrack_ros.nodes.demo_clips import CLIP_NAMES, DEFAULT_CLIP, Clip, find_clip
+from dytrack_ros.nodes.demo_record import FrameRecord, OverlayVideo, write_contact_sheet
+from dytrack_ros.nodes.demo_summary import failure, sentence, summarize
+from dytrack_ros.nodes.demo_table import LiveTable
+from dytrack_ros.nodes.graph import NodeProcess, prepare_environment
+from dytrack_ros.nodes.messages import box_of, stamp_ns
+from dytrack_ros.nodes.run import run
+from dytrack_ros.tracking import TrackState
+from dytrack_ros.tracking.box import Box
+
+# A rate that the default model holds on two CPU cores, with the camera, DDS and this program beside it.
+DEFAULT_RATE_HZ = 10.0
+
+WATCH_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=50)
+WATCH_PERIOD_S = 0.2
+LOADING_NOTE_S = 5.0
+# After the camera has ended, the tracker's word on its last frames is awaited at most this long.
+LAST_WORDS_S = 3.0
+
+
+class DemoNode(Node):
+    """Runs the two processes until the clip is over, collecting a record of each frame.
+
+    Attributes:
+        finished: the run is over and its results are written.
+        exit_code: 0 if at least 95 % of the frames reached the tracker and the target was held to the end.
+    """
+
+    def __init__(self, clip: Clip, options: argparse.Namespace) -> None:
+        super().__init__("demo")
+        self.finished = False
+        self.exit_code = 1
+        self._clip = clip
+        self._rate_hz = options.rate
+        self._out = Path(options.out)
+        self._out.mkdir(parents=True, exist_ok=True)
+        self._records: dict[int, FrameRecord] = {}  # by stamp, in the order of publication
+        self._unwritten: list[int] = []
+        self._frames_published = 0
+        self._last_news_s = time.monotonic()
+        self._about = {"clip": options.video, "model": options.model, "engine": options.engine}
+        self._video = OverlayVideo(self._out / "overlay.mp4", self._rate_hz)
+        self._table = LiveTable()
+
+        self.create_subscription(Image, "image", self._on_image, WATCH_QOS)
+        self.create_subscription(Detection2D, "truth", self._on_truth, WATCH_QOS)
+        self.create_subscription(Detection2D, "detection", self._on_detection, WATCH_QOS)
+        self.create_subscription(TrackStatus, "status", self._on_status, WATCH_QOS)
+        self.create_subscription(UInt32, "frames_published", self._on_count, COUNT_QOS)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_timer(WATCH_PERIOD_S, self._watch)
+        self._tracker, self._camera = self._start_processes(options)
+        print(f"{clip.source} at {self._rate_hz:g} Hz; loading the tracker ...", flush=True)
+        self._next_note_s = time.monotonic() + LOADING_NOTE_S
+
+    def _start_processes(self, options: argparse.Namespace) -> tuple[NodeProcess, NodeProcess]:
+        tracker = NodeProcess(
+            "tracker_node", {"model": options.model, "engine": options.engine}, self._out / "tracker_node.log"
+        )
+        camera = NodeProcess(
+            "camera_node",
+            {
+                "source": self._clip.source,
+                "rate_hz": self._rate_hz,
+                "frames": round(options.seconds * self._rate_hz),
+                "publish_init": True,
+                "init_box": list(map(float, self._clip.box or (0, 0, 0, 0))),
+                "start_when_subscribed": 2,  # the tracker, which subscribes when its model is loaded, and this node
+            },
+            self._out / "camera_node.log",
+        )
+        return tracker, camera
+
+    def close(self) -> None:
+        """Stop the processes and give the terminal back."""
+        self._camera.stop()
+        self._tracker.stop()
+        self._table.stop()
+        self._video.close()
+
+    # ---- what the graph says
+
+    def _record(self, header: Header) -> FrameRecord:
+        stamp = stamp_ns(header)
+        if stamp not in self._records:
+            self._records[stamp] = FrameRecord(number=len(self._records) + 1)
+            if len(self._records) == 1:
+                self._table.start()
+        return self._records[stamp]
+
+    def _on_image(self, message: Image) -> None:
+        self._record(message.header).image = images.to_bgr(message)
+        self._unwritten.append(stamp_ns(message.header))
+        # A second of delay: by then all has been said about a frame.
+        self._write_all_but(max(3, round(self._rate_hz)))
+
+    def _on_truth(self, message: Detection2D) -> None:
+        if message.results:
+            self._record(message.header).truth = box_of(message)
+
+    def _on_detection(self, message: Detection2D) -> None:
+        self._record(message.header).box = box_of(message)
+
+    def _on_status(self, message: TrackStatus) -> None:
+        record = self._record(message.header)
+        record.state = TrackState(message.state)
+        record.score = message.score
+        record.exit_index, record.exit_count = message.exit_index, message.exit_count
+        record.latency_ms = message.latency_ms
+        record.frames_dropped = message.frames_dropped
+        self._last_news_s = time.monotonic()
+        self._table.show(record)
+
+    def _on_count(self, message: UInt32) -> None:
+        self._frames_published = message.data
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self._about |= {pair.key: pair.value for pair in status.values if pair.key in ("model", "engine")}
+
+    # ---- the run
+
+    def _watch(self) -> None:
+        for process in (self._tracker, self._camera):
+            if process.exit_code is not None and (process is self._tracker or process.exit_code):
+                last_line = (process.output.splitlines() or ["it said nothing"])[-1]
+                self._finish(f"{process.name} ended: {last_line}")
+                return
+        if not self._records and time.monotonic() > self._next_note_s:
+            self._next_note_s += LOADING_NOTE_S
+            print("still loading the tracker ...", flush=True)
+        if self._camera.exit_code == 0:
+            newest = next(reversed(self._records.values()), None)
+            everything_said = newest is not None and newest.state is not None
+            if everything_said or time.monotonic() - self._last_news_s > LAST_WORDS_S:
+                self._finish()
+
+    def _finish(self, reason: str = "") -> None:
+        self.finished = True
+        self._table.stop()
+        self._write_all_but(0)
+        self._video.close()
+        if not reason:
+            records = [record for _, record in sorted(self._records.items())]
+            summary = summarize(records, self._frames_published, self._rate_hz, **self._about)
+            (self._out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+            if records:
+                write_contact_sheet(self._out / "overlay.mp4", self._out / "contact_sheet.png")
+            print(
+                sentence(summary),
+                f"written: {self._out}/overlay.mp4, contact_sheet.png, summary.json",
+                sep="\n",
+                flush=True,
+            )
+            reason = failure(summary)
+        if reason:
+            print(f"demo failed: {reason}", file=sys.stderr)
+        self.exit_code = 1 if reason else 0
+
+    def _write_all_but(self, kept: int) -> None:
+        while len(self._unwritten) > kept:
+            record = self._records[self._unwritten.pop(0)]
+            self._video.write(record)
+            record.image = None
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of `ros2 run dytrack_ros demo`; returns the exit code."""
+    options = _parse(args)
+    prepare_environment()
+    # The demo's own arguments are not for rclpy.
+    return run(lambda: DemoNode(find_clip(options.video, options.box), options), args=[])
+
+
+def _parse(args: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="demo", description="Track a clip in a real ROS 2 graph and show how it went."
+    )
+    parser.add_argument(
+        "--video",
+        default=DEFAULT_CLIP,
+        metavar="WHAT",
+        help=f"{', '.join(CLIP_NAMES)} (these come along), synthetic, webcam, a video file or a folder "
+        "of images (default: %(default)s)",
+    )
+    parser.add_argument("--box", type=_box, metavar="x,y,w,h", help="the target on the first frame, pixels")
+    parser.add_argument(
+        "--rate",
+        type=_positive,
+        default=DEFAULT_RATE_HZ,
+        metavar="HZ",
+        help="frames a second (default: %(default)g, which two CPU cores hold)",
+    )
+    parser.add_argument("--seconds", type=_positive, default=0, help="length of the run (default: the whole clip)")
+    parser.add_argument("--model", default="", help="shipped name or path of weights (default: the package's)")
+    parser.add_argument("--engine", default="auto", help="as tracker_node's parameter (default: %(default)s)")
+    parser.add_argument("--out", default="demo", metavar="DIR", help="folder of the results (default: %(default)s)")
+    return parser.parse_args(args)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text}")
+    return value
+
+
+def _box(text: str) -> Box:
+    try:
+        x, y, width, height = map(float, text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be four numbers x,y,w,h, not '{text}'") from error
+    return x, y, width, height
+
+
+if __name__ == "__main__":
+    sys.exit(main())

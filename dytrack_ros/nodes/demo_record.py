@@ -1,0 +1,114 @@
+"""Keeps what the graph said of each frame, and writes it down as a video and a contact sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dytrack_ros.nodes import overlay
+from dytrack_ros.tracking import TrackState
+from dytrack_ros.tracking.box import Box, iou
+
+# Small clips are enlarged to about this height, so that captions can be read.
+_LEGIBLE_HEIGHT = 480
+_SHEET_COLUMNS, _SHEET_ROWS, _SHEET_TILE_WIDTH = 4, 3, 480
+
+
+@dataclass
+class FrameRecord:
+    """One published frame: its picture (uint8 BGR, HxWx3, None once it is written) and all that is known of it.
+
+    `state` is None for a frame that the tracker dropped. Boxes are x, y, w, h in pixels. `exit_index` is 0 where the
+    box was given by init.
+    """
+
+    number: int
+    image: np.ndarray | None = None
+    box: Box | None = None
+    truth: Box | None = None
+    state: TrackState | None = None
+    score: float = 0.0
+    exit_index: int = 0
+    exit_count: int = 0
+    latency_ms: float = 0.0
+    frames_dropped: int = 0
+
+    @property
+    def iou(self) -> float | None:
+        """Overlap of box and truth in [0, 1]; None where either is unknown or the box is init's own."""
+        if self.box is None or self.truth is None or self.exit_index == 0:
+            return None
+        return float(iou(self.box, self.truth))
+
+
+class OverlayVideo:
+    """Writes records as frames of an mp4 file, all in the size of the first."""
+
+    def __init__(self, path: Path, rate_hz: float) -> None:
+        self._path = path
+        self._rate_hz = rate_hz
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def write(self, record: FrameRecord) -> None:
+        """Draw and append one record with a picture."""
+        factor = max(1, round(_LEGIBLE_HEIGHT / record.image.shape[0]))
+        picture = cv2.resize(record.image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        if record.state is None:
+            overlay.draw(
+                picture, TrackState.IDLE, caption=f"#{record.number}  dropped", truth=_scaled(record.truth, factor)
+            )
+        else:
+            overlay.draw(
+                picture,
+                record.state,
+                _scaled(record.box, factor),
+                record.score,
+                record.exit_index,
+                record.exit_count,
+                f"#{record.number}  {record.latency_ms:.0f} ms",
+                _scaled(record.truth, factor),
+            )
+        if self._writer is None:
+            self._size = (picture.shape[1], picture.shape[0])
+            self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*"mp4v"), self._rate_hz, self._size)
+        if (picture.shape[1], picture.shape[0]) != self._size:
+            picture = cv2.resize(picture, self._size)
+        self._writer.write(picture)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()
+
+
+def write_contact_sheet(video: Path, sheet: Path) -> None:
+    """Write evenly spaced frames of a video file, the first and the last among them, as one picture."""
+    count = _SHEET_COLUMNS * _SHEET_ROWS
+    frames = _read_frames(video)
+    wanted = np.linspace(0, len(frames) - 1, count).round().astype(int)
+    rows = [
+        np.hstack([frames[index] for index in wanted[start : start + _SHEET_COLUMNS]])
+        for start in range(0, count, _SHEET_COLUMNS)
+    ]
+    cv2.imwrite(str(sheet), np.vstack(rows))
+
+
+def _read_frames(video: Path) -> list[np.ndarray]:
+    """All frames of a video, in the width of a contact sheet's tile."""
+    capture = cv2.VideoCapture(str(video))
+    frames = []
+    while True:
+        readable, frame = capture.read()
+        if not readable:
+            capture.release()
+            return frames
+        height = round(frame.shape[0] * _SHEET_TILE_WIDTH / frame.shape[1])
+        frames.append(cv2.resize(frame, (_SHEET_TILE_WIDTH, height), interpolation=cv2.INTER_AREA))
+
+
+def _scaled(box: Box | None, factor: int) -> Box | None:
+    return box and tuple(value * factor for value in box)

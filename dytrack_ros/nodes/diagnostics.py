@@ -1,0 +1,117 @@
+"""The node's health on /diagnostics, once a second: input, tracker, timing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE
+from dytrack_ros.nodes.follower import Outcome
+from dytrack_ros.tracking import TrackState
+
+
+@dataclass
+class Health:
+    """What the diagnostics report; the node refreshes it.
+
+    Attributes:
+        silent_s: seconds since the last image.
+        publishers: the image topic's publishers, each with its QoS.
+        rate_hz: images a second over the last report's interval.
+        latency_ms, image_age_ms: of the last frame.
+        faults: how often each kind of fault was survived; `new_faults`: those since the last report.
+    """
+
+    topic: str
+    model: str
+    engine: str
+    silence_limit_s: float
+    received: int = 0
+    late: int = 0
+    dropped: int = 0
+    silent_s: float = 0.0
+    rate_hz: float = 0.0
+    publishers: list[str] = field(default_factory=list)
+    enabled: bool = True
+    outcome: Outcome | None = None
+    latency_ms: float = 0.0
+    image_age_ms: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    new_faults: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_silent(self) -> bool:
+        return self.silent_s >= self.silence_limit_s
+
+    @property
+    def publishers_in_words(self) -> str:
+        count = len(self.publishers)
+        return f"{count or 'no'} publisher{'s' * (count != 1)}" + (f": {'; '.join(self.publishers)}" if count else "")
+
+
+def report(node_name: str, health: Health) -> DiagnosticArray:
+    """The three statuses of a node, without a stamp."""
+    tasks = {"input": _input(health), "tracker": _tracker(health), "timing": _timing(health)}
+    return DiagnosticArray(
+        status=[
+            DiagnosticStatus(
+                level=level,
+                name=f"{node_name}: {task}",
+                message=message,
+                hardware_id=node_name,
+                values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+            )
+            for task, (level, message, values) in tasks.items()
+        ]
+    )
+
+
+def _input(health: Health) -> tuple[bytes, str, dict]:
+    values = {
+        "topic": health.topic,
+        "publishers": len(health.publishers),
+        "received": health.received,
+        "rate_hz": f"{health.rate_hz:.1f}",
+        "dropped": health.dropped,
+        "late": health.late,
+        UNREADABLE_IMAGE: health.faults[UNREADABLE_IMAGE],
+    }
+    if not health.enabled:
+        return DiagnosticStatus.OK, "disabled: images are ignored", values
+    if health.is_silent:
+        return DiagnosticStatus.WARN, f"no image for {health.silent_s:.0f} s, {health.publishers_in_words}", values
+    if unreadable := health.new_faults[UNREADABLE_IMAGE]:
+        return DiagnosticStatus.ERROR, f"{unreadable} unreadable images", values
+    return DiagnosticStatus.OK, f"{health.rate_hz:.1f} images a second", values
+
+
+def _tracker(health: Health) -> tuple[bytes, str, dict]:
+    outcome = health.outcome
+    state = outcome.state if outcome else TrackState.IDLE
+    values = {
+        "model": health.model,
+        "engine": health.engine,
+        "state": state.name,
+        "target_id": outcome.target_id if outcome else "",
+        "score": f"{outcome.score if outcome else 0.0:.3f}",
+        INIT_REFUSED: health.faults[INIT_REFUSED],
+        TRACKING_FAILED: health.faults[TRACKING_FAILED],
+    }
+    if health.new_faults[TRACKING_FAILED]:
+        return DiagnosticStatus.ERROR, "tracking failed, see the log; waits for init", values
+    if health.new_faults[INIT_REFUSED]:
+        return DiagnosticStatus.WARN, "init refused, see the log", values
+    if state == TrackState.IDLE:
+        return DiagnosticStatus.OK, "idle, waits for init", values
+    level = DiagnosticStatus.OK if state == TrackState.TRACKING else DiagnosticStatus.WARN
+    return level, f"{state.name.lower()} {outcome.target_id}", values
+
+
+def _timing(health: Health) -> tuple[bytes, str, dict]:
+    values = {"latency_ms": f"{health.latency_ms:.1f}", "image_age_ms": f"{health.image_age_ms:.1f}"}
+    if health.outcome and health.outcome.result:
+        values["track_ms"] = f"{health.outcome.result.seconds * 1e3:.1f}"
+        values["exit_index"] = health.outcome.result.exit_index
+    return DiagnosticStatus.OK, f"{health.latency_ms:.0f} ms from image to box", values

@@ -1,0 +1,46 @@
+"""What went wrong and was survived: counted by kind, logged without flooding the log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+UNREADABLE_IMAGE = "unreadable image"
+INIT_REFUSED = "init refused"
+TRACKING_FAILED = "tracking failed"
+NO_IMAGE = "no image"
+
+# A sentence is repeated at most this often; a different one of the same kind may follow sooner.
+REPETITION_S = 10.0
+VARIATION_S = 1.0
+
+
+class Faults:
+    """Counts every fault and logs the first of each kind at once, later ones at a throttled rate."""
+
+    def __init__(self, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._logged: dict[str, tuple[float, str, int]] = {}  # by kind: when, what, and how many there were by then
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often each kind happened so far."""
+        with self._lock:
+            return self._counts.copy()
+
+    def report(self, kind: str, sentence: str) -> None:
+        """Count one fault of this kind; `sentence` says what came, what is allowed and how to mend it."""
+        with self._lock:
+            self._counts[kind] += 1
+            count, now = self._counts[kind], self._clock()
+            logged_s, logged_sentence, logged_count = self._logged.get(kind, (float("-inf"), "", 0))
+            if now - logged_s < (REPETITION_S if sentence == logged_sentence else VARIATION_S):
+                return
+            self._logged[kind] = now, sentence, count
+        unlogged = count - logged_count - 1
+        self._log(f"{kind}: {sentence}" + (f" (and {unlogged} more of this kind)" if unlogged else ""))

@@ -1,0 +1,70 @@
+"""Processes of a small ROS graph: this package's own programs, started as `ros2 run` would start them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ament_index_python.packages import get_package_prefix, get_package_share_directory
+
+PACKAGE = "dytrack_ros"
+# Both names: Humble and Jazzy know only the first.
+FAST_DDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+# Domains up to 101 keep clear of the ports that Linux hands out to others.
+_FIRST_DOMAIN, _DOMAINS = 20, 80
+_STOP_PATIENCE_S = 5.0
+
+
+def prepare_environment() -> None:
+    """Give this process and its children a domain of their own and room for large images, unless the user chose.
+
+    To be called before `rclpy.init`.
+    """
+    os.environ.setdefault("ROS_DOMAIN_ID", str(_FIRST_DOMAIN + os.getpid() % _DOMAINS))
+    if not any(variable in os.environ for variable in FAST_DDS_VARIABLES):
+        profile = Path(get_package_share_directory(PACKAGE)) / "config" / "fastdds_large_images.xml"
+        os.environ.update(dict.fromkeys(FAST_DDS_VARIABLES, str(profile)))
+
+
+class NodeProcess:
+    """A program of this package, running as a process of its own, its output in a file."""
+
+    def __init__(self, name: str, parameters: Mapping[str, Any], log: Path) -> None:
+        """`parameters` are set as by `--ros-args -p`; the environment is this process's at the moment."""
+        program = Path(get_package_prefix(PACKAGE)) / "lib" / PACKAGE / name
+        settings = [part for key, value in parameters.items() for part in ("-p", f"{key}:={json.dumps(value)}")]
+        self.name = name
+        self._log = log
+        with log.open("wb") as output:
+            # A session of its own: Ctrl-C is for whoever started this process, who then stops it in good order.
+            self._process = subprocess.Popen(
+                [str(program), "--ros-args", *settings],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    @property
+    def output(self) -> str:
+        """All it has written so far."""
+        return self._log.read_text(errors="replace")
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Ask it to end by this signal, after a while insist; returns the exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        try:
+            return self._process.wait(_STOP_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()

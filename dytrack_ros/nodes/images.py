@@ -1,0 +1,163 @@
+"""Image messages to BGR arrays and back, without cv_bridge (which breaks under numpy 2) and without rclpy.
+
+A message is anything with the fields of sensor_msgs/Image or sensor_msgs/CompressedImage, so that everything here can
+be tested without ROS.
+"""
+
+from __future__ import annotations
+
+import array
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+class UnreadableImage(ValueError):
+    """An image message that contradicts itself or comes in an unknown encoding; the text says how to mend it."""
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """How the bytes of one encoding lie and which OpenCV conversion makes them BGR (None: they are BGR already)."""
+
+    channels: int
+    conversion: int | None
+    bytes_per_channel: int = 1
+    block: tuple[int, int] = (1, 1)  # the image's height and width must be multiples of these
+    extra_rows: float = 0.0  # rows below the picture, as a part of its height (the chroma of NV12)
+
+
+_ENCODINGS = {
+    "bgr8": _Encoding(3, None),
+    "8UC3": _Encoding(3, None),
+    "rgb8": _Encoding(3, cv2.COLOR_RGB2BGR),
+    "bgra8": _Encoding(4, cv2.COLOR_BGRA2BGR),
+    "8UC4": _Encoding(4, cv2.COLOR_BGRA2BGR),
+    "rgba8": _Encoding(4, cv2.COLOR_RGBA2BGR),
+    "bgr16": _Encoding(3, None, bytes_per_channel=2),
+    "rgb16": _Encoding(3, cv2.COLOR_RGB2BGR, bytes_per_channel=2),
+    "mono8": _Encoding(1, cv2.COLOR_GRAY2BGR),
+    "8UC1": _Encoding(1, cv2.COLOR_GRAY2BGR),
+    "mono16": _Encoding(1, cv2.COLOR_GRAY2BGR, bytes_per_channel=2),
+    "yuv422": _Encoding(2, cv2.COLOR_YUV2BGR_UYVY, block=(1, 2)),
+    "uyvy": _Encoding(2, cv2.COLOR_YUV2BGR_UYVY, block=(1, 2)),
+    "yuv422_yuy2": _Encoding(2, cv2.COLOR_YUV2BGR_YUYV, block=(1, 2)),
+    "yuyv": _Encoding(2, cv2.COLOR_YUV2BGR_YUYV, block=(1, 2)),
+    "nv12": _Encoding(1, cv2.COLOR_YUV2BGR_NV12, block=(2, 2), extra_rows=0.5),
+    "nv21": _Encoding(1, cv2.COLOR_YUV2BGR_NV21, block=(2, 2), extra_rows=0.5),
+}
+# OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by the first two rows' first two pixels.
+for _pattern, _conversion in (
+    ("rggb", cv2.COLOR_BayerBG2BGR),
+    ("bggr", cv2.COLOR_BayerRG2BGR),
+    ("gbrg", cv2.COLOR_BayerGR2BGR),
+    ("grbg", cv2.COLOR_BayerGB2BGR),
+):
+    _ENCODINGS[f"bayer_{_pattern}8"] = _Encoding(1, _conversion, block=(2, 2))
+    _ENCODINGS[f"bayer_{_pattern}16"] = _Encoding(1, _conversion, bytes_per_channel=2, block=(2, 2))
+
+READABLE_ENCODINGS = tuple(_ENCODINGS)
+
+
+def to_bgr(message) -> np.ndarray:
+    """The picture of a sensor_msgs/Image as uint8 BGR, HxWx3.
+
+    `bgr8` is a view of the message's own bytes (no copy, so treat it as read-only); anything else is converted once.
+    16-bit channels keep their upper 8 bits. Rows may be padded (`step`).
+
+    Raises:
+        UnreadableImage: unknown encoding, a size of zero, or `step` or `data` too small for the size.
+    """
+    encoding = _ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise UnreadableImage(
+            f"image encoding {message.encoding!r} is unknown; publish one of "
+            f"{', '.join(READABLE_ENCODINGS)} (image_proc converts)"
+        )
+    height, width = message.height, message.width
+    pixels = _picture_bytes(message, encoding).reshape(-1, width, encoding.channels, encoding.bytes_per_channel)
+    # The upper byte of a 16-bit channel is its value in 8 bits, and comes first when the message is big-endian.
+    upper_byte = 0 if message.is_bigendian or encoding.bytes_per_channel == 1 else 1
+    pixels = pixels[..., upper_byte]
+    if encoding.conversion is None:
+        return pixels if encoding.bytes_per_channel == 1 else np.ascontiguousarray(pixels)
+    try:
+        return cv2.cvtColor(np.ascontiguousarray(pixels), encoding.conversion)
+    except cv2.error as error:
+        raise UnreadableImage(
+            f"OpenCV cannot convert this {width}x{height} {message.encoding} image: {error.err or error}; publish bgr8"
+        ) from error
+
+
+def _picture_bytes(message, encoding: _Encoding) -> np.ndarray:
+    """The message's rows without their padding: uint8, rows x bytes of a row, still a view."""
+    height, width, step = message.height, message.width, message.step
+    name = f"a {width}x{height} {message.encoding} image"
+    if height <= 0 or width <= 0:
+        raise UnreadableImage(f"{name} has no pixels; width and height must be at least 1")
+    if height % encoding.block[0] or width % encoding.block[1]:
+        raise UnreadableImage(
+            f"{name} is not possible: its height must be a multiple of {encoding.block[0]} "
+            f"and its width of {encoding.block[1]}; crop it in the camera driver"
+        )
+    row = width * encoding.channels * encoding.bytes_per_channel
+    if step < row:
+        raise UnreadableImage(
+            f"{name} needs a step of at least {row} bytes a row, not {step}; "
+            f"the camera driver must set step to the full row length"
+        )
+    rows = height + int(height * encoding.extra_rows)
+    if len(message.data) < rows * step:
+        raise UnreadableImage(
+            f"{name} with a step of {step} needs {rows * step} bytes of data, not "
+            f"{len(message.data)}; the camera driver must fill data with {rows} rows"
+        )
+    return np.frombuffer(message.data, np.uint8, count=rows * step).reshape(rows, step)[:, :row]
+
+
+def compressed_to_bgr(message) -> np.ndarray:
+    """The picture of a sensor_msgs/CompressedImage (JPEG, PNG, WebP ...) as uint8 BGR, HxWx3.
+
+    A rotation note inside the file is ignored: boxes are in the pixels that the camera sent.
+
+    Raises:
+        UnreadableImage: no data, or data that OpenCV cannot decode.
+    """
+    if len(message.data) == 0:
+        raise UnreadableImage(
+            f"a compressed image ({message.format!r}) has no data; it must hold a whole JPEG or PNG file"
+        )
+    try:
+        image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # sizes that OpenCV refuses to allocate
+        image = None
+    if image is None:
+        raise UnreadableImage(
+            f"a compressed image ({message.format!r}, {len(message.data)} bytes) cannot be decoded; "
+            f"publish JPEG or PNG (compressed_image_transport does)"
+        )
+    return image
+
+
+def fill_image(message, bgr: np.ndarray) -> None:
+    """Write a uint8 BGR picture, HxWx3, into the fields of a sensor_msgs/Image; its header is left alone."""
+    message.height, message.width = bgr.shape[:2]
+    message.encoding = "bgr8"
+    message.is_bigendian = 0
+    message.step = bgr.shape[1] * 3
+    message.data = _byte_array(np.ascontiguousarray(bgr))
+
+
+def fill_compressed(message, bgr: np.ndarray, quality: int = 90) -> None:
+    """Write a uint8 BGR picture, HxWx3, as JPEG into a sensor_msgs/CompressedImage; `quality` is in [0, 100]."""
+    _, encoded = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    message.format = "bgr8; jpeg compressed bgr8"
+    message.data = _byte_array(encoded)
+
+
+def _byte_array(values: np.ndarray) -> array.array:
+    """rclpy takes an array.array as it is; it would check a list or bytes element by element."""
+    data = array.array("B")
+    data.frombytes(memoryview(values).cast("B"))
+    return data

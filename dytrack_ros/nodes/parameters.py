@@ -1,0 +1,225 @@
+"""Every parameter of the nodes, in one table a node: the table declares, checks, documents and tests them.
+
+`config/tracker.yaml` is written from here (and a test compares them):
+
+    python3 -m dytrack_ros.nodes.parameters > config/tracker.yaml
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dytrack_ros.engines.engine import ENGINES
+from dytrack_ros.tracking import StateThresholds
+from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS
+
+Value = bool | int | float | str | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter; its type is its default's (a tuple stands for a list of doubles, always as long as the default).
+
+    Attributes:
+        name: dotted, lower-case.
+        minimum, maximum: the allowed range of a number, both included.
+        choices: the allowed words of a string (empty: any).
+        read_only: can only be set at start.
+    """
+
+    name: str
+    default: Value
+    description: str
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """What may be set, in words; empty where anything of the right type may."""
+        if self.minimum is not None:
+            return f"{self.minimum} to {self.maximum}"
+        return " | ".join(self.choices)
+
+    def complaint(self, value: Value) -> str:
+        """Why this value is refused, with what is allowed; empty if it is fine."""
+        if self.minimum is not None and not self.minimum <= value <= self.maximum:
+            return f"{self.name} must be in {self.minimum} to {self.maximum}, not {value}"
+        if self.choices and value not in self.choices:
+            return f"{self.name} must be one of {', '.join(self.choices)}, not '{value}'"
+        if isinstance(self.default, tuple) and (len(value) != len(self.default) or not all(map(math.isfinite, value))):
+            return f"{self.name} must be {len(self.default)} finite numbers, not {list(value)}"
+        return ""
+
+
+TRACKER = (
+    Parameter(
+        "model",
+        "",
+        "Shipped model name or path of a .safetensors file; empty: the default for this machine.",
+        read_only=True,
+    ),
+    Parameter(
+        "engine",
+        "auto",
+        "What runs the network; auto takes the fastest one that is installed.",
+        choices=ENGINES,
+        read_only=True,
+    ),
+    Parameter(
+        "device",
+        "auto",
+        "Device of the engine, such as cpu, cuda or cuda:1; auto takes a GPU if there is one.",
+        read_only=True,
+    ),
+    Parameter("threads", 0, "CPU threads of the engine; 0: as many as there are cores.", 0, 256, read_only=True),
+    Parameter(
+        "image_transport",
+        "raw",
+        "raw subscribes to image, compressed to image/compressed.",
+        choices=("raw", "compressed"),
+        read_only=True,
+    ),
+    Parameter(
+        "exit.policy",
+        "thresholds",
+        "thresholds: leave at the first exit that predicts an IoU above its tau; fixed: always leave at exit.fixed.",
+        choices=("thresholds", "fixed"),
+    ),
+    Parameter(
+        "exit.tau_1",
+        DEFAULT_THRESHOLDS[0],
+        "Leave at exit 1 if its predicted IoU is above this; lower is faster.",
+        0.0,
+        1.0,
+    ),
+    Parameter(
+        "exit.tau_2",
+        DEFAULT_THRESHOLDS[1],
+        "Leave at exit 2 if its predicted IoU is above this; lower is faster.",
+        0.0,
+        1.0,
+    ),
+    Parameter("exit.fixed", 3, "The exit that exit.policy fixed takes, counted from 1.", 1, 3),
+    Parameter("lost.score", StateThresholds.lost, "Below this predicted IoU the target counts as LOST.", 0.0, 1.0),
+    Parameter(
+        "lost.uncertain_score",
+        StateThresholds.uncertain,
+        "Below this predicted IoU the target counts as UNCERTAIN.",
+        0.0,
+        1.0,
+    ),
+    Parameter("lost.hide", False, "Publish no detection while the target is LOST (status goes on)."),
+    Parameter(
+        "catch_up.seconds", 2.0, "How far back an init may be stamped: frames of this many seconds are kept.", 0.0, 60.0
+    ),
+    Parameter("catch_up.mebibytes", 64.0, "Memory for the frames that are kept for a stamped init, MiB.", 1.0, 4096.0),
+    Parameter("overlay.enabled", True, "Draw and publish overlay while somebody listens to it."),
+)
+
+CAMERA = (
+    Parameter(
+        "source",
+        "synthetic",
+        "Video file, folder of images, webcam (number or /dev/video0), or synthetic: a moving textured target.",
+        read_only=True,
+    ),
+    Parameter(
+        "rate_hz",
+        30.0,
+        "Frames a second; a webcam gives its own rate where that is lower.",
+        0.1,
+        1000.0,
+        read_only=True,
+    ),
+    Parameter("loop", False, "Start again at the end of the clip instead of ending the node.", read_only=True),
+    Parameter(
+        "frames",
+        0,
+        "End (or loop) after this many frames; 0: the whole clip (synthetic: 300 frames).",
+        0,
+        10_000_000,
+        read_only=True,
+    ),
+    Parameter("synthetic.width", 640, "Width of the synthetic scene, pixels.", 64, 7680, read_only=True),
+    Parameter("synthetic.height", 480, "Height of the synthetic scene, pixels.", 64, 4320, read_only=True),
+    Parameter(
+        "synthetic.seed",
+        0,
+        "The synthetic scene's textures and motion follow from this number.",
+        0,
+        2**31 - 1,
+        read_only=True,
+    ),
+    Parameter("frame_id", "camera", "frame_id in every header.", read_only=True),
+    Parameter(
+        "publish_init",
+        False,
+        "Publish init for the clip's first frame: init_box, or the truth where that is all 0.",
+        read_only=True,
+    ),
+    Parameter(
+        "init_box",
+        (0.0, 0.0, 0.0, 0.0),
+        "The target on the first frame as x, y, width, height in pixels.",
+        read_only=True,
+    ),
+    Parameter(
+        "start_when_subscribed",
+        0,
+        "Wait with the first frame until image has this many subscribers.",
+        0,
+        100,
+        read_only=True,
+    ),
+)
+
+
+def complaint(table: tuple[Parameter, ...], values: Mapping[str, Value]) -> str:
+    """Why these values (one for each name of the table) cannot be in force together; empty if they can."""
+    for parameter in table:
+        if reason := parameter.complaint(values[parameter.name]):
+            return reason
+    if "lost.score" in values and values["lost.score"] > values["lost.uncertain_score"]:
+        return (
+            f"lost.score must be in 0.0 to lost.uncertain_score ({values['lost.uncertain_score']}), "
+            f"not {values['lost.score']}; set both together or lost.uncertain_score first"
+        )
+    return ""
+
+
+def as_yaml(table: tuple[Parameter, ...]) -> str:
+    """The table as a commented ROS parameter file with every default."""
+    lines = [
+        "# Every parameter of tracker_node with its default. Live ones can be changed with `ros2 param set`.",
+        "# Written by `python3 -m dytrack_ros.nodes.parameters`; change the table there, not this file.",
+        "/**:",
+        "  ros__parameters:",
+    ]
+    open_group = ""
+    for parameter in table:
+        group, _, key = parameter.name.rpartition(".")
+        if group and group != open_group:
+            lines.append(f"    {group}:")
+        open_group = group
+        indent = "      " if group else "    "
+        notes = [note for note in (parameter.allowed, "read-only" if parameter.read_only else "live") if note]
+        lines += [
+            f"{indent}# {parameter.description} [{'; '.join(notes)}]",
+            f"{indent}{key}: {_yaml(parameter.default)}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+if __name__ == "__main__":
+    print(as_yaml(TRACKER), end="")

@@ -1,0 +1,60 @@
+"""Runs a node until it has finished or is told to stop, and says in one line what went wrong."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+# How often a waiting executor looks up, so that a signal is noticed while nothing happens in the graph.
+WAIT_S = 0.1
+
+
+def run(build: Callable[[], Node], args: list[str] | None = None) -> int:
+    """Build a node and spin it in this (the main) thread; returns the exit code of the process.
+
+    SIGINT and SIGTERM end it with 0, from its first moment on. rclpy's own signal handlers are not used: they pull the
+    context away under the worker thread. A node may have an attribute `finished` that ends it, an `exit_code`, and a
+    `close` method. An error while building it is printed as one line and gives 1.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop_once)
+    node = None
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = build()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not getattr(node, "finished", False):
+            executor.spin_once(timeout_sec=WAIT_S)
+    except KeyboardInterrupt:
+        pass
+    except Exception as error:
+        if node is not None:  # a running node that fails is a bug: its traceback is wanted
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return 1
+    finally:
+        if hasattr(node, "close"):
+            node.close()
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return getattr(node, "exit_code", 0)
+
+
+def _stop_once(number, frame) -> None:
+    # A launched node gets SIGINT from both the terminal and the launcher; the second must not disturb the clean end.
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, (ValueError, OSError)) and text else f"{type(error).__name__}: {text}"

@@ -1,0 +1,242 @@
+"""The ROS node: images and `init` in, `detection`, `status`, `overlay` and diagnostics out.
+
+The executor thread takes messages in and answers services; the worker thread decodes, tracks and publishes.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
+from vision_msgs.msg import Detection2D
+
+from dytrack_ros.budget import FixedExit, FixedThresholds
+from dytrack_ros.msg import TrackStatus
+from dytrack_ros.nodes import diagnostics, images, overlay, parameters
+from dytrack_ros.nodes.faults import NO_IMAGE, TRACKING_FAILED, Faults
+from dytrack_ros.nodes.follower import Follower, Init, Outcome
+from dytrack_ros.nodes.frame_ring import FrameRing
+from dytrack_ros.nodes.intake import Intake
+from dytrack_ros.nodes.live_parameters import LiveParameters
+from dytrack_ros.nodes.mailbox import Frame, Mailbox
+from dytrack_ros.nodes.messages import box_of, detection_message, stamp_ns
+from dytrack_ros.nodes.run import run
+from dytrack_ros.nodes.status import status_message
+from dytrack_ros.nodes.worker import Worker
+from dytrack_ros.tracking import DyTracker, StateThresholds, TrackState
+
+# Best effort takes from reliable and best-effort cameras alike. The mailbox keeps the newest frame anyway; the short
+# queue only bridges the moments in which the executor is busy.
+IMAGE_QOS = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=5)
+INIT_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=1)
+RESULT_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10)
+OVERLAY_QOS = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=1)
+
+SILENCE_LIMIT_S = 3.0
+REPORT_PERIOD_S = 1.0
+# A worker in the middle of a frame gets this long to finish it when the node ends.
+ENDING_PATIENCE_S = 0.5
+
+
+class TrackerNode(Node):
+    """Follows one target; for several, run several in different namespaces.
+
+    The model is loaded and warmed up before the node subscribes to images, so that its first frame is as fast as any.
+
+    Raises:
+        ValueError: a refused parameter value, or a model or engine that does not exist or fit.
+    """
+
+    def __init__(self, **node_options) -> None:
+        super().__init__("tracker_node", **node_options)
+        self._live = LiveParameters(self, parameters.TRACKER)
+        self._tracker = self._load_tracker()
+        self._enabled = True
+        self._faults = Faults(self.get_logger().warning)
+        self._faults_reported: Counter[str] = Counter()
+
+        compressed = self._live["image_transport"] == "compressed"
+        self._ring = FrameRing()
+        self._mailbox = Mailbox()
+        self._follower = Follower(
+            self._tracker,
+            self._ring,
+            images.compressed_to_bgr if compressed else images.to_bgr,
+            self._publish,
+            self._faults.report,
+        )
+        self._intake = Intake(self._ring, self._mailbox, self._on_time_jump)
+        self._worker = Worker(self._mailbox, self._work, self._on_worker_error)
+        self._apply_parameters()
+        self._live.on_change(self._apply_parameters)
+
+        self._detection = self.create_publisher(Detection2D, "detection", RESULT_QOS)
+        self._status = self.create_publisher(TrackStatus, "status", RESULT_QOS)
+        self._overlay = self.create_publisher(Image, "overlay", OVERLAY_QOS)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_service(Trigger, "~/stop", self._on_stop)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_subscription(Detection2D, "init", self._on_init, INIT_QOS)
+        # The compressed topic follows a remapping of image, as with image_transport.
+        topic = self.resolve_topic_name("image") + ("/compressed" if compressed else "")
+        self._images = self.create_subscription(
+            CompressedImage if compressed else Image,
+            topic,
+            self._on_image,
+            IMAGE_QOS,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._health = diagnostics.Health(
+            self._images.topic_name, self._tracker.model_name, self._tracker.engine_name, SILENCE_LIMIT_S
+        )
+        # On a steady clock: simulated time may stand still, and that is when diagnostics are wanted.
+        self.create_timer(REPORT_PERIOD_S, self._report_health, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._worker.start()
+        self.get_logger().info(
+            f"ready: waits for images on {self._images.topic_name} and a box on {self.resolve_topic_name('init')}"
+        )
+
+    def close(self) -> None:
+        """End the worker thread."""
+        self._worker.end(ENDING_PATIENCE_S)
+
+    def _load_tracker(self) -> DyTracker:
+        values = self._live
+        self.get_logger().info(f"loading {values['model'] or 'the default model'} ...")
+        started_s = time.monotonic()
+        tracker = DyTracker.from_pretrained(
+            values["model"] or None, engine=values["engine"], device=values["device"], threads=values["threads"] or None
+        )
+        self.get_logger().info(
+            f"{tracker.model_name} with {tracker.exit_count} exits on {tracker.engine_name}, "
+            f"loaded and warmed up in {time.monotonic() - started_s:.1f} s"
+        )
+        return tracker
+
+    def _apply_parameters(self) -> None:
+        values = self._live
+        if values["exit.policy"] == "fixed":
+            policy = FixedExit(values["exit.fixed"])
+        else:
+            policy = FixedThresholds((values["exit.tau_1"], values["exit.tau_2"]))
+        states = StateThresholds(uncertain=values["lost.uncertain_score"], lost=values["lost.score"])
+
+        def settings(tracker: DyTracker) -> None:
+            tracker.policy = policy
+            tracker.state_thresholds = states
+
+        self._follower.configure(settings)
+        self._ring.set_limits(values["catch_up.seconds"], values["catch_up.mebibytes"])
+
+    # ---- executor thread
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        if self._enabled:
+            self._intake.receive(message, stamp_ns(message.header))
+
+    def _on_init(self, message: Detection2D) -> None:
+        self._follower.request(Init(box_of(message), stamp_ns(message.header), message.id, time.monotonic()))
+        self._mailbox.wake()
+
+    def _on_time_jump(self, seconds: float) -> None:
+        self._follower.stop()
+        self.get_logger().warning(
+            f"time went back by {seconds:.1f} s (does a bag loop?): the target and the frames "
+            "kept for init are forgotten; send init again"
+        )
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        target_id = self._follower.stop()
+        response.success = True
+        response.message = f"stopped following {target_id}" if target_id else "there was no target"
+        self.get_logger().info(response.message)
+        return response
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        self._intake.last_received_s = time.monotonic()  # silence counts from here, not from before the pause
+        response.success = True
+        response.message = "images are followed" if request.data else "images are ignored, the target is remembered"
+        self.get_logger().info(response.message)
+        return response
+
+    def _report_health(self) -> None:
+        health, intake = self._health, self._intake
+        health.rate_hz = (intake.received - health.received) / REPORT_PERIOD_S
+        health.received, health.late = intake.received, intake.late
+        health.enabled = self._enabled
+        health.silent_s = time.monotonic() - intake.last_received_s if self._enabled else 0.0
+        health.publishers = [
+            f"{info.node_name} ({info.qos_profile.reliability.name.lower()}, {info.qos_profile.durability.name.lower()})"
+            for info in self.get_publishers_info_by_topic(self._images.topic_name)
+        ]
+        if health.is_silent:
+            wanted = IMAGE_QOS.reliability.name.lower()
+            self._faults.report(
+                NO_IMAGE,
+                f"nothing came on {health.topic} for {SILENCE_LIMIT_S:.0f} s and more; "
+                f"it has {health.publishers_in_words} (wanted: {wanted})",
+            )
+        health.faults = self._faults.counts
+        health.new_faults = health.faults - self._faults_reported
+        self._faults_reported = health.faults
+        message = diagnostics.report(self.get_fully_qualified_name(), health)
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    # ---- worker thread
+
+    def _work(self, frame: Frame | None) -> None:
+        outcome = self._follower.step(frame)
+        # After the box is out, so that drawing costs the robot no latency.
+        if outcome and self._live["overlay.enabled"] and self._overlay.get_subscription_count():
+            self._publish_overlay(outcome)
+
+    def _publish(self, outcome: Outcome, frames_dropped: int) -> None:
+        status = status_message(outcome, self._tracker, frames_dropped, self.get_clock().now().nanoseconds)
+        hidden = outcome.state == TrackState.LOST and self._live["lost.hide"]
+        if outcome.box is not None and not hidden:
+            self._detection.publish(detection_message(status.header, outcome.box, outcome.score, outcome.target_id))
+        self._status.publish(status)
+        health = self._health
+        health.outcome, health.dropped = outcome, frames_dropped
+        health.latency_ms, health.image_age_ms = status.latency_ms, status.image_age_ms
+
+    def _publish_overlay(self, outcome: Outcome) -> None:
+        picture = outcome.image.copy()  # the original may be a view of the message, which is kept for init
+        exit_index = outcome.result.exit_index if outcome.result else 0
+        overlay.draw(
+            picture,
+            outcome.state,
+            outcome.box,
+            outcome.score,
+            exit_index,
+            self._tracker.exit_count,
+            caption=outcome.target_id,
+        )
+        message = Image(header=outcome.frame.message.header)
+        images.fill_image(message, picture)
+        self._overlay.publish(message)
+
+    def _on_worker_error(self, error: Exception) -> None:
+        self._follower.stop()
+        self._faults.report(
+            TRACKING_FAILED, f"{type(error).__name__}: {error}; the target is given up, send init again"
+        )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of `ros2 run dytrack_ros tracker_node`; returns the exit code."""
+    return run(TrackerNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

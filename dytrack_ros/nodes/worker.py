@@ -1,0 +1,42 @@
+"""The one thread in which images are decoded and the network runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from dytrack_ros.nodes.mailbox import Frame, Mailbox
+
+
+class Worker(threading.Thread):
+    """Calls `work` with every frame that the mailbox gives, and with None whenever there is none for a while.
+
+    Nothing that `work` raises ends the thread: it goes to `on_error`.
+    """
+
+    IDLE_S = 0.5
+
+    def __init__(
+        self, mailbox: Mailbox, work: Callable[[Frame | None], None], on_error: Callable[[Exception], None]
+    ) -> None:
+        super().__init__(name="tracking", daemon=True)
+        self._mailbox = mailbox
+        self._work = work
+        self._on_error = on_error
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        while not self._ending.is_set():
+            frame = self._mailbox.take(self.IDLE_S)
+            if self._ending.is_set():
+                return
+            try:
+                self._work(frame)
+            except Exception as error:
+                self._on_error(error)
+
+    def end(self, timeout_s: float) -> None:
+        """Finish the frame under work and end; does not wait longer than `timeout_s`."""
+        self._ending.set()
+        self._mailbox.wake()
+        self.join(timeout_s)

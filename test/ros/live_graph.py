@@ -1,0 +1,192 @@
+"""A client on a live graph: node processes of the built package on one side, this test process on the other."""
+
+import itertools
+import os
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import rclpy
+from dytrack_ros.msg import TrackStatus
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2D
+
+from dytrack_ros.nodes.graph import NodeProcess, prepare_environment
+from dytrack_ros.nodes.images import fill_compressed, fill_image
+from dytrack_ros.nodes.messages import box_of, detection_message, stamp_ns
+
+# Slow machines are allowed for, hanging ones are not.
+PATIENCE_S = 40
+WIDTH, HEIGHT = 640, 480
+FRAME_NS = 50_000_000
+
+_domains = itertools.count(int(os.environ.get("ROS_DOMAIN_ID", 20 + os.getpid() % 70)))
+
+
+class LiveGraph:
+    """A DDS domain of its own, the processes started on it, and a client node that remembers what it hears.
+
+    Attributes:
+        statuses: TrackStatus by stamp in nanoseconds; `detections`, `truths`, `images`, `overlays` likewise.
+        diagnostics: the last status of each task by its name.
+    """
+
+    def __init__(self, folder):
+        self._folder = folder
+        self.domain = 1 + next(_domains) % 100
+        os.environ["ROS_DOMAIN_ID"] = str(self.domain)
+        prepare_environment()
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=self.domain)
+        self.client = rclpy.create_node("client", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.client)
+        self.processes = []
+        self.statuses, self.detections, self.truths = {}, {}, {}
+        self.images, self.overlays, self.diagnostics = {}, {}, {}
+        self._stamp_ns = 1_000_000_000_000
+        self._random = np.random.default_rng(0)
+
+    def close(self):
+        for process in self.processes:
+            process.stop()
+        self._executor.shutdown()
+        self.client.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    # ---- processes and waiting
+
+    def start(self, name, **parameters):
+        parameters = {key.replace("__", "."): value for key, value in parameters.items()}
+        process = NodeProcess(name, parameters, self._folder / f"{name}_{len(self.processes)}.log")
+        self.processes.append(process)
+        return process
+
+    def wait_until(self, condition, what, patience_s=PATIENCE_S):
+        """Let messages come in until `condition()` holds; its value is returned."""
+        deadline_s = time.monotonic() + patience_s
+        while not (result := condition()):
+            assert time.monotonic() < deadline_s, f"no {what} within {patience_s} s; {self._what_the_processes_say()}"
+            self._executor.spin_once(timeout_sec=0.02)
+        return result
+
+    def _what_the_processes_say(self):
+        return "\n".join(f"{process.name} ({process.exit_code}):\n{process.output}" for process in self.processes)
+
+    def wait_logged(self, process, text):
+        self.wait_until(lambda: text in process.output, f"log of {text!r}")
+
+    # ---- listening
+
+    def listen(self, message_type, topic, kept):
+        self.client.create_subscription(message_type, topic, lambda m: kept.update({stamp_ns(m.header): m}), 50)
+
+    def listen_to_tracker(self):
+        self.listen(TrackStatus, "status", self.statuses)
+        self.listen(Detection2D, "detection", self.detections)
+
+    def listen_to_diagnostics(self, message_type):
+        def keep(message):
+            self.diagnostics |= {status.name.rpartition(": ")[2]: status for status in message.status}
+
+        self.client.create_subscription(message_type, "/diagnostics", keep, 10)
+
+    # ---- speaking
+
+    def speak_to_tracker(self, compressed=False):
+        self._compressed = compressed
+        topic = "image/compressed" if compressed else "image"
+        self._image = self.client.create_publisher(CompressedImage if compressed else Image, topic, 10)
+        self._init = self.client.create_publisher(Detection2D, "init", 10)
+
+    def next_header(self):
+        self._stamp_ns += FRAME_NS
+        return self.header(self._stamp_ns)
+
+    @staticmethod
+    def header(stamp):
+        header = Header(frame_id="test_camera")
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+        return header
+
+    def jump_back(self, seconds):
+        self._stamp_ns -= round(seconds * 1e9)
+
+    def picture(self):
+        return self._random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+    def image_message(self, **changes):
+        message = (CompressedImage if self._compressed else Image)(header=self.next_header())
+        (fill_compressed if self._compressed else fill_image)(message, self.picture())
+        for name, value in changes.items():
+            setattr(message, name, value)
+        return message
+
+    def publish(self, image_message):
+        self._image.publish(image_message)
+
+    def show(self):
+        """Publish an image and wait for what the tracker says of it: status, detection or None, box or None, stamp."""
+        message = self.image_message()
+        self.publish(message)
+        return self.answer_to(stamp_ns(message.header))
+
+    def answer_to(self, stamp):
+        status = self.wait_until(lambda: self.statuses.get(stamp), f"status of the image stamped {stamp}")
+        detection = None
+        if status.state != TrackStatus.IDLE:
+            detection = self.wait_until(lambda: self.detections.get(stamp), f"detection of the image stamped {stamp}")
+        return SimpleNamespace(status=status, detection=detection, box=detection and box_of(detection), stamp=stamp)
+
+    def show_until_answered(self):
+        """Publish images until the first is answered: both sides have found each other then."""
+        self.wait_until(self._image.get_subscription_count, "subscriber of image")
+        self.wait_until(self._init.get_subscription_count, "subscriber of init")
+
+        def answered():
+            self.publish(self.image_message())
+            deadline_s = time.monotonic() + 0.3
+            while time.monotonic() < deadline_s and not self.statuses:
+                self._executor.spin_once(timeout_sec=0.02)
+            return self.statuses
+
+        self.wait_until(answered, "status of any image")
+        newest = self._stamp_ns
+        self.answer_to(newest)
+
+    def init(self, box, stamp=0, target_id=""):
+        self._init.publish(detection_message(self.header(stamp), box, target_id=target_id))
+
+    def follow(self, box, target_id="", stamp=None):
+        """Send init for the newest image and wait until it is answered."""
+        stamp = self._stamp_ns if stamp is None else stamp
+        newest = self._stamp_ns
+        self.detections.pop(newest, None)
+        self.init(box, stamp, target_id)
+        return self.wait_until(lambda: self.detections.get(newest), "answer to init")
+
+    def call(self, service_type, name, request):
+        client = self.client.create_client(service_type, name)
+        self.wait_until(client.service_is_ready, f"service {name}")
+        future = client.call_async(request)
+        self.wait_until(future.done, f"answer of {name}")
+        self.client.destroy_client(client)
+        return future.result()
+
+    def set_parameters(self, node, atomically=False, **values):
+        """Set parameters (`exit__tau_1=0.5`) as `ros2 param set` does; returns whether and why not."""
+        messages: list[ParameterMessage] = [
+            Parameter(name.replace("__", "."), value=value).to_parameter_msg() for name, value in values.items()
+        ]
+        if atomically:
+            request = SetParametersAtomically.Request(parameters=messages)
+            result = self.call(SetParametersAtomically, f"{node}/set_parameters_atomically", request).result
+        else:
+            request = SetParameters.Request(parameters=messages)
+            (result,) = self.call(SetParameters, f"{node}/set_parameters", request).results
+        return result.successful, result.reason

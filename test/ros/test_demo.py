@@ -1,0 +1,73 @@
+"""The demo from end to end, with random weights: what does not depend on good ones."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import cv2
+import pytest
+from ament_index_python.packages import get_package_prefix
+
+DEMO = Path(get_package_prefix("dytrack_ros"), "lib", "dytrack_ros", "demo")
+KEYS = {
+    "frames_published",
+    "frames_received",
+    "frames_tracked",
+    "mean_iou",
+    "exit_histogram",
+    "latency_ms",
+    "score",
+}
+
+
+def run_demo(*arguments):
+    environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}
+    return subprocess.run([DEMO, *arguments], capture_output=True, text=True, timeout=100, env=environment, check=False)
+
+
+def test_demo_on_a_synthetic_scene(tmp_path, tiny_weights):
+    run = run_demo("--video", "synthetic", "--seconds", "3", "--model", tiny_weights, "--out", tmp_path / "out")
+    assert "Traceback" not in run.stdout + run.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary.keys() >= KEYS
+    assert summary["frames_published"] == 30
+    assert summary["frames_received"] == 30
+    assert 1 <= summary["frames_tracked"] <= 30
+    assert 0 <= summary["mean_iou"] <= 1
+    assert summary["exit_histogram"].keys() == {"1", "2", "3"}
+    assert sum(summary["exit_histogram"].values()) == summary["frames_tracked"] - 1
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"]
+    assert 0 <= summary["score"]["mean"] <= 1
+    assert summary["model"] == "random_tiny"
+
+    assert "latency" in run.stdout
+    assert "30 frames published, 30 received" in run.stdout
+    assert run.returncode == (0 if summary["target_held"] else 1)
+    if run.returncode:
+        (line,) = run.stderr.splitlines()
+        assert line.startswith("demo failed: the target was not held to the end")
+
+    assert cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 30
+    assert cv2.imread(str(tmp_path / "out" / "contact_sheet.png")).shape == (3 * 360, 4 * 480, 3)
+
+
+def test_demo_says_why_the_tracker_did_not_start(tmp_path):
+    run = run_demo("--video", "synthetic", "--model", "no_such_model", "--out", tmp_path)
+    assert run.returncode == 1
+    assert "demo failed: tracker_node ended: error: no model 'no_such_model'" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--video", "missing.mp4"], "there is no source 'missing.mp4'"),
+        (["--box", "1,2,3"], "must be four numbers x,y,w,h, not '1,2,3'"),
+        (["--rate", "0"], "must be a positive number"),
+    ],
+)
+def test_demo_refuses_wrong_arguments(arguments, words, tmp_path):
+    run = run_demo(*arguments, "--out", tmp_path)
+    assert run.returncode
+    assert words in run.stderr
+    assert "Traceback" not in run.stderr

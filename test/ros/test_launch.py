@@ -1,0 +1,58 @@
+"""The launch files. launch_ros is not on PyPI: without a ROS distribution they are only compiled."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+from ament_index_python.packages import get_package_share_directory
+
+LAUNCH = Path(get_package_share_directory("dytrack_ros"), "launch")
+FILES = ("tracker.launch.py", "demo.launch.py")
+FAST_DDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_launch_file_compiles(name):
+    compile((LAUNCH / name).read_text(), name, "exec")
+
+
+@pytest.fixture
+def describe():
+    pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS distribution, not from PyPI")
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name.partition(".")[0], LAUNCH / name)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.generate_launch_description()
+
+    return load
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_arguments_are_few_and_described(describe, name):
+    arguments = [entity for entity in describe(name).entities if hasattr(entity, "default_value")]
+    assert 1 <= len(arguments) <= 12
+    assert all(argument.description for argument in arguments)
+
+
+@pytest.mark.parametrize(
+    ("environment", "sets_profile"),
+    [
+        ({}, True),
+        ({"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}, True),
+        ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, False),
+        ({"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"}, False),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "mine.xml"}, False),
+    ],
+)
+def test_fast_dds_profile_unless_the_user_chose(describe, monkeypatch, environment, sets_profile):
+    from launch.actions import SetEnvironmentVariable
+
+    for variable in (*FAST_DDS_VARIABLES, "RMW_IMPLEMENTATION"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in environment.items():
+        monkeypatch.setitem(os.environ, variable, value)
+    actions = [entity for entity in describe(FILES[0]).entities if isinstance(entity, SetEnvironmentVariable)]
+    assert len(actions) == (2 if sets_profile else 0)

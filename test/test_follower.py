@@ -1,0 +1,319 @@
+"""Init, catch-up, tracking and stop, with a tracker that is told what to do. Nothing here needs ROS."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dytrack_ros.nodes import follower as follower_module
+from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE
+from dytrack_ros.nodes.follower import Follower, Init
+from dytrack_ros.nodes.frame_ring import FrameRing
+from dytrack_ros.nodes.images import UnreadableImage
+from dytrack_ros.nodes.mailbox import Frame
+from dytrack_ros.tracking import TrackResult, TrackState
+
+BOX = (10.0, 10.0, 20.0, 20.0)
+PERIOD_S = 0.1
+
+
+class FakeTracker:
+    """Answers with the number that its image carries, and keeps a list of what it was asked."""
+
+    exit_count = 3
+
+    def __init__(self):
+        self.calls = []
+        self.on_track = lambda: None
+        self.policy = None
+
+    def initialize(self, image, box):
+        if box[2] <= 0:
+            raise ValueError("box must have a positive size")
+        self.calls.append(("initialize", int(image[0, 0, 0])))
+
+    def track(self, image):
+        number = int(image[0, 0, 0])
+        self.calls.append(("track", number))
+        self.on_track()
+        return TrackResult((number, 0, 5, 5), 0.7, 2, (0.4, 0.7), (0.01, 0.01), 0.02, TrackState.TRACKING)
+
+
+def decode(message):
+    if message.number < 0:
+        raise UnreadableImage("this picture cannot be read")
+    return np.full((4, 4, 3), message.number, np.uint8)
+
+
+class Bench:
+    """A follower with all around it; frames arrive every PERIOD_S, frame n stamped n tenths of a second."""
+
+    def __init__(self):
+        self.tracker = FakeTracker()
+        self.ring = FrameRing()
+        self.published = []
+        self.reports = []
+        self.follower = Follower(
+            self.tracker,
+            self.ring,
+            decode,
+            lambda outcome, dropped: self.published.append((outcome, dropped)),
+            lambda kind, sentence: self.reports.append((kind, sentence)),
+        )
+        self.started_s = time.monotonic() - 10 * PERIOD_S
+
+    def arrive(self, number, readable=True):
+        message = SimpleNamespace(number=number if readable else -1, data=b"1234")
+        frame = Frame(number, self.stamp(number), self.started_s + number * PERIOD_S, message)
+        self.ring.append(frame)
+        return frame
+
+    def show(self, *numbers):
+        for number in numbers:
+            self.follower.step(self.arrive(number))
+
+    def init(self, number=None, box=BOX, target_id=""):
+        """Ask to follow the box on the frame of this number, None for the newest."""
+        stamp = 0 if number is None else self.stamp(number)
+        self.follower.request(Init(box, stamp, target_id, time.monotonic()))
+
+    @staticmethod
+    def stamp(number):
+        return number * 100_000_000
+
+    @property
+    def states(self):
+        return [(outcome.frame.sequence, outcome.state.name, outcome.target_id) for outcome, _ in self.published]
+
+    @property
+    def tracked(self):
+        return [number for what, number in self.tracker.calls if what == "track"]
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def test_idle_until_there_is_an_init(bench):
+    bench.show(1, 2)
+    assert bench.states == [(1, "IDLE", ""), (2, "IDLE", "")]
+    assert bench.tracker.calls == []
+
+
+def test_init_on_the_newest_frame_is_answered_with_its_own_box(bench):
+    bench.show(1, 2)
+    bench.init()
+    bench.follower.step(None)
+    outcome, _ = bench.published[-1]
+    assert (outcome.frame.sequence, outcome.box, outcome.score, outcome.result) == (2, BOX, 1.0, None)
+    bench.show(3)
+    outcome, _ = bench.published[-1]
+    assert (outcome.box, outcome.score, outcome.result.exit_index) == ((3, 0, 5, 5), 0.7, 2)
+    assert bench.tracker.calls == [("initialize", 2), ("track", 3)]
+
+
+def test_init_before_the_first_frame_waits_for_it(bench):
+    bench.init()
+    bench.follower.step(None)
+    assert bench.published == []
+    bench.show(1, 2)
+    assert bench.states == [(1, "TRACKING", "target-1"), (2, "TRACKING", "target-1")]
+
+
+def test_init_without_stamp_does_not_take_a_frame_from_long_ago(bench):
+    bench.show(1, 2)
+    bench.started_s += 100
+    bench.follower.request(Init(BOX, 0, "", time.monotonic() + 100))
+    bench.follower.step(None)
+    assert bench.tracker.calls == []
+    bench.show(3)
+    assert bench.tracker.calls == [("initialize", 3)]
+
+
+def test_stale_init_is_caught_up_and_only_the_newest_frame_published(bench):
+    bench.show(1, 2, 3, 4, 5, 6)
+    bench.init(3)
+    bench.follower.step(None)
+    assert bench.tracker.calls == [("initialize", 3), ("track", 4), ("track", 5), ("track", 6)]
+    assert bench.states[6:] == [(6, "TRACKING", "target-1")]
+
+
+def test_stamp_may_be_off_by_a_float_of_seconds(bench):
+    bench.show(1, 2, 3)
+    bench.follower.request(Init(BOX, bench.stamp(2) + 240, "", time.monotonic()))
+    bench.follower.step(None)
+    assert bench.tracker.calls[0] == ("initialize", 2)
+
+
+def test_catching_up_skips_frames_where_tracking_is_slower_than_the_camera(bench, monkeypatch):
+    now = [0.0]
+
+    def take_a_while():
+        now[0] += 0.12  # 0.24 s of video are to be passed meanwhile: every third frame of 0.1 s
+
+    bench.tracker.on_track = take_a_while
+    monkeypatch.setattr(follower_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    bench.show(*range(1, 11))
+    bench.init(1)
+    bench.follower.step(None)
+    assert bench.tracked == [2, 5, 8, 10]
+    assert bench.states[-1] == (10, "TRACKING", "target-1")
+
+
+def test_catching_up_ends_even_if_frames_keep_coming(bench):
+    def while_tracking():
+        number = 4 + len(bench.tracked)
+        bench.arrive(number)
+        time.sleep(0.15)
+
+    bench.tracker.on_track = while_tracking
+    bench.show(1, 2, 3)
+    bench.init(1)
+    started_s = time.monotonic()
+    bench.follower.step(None)
+    assert time.monotonic() - started_s < 2
+    assert bench.states[3:] == [(bench.tracked[-1], "TRACKING", "target-1")]
+
+
+def test_an_unreadable_frame_on_the_way_is_passed_over(bench):
+    bench.show(1, 2)
+    bench.follower.step(bench.arrive(3, readable=False))
+    bench.show(4)
+    bench.init(1)
+    bench.follower.step(None)
+    assert bench.tracked == [2, 4]
+    assert bench.reports[-1] == (UNREADABLE_IMAGE, "this picture cannot be read")
+
+
+def test_too_old_an_init_is_refused_with_what_is_kept(bench):
+    bench.show(*range(1, 41))
+    bench.init(5)
+    bench.follower.step(None)
+    ((kind, sentence),) = bench.reports
+    assert kind == INIT_REFUSED
+    assert "no image stamped 0.500 s is kept: 21 frames are kept, stamped 2.000 to 4.000 s" in sentence
+    assert bench.tracker.calls == []
+
+
+def test_init_that_overtakes_its_image_waits_for_it(bench):
+    bench.show(1)
+    bench.init(3)
+    bench.show(2)
+    assert bench.states == [(1, "IDLE", ""), (2, "IDLE", "")]
+    bench.show(3, 4)
+    assert bench.tracker.calls == [("initialize", 3), ("track", 4)]
+
+
+def test_init_whose_image_was_lost_is_refused_by_the_next_one(bench):
+    bench.show(1)
+    bench.init(2)
+    bench.show(3)
+    assert bench.reports[0][0] == INIT_REFUSED
+    assert bench.states[-1] == (3, "IDLE", "")
+
+
+def test_init_whose_image_never_comes_is_refused_in_the_end(bench, monkeypatch):
+    monkeypatch.setattr(follower_module, "INIT_PATIENCE_S", 0.0)
+    bench.init(3)
+    bench.follower.step(None)
+    assert "no frames are kept yet" in bench.reports[0][1]
+
+
+def test_re_init_starts_a_new_target_and_a_refused_one_keeps_the_old(bench):
+    bench.init()
+    bench.show(1)
+    bench.init(box=(1, 1, -5, 5))
+    bench.show(2)
+    assert bench.reports == [(INIT_REFUSED, "box must have a positive size")]
+    bench.init()
+    bench.show(3)
+    bench.init(target_id="cup")
+    bench.show(4)
+    assert bench.states == [
+        (1, "TRACKING", "target-1"),
+        (2, "TRACKING", "target-1"),
+        (3, "TRACKING", "target-2"),
+        (4, "TRACKING", "cup"),
+    ]
+
+
+def test_stop_forgets_target_and_waiting_init(bench):
+    bench.init(target_id="cup")
+    bench.show(1)
+    bench.init(5)
+    assert bench.follower.stop() == "cup"
+    assert bench.follower.stop() == ""
+    bench.show(2, 5, 6)
+    assert bench.states[1:] == [(2, "IDLE", ""), (5, "IDLE", ""), (6, "IDLE", "")]
+
+
+def test_no_box_is_published_after_stop_even_if_its_frame_was_under_work(bench):
+    bench.init()
+    bench.show(1)
+    bench.tracker.on_track = bench.follower.stop
+    bench.show(2)
+    assert bench.states[-1] == (2, "IDLE", "")
+    assert bench.published[-1][0].box is None
+
+
+def test_stop_ends_catching_up(bench):
+    bench.show(1, 2, 3, 4)
+    bench.tracker.on_track = bench.follower.stop
+    bench.init(1)
+    bench.follower.step(None)
+    assert bench.tracked == [2]
+    assert bench.states[-1][1:] == ("IDLE", "")
+
+
+def test_failing_tracker_leaves_an_idle_follower_that_takes_the_next_init(bench):
+    def fail():
+        raise RuntimeError("engine out of memory\nwith a long tail")
+
+    bench.init()
+    bench.show(1)
+    bench.tracker.on_track = fail
+    bench.show(2)
+    assert bench.reports == [
+        (TRACKING_FAILED, "RuntimeError: engine out of memory; the target is given up, send init again")
+    ]
+    bench.tracker.on_track = lambda: None
+    bench.init()
+    bench.show(3, 4)
+    assert [state for _, state, _ in bench.states] == ["TRACKING", "IDLE", "TRACKING", "TRACKING"]
+
+
+def test_dropped_frames_are_those_without_an_outcome(bench):
+    bench.show(1)
+    bench.arrive(2)
+    bench.arrive(3)
+    bench.show(4)
+    bench.follower.step(bench.arrive(5, readable=False))
+    bench.show(6)
+    bench.init(4)
+    bench.follower.step(None)  # frame 6 once more: it has had its outcome
+    bench.show(7)
+    assert [(outcome.frame.sequence, dropped) for outcome, dropped in bench.published] == [
+        (1, 0),
+        (4, 2),
+        (6, 3),
+        (6, 3),
+        (7, 3),
+    ]
+
+
+def test_a_frame_that_was_caught_up_is_not_followed_again(bench):
+    bench.show(1, 2)
+    waiting = bench.arrive(3)
+    bench.init(1)
+    bench.follower.step(waiting)
+    assert bench.follower.step(waiting) is None
+    assert bench.tracked == [2, 3]
+
+
+def test_settings_apply_before_the_next_frame(bench):
+    bench.follower.configure(lambda tracker: setattr(tracker, "policy", "new"))
+    assert bench.tracker.policy is None
+    bench.show(1)
+    assert bench.tracker.policy == "new"

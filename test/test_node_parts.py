@@ -1,0 +1,190 @@
+"""The small parts of the node: mailbox, ring of frames, intake, worker, fault log. Nothing here needs ROS."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from dytrack_ros.nodes.faults import Faults
+from dytrack_ros.nodes.frame_ring import FrameRing
+from dytrack_ros.nodes.intake import Intake
+from dytrack_ros.nodes.mailbox import Frame, Mailbox
+from dytrack_ros.nodes.worker import Worker
+
+MIB = 2**20
+
+
+def frame(sequence, received_s=None, byte_count=1000):
+    message = SimpleNamespace(data=bytes(byte_count))
+    return Frame(sequence, sequence * 10**8, sequence * 0.1 if received_s is None else received_s, message)
+
+
+# ---- mailbox
+
+
+def test_mailbox_keeps_only_the_newest():
+    mailbox = Mailbox()
+    for sequence in (1, 2, 3):
+        mailbox.put(frame(sequence))
+    assert mailbox.take(0).sequence == 3
+    assert mailbox.take(0) is None
+
+
+def test_mailbox_wakes_without_a_frame():
+    mailbox = Mailbox()
+    threading.Timer(0.05, mailbox.wake).start()
+    started_s = time.monotonic()
+    assert mailbox.take(10) is None
+    assert time.monotonic() - started_s < 5
+    assert mailbox.take(0) is None
+
+
+def test_cleared_mailbox_is_empty():
+    mailbox = Mailbox()
+    mailbox.put(frame(1))
+    mailbox.clear()
+    assert mailbox.take(0) is None
+
+
+# ---- ring
+
+
+def sequences(ring):
+    return [kept.sequence for kept in ring.after(frame(0))]
+
+
+def test_ring_is_bounded_in_time_and_memory():
+    ring = FrameRing(seconds=1.0, mebibytes=64)
+    for sequence in range(1, 31):
+        ring.append(frame(sequence))
+    assert sequences(ring) == list(range(20, 31))
+    ring.set_limits(seconds=60, mebibytes=1)
+    for sequence in range(31, 41):
+        ring.append(frame(sequence, byte_count=MIB // 4))
+    assert sequences(ring) == [37, 38, 39, 40]
+
+
+def test_ring_always_keeps_the_newest():
+    ring = FrameRing(seconds=0.0, mebibytes=1)
+    ring.append(frame(1))
+    ring.append(frame(2, byte_count=5 * MIB))
+    assert sequences(ring) == [2]
+    assert ring.newest().sequence == 2
+
+
+def test_narrower_limits_apply_at_once():
+    ring = FrameRing()
+    for sequence in range(1, 11):
+        ring.append(frame(sequence))
+    ring.set_limits(seconds=0.25, mebibytes=64)
+    assert sequences(ring) == [8, 9, 10]
+
+
+def test_ring_finds_by_stamp_to_a_millisecond():
+    ring = FrameRing()
+    assert ring.find(0) is None
+    for sequence in (1, 2, 3):
+        ring.append(frame(sequence))
+    assert ring.find(200_000_000).sequence == 2
+    assert ring.find(200_900_000).sequence == 2
+    assert ring.find(202_000_000) is None
+
+
+def test_ring_says_what_it_holds():
+    ring = FrameRing()
+    assert ring.span() == "no frames are kept yet"
+    ring.append(frame(12, byte_count=MIB))
+    ring.append(frame(15, byte_count=MIB))
+    assert ring.span() == "2 frames are kept, stamped 1.200 to 1.500 s (0.30 s, 2.0 MiB)"
+    ring.clear()
+    assert ring.newest() is None
+
+
+# ---- intake
+
+
+class IntakeBench:
+    def __init__(self):
+        self.ring, self.mailbox, self.jumps = FrameRing(), Mailbox(), []
+        self.intake = Intake(self.ring, self.mailbox, self.jumps.append)
+
+    def receive(self, *stamps_s):
+        for stamp_s in stamps_s:
+            self.intake.receive(SimpleNamespace(data=b""), round(stamp_s * 1e9))
+
+    @property
+    def kept_s(self):
+        return [kept.stamp_ns * 1e-9 for kept in self.ring.after(frame(0))]
+
+
+@pytest.fixture
+def intake_bench():
+    return IntakeBench()
+
+
+def test_late_frames_are_counted_and_skipped(intake_bench):
+    intake_bench.receive(10.0, 10.2, 10.1, 10.3)
+    assert (intake_bench.intake.received, intake_bench.intake.late) == (4, 1)
+    assert intake_bench.kept_s == pytest.approx([10.0, 10.2, 10.3])
+    assert intake_bench.mailbox.take(0).sequence == 4
+
+
+def test_time_that_goes_back_forgets_the_older_frames(intake_bench):
+    intake_bench.receive(100.0, 101.0, 20.0, 20.1)
+    assert intake_bench.jumps == pytest.approx([81.0])
+    assert intake_bench.kept_s == pytest.approx([20.0, 20.1])
+
+
+def test_a_camera_without_stamps_is_taken_as_it_is(intake_bench):
+    intake_bench.receive(0, 0, 0)
+    assert (intake_bench.intake.received, intake_bench.intake.late, intake_bench.jumps) == (3, 0, [])
+
+
+# ---- worker
+
+
+def test_worker_survives_errors_and_ends_in_time():
+    mailbox, seen, errors = Mailbox(), [], []
+
+    def work(taken):
+        if taken is not None:
+            seen.append(taken.sequence)
+            if taken.sequence == 1:
+                raise RuntimeError("no luck")
+
+    worker = Worker(mailbox, work, errors.append)
+    worker.start()
+    for sequence in (1, 2):
+        mailbox.put(frame(sequence))
+        deadline_s = time.monotonic() + 5
+        while sequence not in seen and time.monotonic() < deadline_s:
+            time.sleep(0.001)
+    assert seen == [1, 2]
+    assert [str(error) for error in errors] == ["no luck"]
+    started_s = time.monotonic()
+    worker.end(timeout_s=5)
+    assert not worker.is_alive()
+    assert time.monotonic() - started_s < 2
+
+
+# ---- faults
+
+
+def test_faults_are_counted_all_but_logged_at_a_throttled_rate():
+    now, log = [0.0], []
+    faults = Faults(log.append, clock=lambda: now[0])
+    for _ in range(100):
+        faults.report("unreadable image", "it has no data")
+        now[0] += 0.05
+    assert log == ["unreadable image: it has no data"]
+    faults.report("unreadable image", "its step is too small")
+    faults.report("init refused", "the box is empty")
+    assert log[1:] == [
+        "unreadable image: its step is too small (and 99 more of this kind)",
+        "init refused: the box is empty",
+    ]
+    now[0] += 10
+    faults.report("unreadable image", "its step is too small")
+    assert log[-1] == "unreadable image: its step is too small"
+    assert faults.counts == {"unreadable image": 102, "init refused": 1}

@@ -1,0 +1,79 @@
+"""The tables of parameters: sound in themselves, enforced, and the same as config/tracker.yaml."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from ament_index_python.packages import get_package_share_directory
+
+from dytrack_ros.nodes import parameters
+from dytrack_ros.nodes.parameters import CAMERA, TRACKER, as_yaml, complaint
+
+TABLES = {"tracker": TRACKER, "camera": CAMERA}
+EVERY = [pytest.param(parameter, id=parameter.name) for table in TABLES.values() for parameter in table]
+RANGED = [pytest.param(parameter, id=parameter.name) for parameter in TRACKER if parameter.minimum is not None]
+
+
+def defaults(table, **changes):
+    return {parameter.name: parameter.default for parameter in table} | changes
+
+
+@pytest.mark.parametrize("parameter", EVERY)
+def test_every_parameter_is_documented_and_bounded(parameter):
+    assert re.fullmatch(r"[a-z][a-z_0-9]*(\.[a-z][a-z_0-9]*)?", parameter.name)
+    assert parameter.description.endswith(".")
+    assert not parameter.complaint(parameter.default)
+    is_number = isinstance(parameter.default, (int, float)) and not isinstance(parameter.default, bool)
+    assert is_number == (parameter.minimum is not None) == (parameter.maximum is not None)
+    if is_number:
+        assert type(parameter.minimum) is type(parameter.maximum) is type(parameter.default)
+
+
+def test_names_are_unique_and_structure_is_read_only():
+    for table in TABLES.values():
+        assert len({parameter.name for parameter in table}) == len(table)
+    fixed = {parameter.name for parameter in TRACKER if parameter.read_only}
+    assert fixed == {"model", "engine", "device", "threads", "image_transport"}
+
+
+@pytest.mark.parametrize("parameter", RANGED)
+def test_a_value_out_of_range_is_refused_with_the_range(parameter):
+    for value in (parameter.minimum - 1, parameter.maximum + 1, float("nan")):
+        reason = complaint(TRACKER, defaults(TRACKER, **{parameter.name: value}))
+        assert f"{parameter.name} must be in {parameter.minimum} to {parameter.maximum}" in reason
+        assert str(value) in reason
+
+
+def test_an_unknown_word_is_refused_with_the_choices():
+    reason = complaint(TRACKER, defaults(TRACKER, **{"exit.policy": "whatever"}))
+    assert reason == "exit.policy must be one of thresholds, fixed, not 'whatever'"
+
+
+def test_a_list_of_wrong_length_is_refused():
+    assert "init_box must be 4 finite numbers" in complaint(CAMERA, defaults(CAMERA, init_box=(1.0, 2.0)))
+    assert "init_box must be 4 finite numbers" in complaint(
+        CAMERA, defaults(CAMERA, init_box=(1.0, 2.0, 3.0, float("inf")))
+    )
+
+
+def test_values_are_checked_against_each_other():
+    assert not complaint(TRACKER, defaults(TRACKER, **{"lost.score": 0.6, "lost.uncertain_score": 0.7}))
+    reason = complaint(TRACKER, defaults(TRACKER, **{"lost.score": 0.6}))
+    assert "lost.score must be in 0.0 to lost.uncertain_score (0.5), not 0.6" in reason
+
+
+def test_the_shipped_file_is_the_table():
+    shipped = Path(get_package_share_directory("dytrack_ros"), "config", "tracker.yaml")
+    assert shipped.read_text() == as_yaml(TRACKER), (
+        f"write it anew: python3 -m {parameters.__name__} > config/tracker.yaml"
+    )
+
+
+def test_the_file_holds_every_default_with_its_type():
+    values = yaml.safe_load(as_yaml(TRACKER))["/**"]["ros__parameters"]
+    flat = {}
+    for key, value in values.items():
+        flat |= {f"{key}.{inner}": leaf for inner, leaf in value.items()} if isinstance(value, dict) else {key: value}
+    assert flat == defaults(TRACKER)
+    assert {name: type(value) for name, value in flat.items()} == {p.name: type(p.default) for p in TRACKER}
