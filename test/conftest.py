@@ -1,26 +1,9 @@
-"""Fixtures shared by all tests: small random weights, made at test time."""
+"""Fixtures shared by all tests."""
 
 import pytest
-import torch
+from random_network import random_model
 
-from dytrack_ros.model import DyTrack, DyTrackConfig, save_weights
-
-TINY = DyTrackConfig(width=48, heads=3, head_channels=16)
-
-
-def random_model(config: DyTrackConfig = TINY, seed: int = 0) -> DyTrack:
-    """A network with random weights, none of them (batch-norm statistics, score layers) at its trivial start."""
-    torch.manual_seed(seed)
-    model = DyTrack(config)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.5, 0.5)
-            module.running_var.uniform_(0.5, 2.0)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.uniform_(module.bias, -0.5, 0.5)
-    for decisioner in model.decisioners:
-        torch.nn.init.normal_(decisioner.iou_mlp[-1].weight)
-    return model.eval()
+from dytrack_ros.model import save_weights
 
 
 @pytest.fixture(scope="session")

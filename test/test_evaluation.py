@@ -62,6 +62,10 @@ def test_bad_truth_is_reported_with_its_line(tmp_path):
     (tmp_path / "groundtruth.txt").write_text("1,2,3,4\n")
     with pytest.raises(ValueError, match="0 images but 1 boxes"):
         load_sequence(tmp_path)
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "groundtruth.txt").write_text("nan,nan,nan,nan\n")
+    with pytest.raises(ValueError, match="first frame needs a box"):
+        load_sequence(tmp_path)
     with pytest.raises(FileNotFoundError, match="NAME/groundtruth.txt"):
         load_sequences(tmp_path / "nothing")
 
@@ -111,6 +115,8 @@ def test_unknown_exits_are_refused():
     assert list(policies("1,adaptive", 3, [0.5, 0.5])) == ["exit 1", "adaptive"]
     with pytest.raises(ValueError, match="from 1 to 3"):
         policies("4", 3, None)
+    with pytest.raises(ValueError, match="2 numbers"):
+        policies("adaptive", 3, [0.5])
 
 
 def test_cards_take_accuracy_and_no_times(tmp_path):

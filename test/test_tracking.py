@@ -35,7 +35,7 @@ sides = st.floats(4, 300)
 places = st.floats(-150, 500)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(places, places, sides, sides, st.sampled_from([2.0, 4.0]))
 def test_box_to_crop_and_back_is_exact_anywhere(x, y, w, h, factor):
     window = CropWindow.around((x, y, w, h), factor)
@@ -72,7 +72,7 @@ def edge(profile):
 
 @pytest.mark.parametrize("box", [(100.3, 80.6, 40, 24), (-12.2, 70, 40, 40), (290, 215, 50, 40), (60, 50, 11, 90)])
 def test_training_and_tracking_cut_the_same_crop(box):
-    """The half-pixel convention is one and the same: both crops of a smooth picture agree to a grey level or two."""
+    """The half-pixel convention is one and the same: both crops of a smooth picture agree to rounding."""
     ys, xs = np.mgrid[:240, :320]
     picture = np.stack([xs * 0.7, ys * 0.9, (xs + ys) * 0.4], -1).astype(np.uint8)
     window = CropWindow.around(box, 4.0)
@@ -87,9 +87,8 @@ def test_training_and_tracking_cut_the_same_crop(box):
     trained, inside = sample_crops(bank, torch.tensor([0]), training_window, 256)
     difference = np.abs(trained[0].permute(1, 2, 0).numpy() - tracked)
     interior = cv2.erode(inside[0, 0].numpy().astype(np.uint8), np.ones((9, 9))).astype(bool)
-    assert difference[interior].max() < 2.0
-    shifted = np.abs(np.roll(tracked, 2, axis=1) - tracked)[interior].mean()
-    assert difference[interior].mean() < 0.5 * max(shifted, 0.1), "half a pixel of the image must show"
+    # Rounding gives 0.5 at most; half a pixel's shift, of the crop or of the image, gives 0.73 at least.
+    assert difference[interior].max() < 0.6
 
 
 # --- boxes -----------------------------------------------------------------------------------------------------------
@@ -102,6 +101,7 @@ def test_iou_of_known_boxes():
     assert iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0
 
 
+@settings(deadline=None)
 @given(places, places, sides, sides)
 def test_clipped_boxes_lie_in_the_image_and_keep_the_margin(x, y, w, h):
     cx, cy, cw, ch = clip_box((x, y, w, h), 320, 240)
@@ -192,6 +192,7 @@ def test_random_exits_follow_their_probabilities():
         lambda: FixedThresholds((float("nan"), 0.5)),
         lambda: FixedExit(0),
         lambda: RandomExit((0.5, 0.2, 0.2)),
+        lambda: RandomExit((float("nan"), 0.5, 0.5)),
         lambda: StateThresholds(uncertain=0.2, lost=0.5),
     ],
 )
@@ -222,6 +223,10 @@ def test_unknown_models_and_engines_say_what_there_is(tiny_weights):
         DyTracker.from_pretrained("dytrack_huge")
     with pytest.raises(ValueError, match="torch"):
         DyTracker.from_pretrained(tiny_weights, engine="abacus")
+    with pytest.raises(ValueError, match="auto, cpu or cuda"):
+        DyTracker.from_pretrained(tiny_weights, device="abacus")
+    with pytest.raises(ValueError, match="no safetensors file"):
+        DyTracker.from_pretrained(__file__)
 
 
 # --- the engine ------------------------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, random_model
+from random_network import TINY, random_model
 from torch.nn import functional as F
 
 from dytrack_ros.model import DyTrack, DyTrackConfig, load_encoder, load_weights, save_weights
 from dytrack_ros.model.corner_head import CornerHead
 from dytrack_ros.model.dytrack import ExitOutput
+from dytrack_ros.model.vit import Block
 from dytrack_ros.model.weights import load_config, resample_patch_embedding, resample_positions, with_search_region
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation, box_in_window
 from dytrack_ros.training.datasets import ImageBank, ShardDataset, expand_shards
@@ -113,7 +114,7 @@ def test_pairs_keep_their_gap_and_are_reproducible(dataset):
 # --- augmentation ----------------------------------------------------------------------------------------------------
 
 
-def test_the_box_is_where_the_target_is_after_all_augmentation(dataset, bank):
+def test_the_box_is_where_the_target_is_after_all_jitter_and_flips(dataset, bank):
     plain = AugmentationConfig(
         brightness=0, contrast=0, saturation=0, grey=0, blur=0, motion_blur=0, low_resolution=0, noise=0, mosaic=0
     )
@@ -220,7 +221,10 @@ def test_exits_one_by_one(dataset, bank, tmp_path):
     trainer = trainer_for(dataset, bank, tmp_path, steps=3, strategy="one_by_one")
     for position in range(3):
         before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+        imitators = [p.detach().clone() for p in trainer.distillation.parameters()]
         trainer._train_step()
+        taught = not all(map(torch.equal, imitators, trainer.distillation.parameters()))
+        assert taught == (position < 2), "the last exit imitates nobody"
         assert changed_parts(before, trainer.model) == {f"decisioners.{position}", f"heads.{position}"}
 
 
@@ -246,6 +250,35 @@ def test_training_lowers_the_loss(dataset, bank, tmp_path):
     assert float(rows[-1]["loss"]) < 0.9 * float(rows[0]["loss"])
 
 
+def test_a_diverged_run_does_not_overwrite_what_was_saved(dataset, bank, tmp_path):
+    trainer = trainer_for(dataset, bank, tmp_path, steps=2)
+    trainer.save()
+    saved = (tmp_path / "last.pt").read_bytes()
+    with torch.no_grad():
+        trainer.model.blocks[0].norm1.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="lower the learning rates"):
+        trainer.run()
+    assert (tmp_path / "last.pt").read_bytes() == saved
+
+
+def test_resuming_with_another_configuration_is_refused(dataset, bank, tmp_path):
+    trainer_for(dataset, bank, tmp_path).save()
+    assert trainer_for(dataset, bank, tmp_path, steps=9).resume()
+    with pytest.raises(ValueError, match="lr=0.0001"):
+        trainer_for(dataset, bank, tmp_path, lr=1e-3).resume()
+
+
+def test_curves_forget_what_came_after_the_saved_state(dataset, bank, tmp_path):
+    trainer = trainer_for(dataset, bank, tmp_path, steps=3, strategy="one_by_one")
+    trainer.run(log_every=1)
+    rows = list(csv.DictReader((tmp_path / "curves.csv").open()))
+    assert [bool(row[f"iou_{k}"]) for row, k in zip(rows, (1, 2, 3), strict=True)] == [True] * 3
+    assert [rows[0][f"iou_{k}"] for k in (2, 3)] == ["", ""]
+    trainer.step = 2
+    trainer._trim_curves()
+    assert [row["step"] for row in csv.DictReader((tmp_path / "curves.csv").open())] == ["1", "2"]
+
+
 def test_impossible_training_configurations_are_refused():
     with pytest.raises(ValueError, match="joint, frozen_backbone, one_by_one"):
         TrainConfig(strategy="all")
@@ -262,7 +295,7 @@ def test_the_train_command_end_to_end(shard, tmp_path):
     assert card["steps"] == 1 and card["pairs"] == 2 and "--steps 1" in card["command"]
     assert load_weights(tmp_path / "dytrack_tiny.safetensors").exit_count == 3
     wrong = subprocess.run([*command, "--init", str(shard)], capture_output=True, text=True)
-    assert wrong.returncode != 0
+    assert wrong.returncode == 2 and "no safetensors file" in wrong.stderr
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------
@@ -326,14 +359,16 @@ def test_dinov2_layout_with_layer_scale_and_patches_of_14(tmp_path):
     torch.save(state, tmp_path / "dinov2.pth")
     model = DyTrack(TINY)
     load_encoder(model, tmp_path / "dinov2.pth")
+    reference = Block(48, 3)
+    scaled = {n.removeprefix("blocks.4."): v for n, v in state.items() if n.startswith("blocks.4.") and ".ls" not in n}
+    reference.load_state_dict(scaled)
     tokens = torch.randn(1, 5, 48)
-    block = model.blocks[4]
-    normed = F.layer_norm(tokens, (48,), state["blocks.4.norm1.weight"], state["blocks.4.norm1.bias"], 1e-6)
     with torch.no_grad():
-        mixed = block.attn(normed)
-        weight, gamma = state["blocks.4.attn.proj.weight"], state["blocks.4.ls1.gamma"]
-        assert torch.allclose(block.attn.proj.weight, weight * gamma[:, None])
-        assert mixed.shape == tokens.shape
+        middle = tokens + state["blocks.4.ls1.gamma"] * reference.attn(reference.norm1(tokens))
+        expected = middle + state["blocks.4.ls2.gamma"] * reference.mlp(reference.norm2(middle))
+        torch.testing.assert_close(model.blocks[4](tokens), expected, rtol=1e-4, atol=1e-3)
+    assert torch.equal(model.embedding.iou_token, state["cls_token"] + state["pos_embed"][:, :1])
+    assert model.embedding.patch_embed.proj.weight.shape == (48, 3, 16, 16)
 
 
 def test_a_resized_patch_keeps_its_token():
@@ -351,6 +386,17 @@ def test_unknown_layouts_are_refused_with_the_expected_keys(tmp_path):
     torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "resnet.pth")
     with pytest.raises(ValueError, match=r"cls_token.*conv1\.weight"):
         load_encoder(DyTrack(TINY), tmp_path / "resnet.pth")
+    others = {
+        "attn.qkv.bias": {n: v for n, v in plain_vit().items() if n != "blocks.5.attn.qkv.bias"},
+        "register_tokens": plain_vit() | {"register_tokens": torch.zeros(1, 4, 48)},
+        "attn.q_norm.weight": plain_vit() | {"blocks.0.attn.q_norm.weight": torch.zeros(16)},
+        "blocks.12.": plain_vit(depth=13),
+        "square grid": plain_vit() | {"pos_embed": torch.zeros(1, 196, 48)},
+    }
+    for said, state in others.items():
+        torch.save(state, tmp_path / "other.pth")
+        with pytest.raises(ValueError, match=said.replace(".", r"\.")):
+            load_encoder(DyTrack(TINY), tmp_path / "other.pth")
     torch.save(plain_vit(width=32), tmp_path / "narrow.pth")
     with pytest.raises(ValueError, match="width 32"):
         load_encoder(DyTrack(TINY), tmp_path / "narrow.pth")

@@ -76,7 +76,7 @@ class RandomExit(_Memoryless):
 
     def __init__(self, probabilities: Sequence[float] = (1 / 3, 1 / 3, 1 / 3), seed: int = 0):
         self.probabilities = tuple(float(value) for value in probabilities)
-        if min(self.probabilities, default=-1) < 0 or abs(sum(self.probabilities) - 1) > 1e-6:
+        if not all(value >= 0 for value in self.probabilities) or not abs(sum(self.probabilities) - 1) <= 1e-6:
             raise ValueError(f"probabilities {self.probabilities} must be non-negative and sum to 1")
         self._random = random.Random(seed)
 

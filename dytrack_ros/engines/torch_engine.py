@@ -14,7 +14,7 @@ from dytrack_ros.model.weights import load_weights
 
 
 class TorchEngine:
-    """See :class:`dytrack_ros.engines.engine.Engine`. fp32 on a CPU, fp16 autocast on a CUDA device."""
+    """See :class:`dytrack_ros.engines.engine.Engine`. fp32 on a CPU, fp16 on a CUDA device."""
 
     name = "torch"
 
@@ -23,11 +23,15 @@ class TorchEngine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if threads:
             torch.set_num_threads(threads)
-        self._device = torch.device(device)
+        try:
+            self._device = torch.device(device)
+        except RuntimeError:
+            raise ValueError(f"device {device!r} must be auto, cpu or cuda[:N]") from None
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {device!r} was asked for, but PyTorch finds no CUDA device; use 'cpu' or 'auto'")
         self.device = str(self._device)
-        self._model = load_weights(weights).fuse().to(self._device).requires_grad_(False)
+        self._type = torch.float16 if self._device.type == "cuda" else torch.float32
+        self._model = load_weights(weights).fuse().to(self._device, self._type).requires_grad_(False)
         config = self._model.config
         self.exit_count = self._model.exit_count
         self.template_size, self.search_size = config.template_size, config.search_size
@@ -50,18 +54,14 @@ class TorchEngine:
         self._template_tokens = None
         self._reset_frame()
 
-    def _inference(self):
-        return torch.autocast(self._device.type, dtype=torch.float16, enabled=self._device.type == "cuda")
-
     def _image(self, crop: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(crop)).to(self._device)
-        return normalize(pixels.permute(2, 0, 1)[None].float())
+        return normalize(pixels.permute(2, 0, 1)[None].float()).to(self._type)
 
     @torch.inference_mode()
     def set_template(self, template: np.ndarray) -> None:
         check_crop(template, self.template_size, "template")
-        with self._inference():
-            self._template_tokens = self._model.embedding.embed_template(self._image(template))
+        self._template_tokens = self._model.embedding.embed_template(self._image(template))
         self._reset_frame()
 
     @torch.inference_mode()
@@ -70,9 +70,8 @@ class TorchEngine:
         if self._template_tokens is None:
             raise RuntimeError("begin() before set_template(): there is no target yet")
         self._reset_frame()
-        with self._inference():
-            embedding = self._model.embedding
-            self._tokens = embedding.join(self._template_tokens, embedding.embed_search(self._image(search)))
+        embedding = self._model.embedding
+        self._tokens = embedding.join(self._template_tokens, embedding.embed_search(self._image(search)))
 
     @torch.inference_mode()
     def advance(self) -> float:
@@ -80,9 +79,8 @@ class TorchEngine:
             raise RuntimeError("advance() before begin(): there is no search region yet")
         if self._reached == self.exit_count:
             raise RuntimeError(f"advance() after the last exit ({self.exit_count}): call begin() for the next frame")
-        with self._inference():
-            self._tokens = self._model.stage(self._reached, self._tokens)
-            self._recycled, score = self._model.decide(self._reached, self._tokens, self._recycled)
+        self._tokens = self._model.stage(self._reached, self._tokens)
+        self._recycled, score = self._model.decide(self._reached, self._tokens, self._recycled)
         self._reached += 1
         return float(score)
 
@@ -90,5 +88,4 @@ class TorchEngine:
     def locate(self) -> np.ndarray:
         if self._reached == 0:
             raise RuntimeError("locate() before advance(): no exit has been reached yet")
-        with self._inference():
-            return self._model.locate(self._reached - 1, self._recycled)[0].float().cpu().numpy()
+        return self._model.locate(self._reached - 1, self._recycled)[0].cpu().numpy()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dytrack_ros.budget import ExitPolicy, FixedExit, FixedThresholds
+from dytrack_ros.budget import ExitPolicy, FixedExit, FixedThresholds, RandomExit
 from dytrack_ros.engines import ENGINES
 from dytrack_ros.evaluation.datasets import VARIANTS, as_variant, load_sequences
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--engine", choices=ENGINES, default="auto")
     p.add_argument("--device", default="auto")
     p.add_argument("--threads", type=int)
-    p.add_argument("--exits", default="1,2,3,adaptive", help="exits to hold, and `adaptive` for the thresholds")
+    p.add_argument("--exits", default="1,2,3,adaptive", help="exits to hold, `adaptive` (thresholds), `random`")
     p.add_argument("--thresholds", type=float, nargs="+", help="tau_1 tau_2 ... of `adaptive`")
     p.add_argument("--variants", nargs="+", choices=VARIANTS, default=["standard"])
     p.add_argument("--frames", type=int, help="only this many first frames of each sequence")
@@ -43,16 +43,22 @@ def policies(spec: str, exit_count: int, thresholds: list[float] | None) -> dict
     for name in spec.split(","):
         if name == "adaptive":
             chosen[name] = FixedThresholds(thresholds or default_thresholds(exit_count))
+            if len(chosen[name].thresholds) != exit_count - 1:
+                raise ValueError(f"--thresholds {thresholds} must be {exit_count - 1} numbers, one an exit but the last")
+        elif name == "random":
+            chosen[name] = RandomExit([1 / exit_count] * exit_count)
         elif name.isdigit() and 1 <= int(name) <= exit_count:
             chosen[f"exit {name}"] = FixedExit(int(name))
         else:
-            raise ValueError(f"--exits {name!r} must be a number from 1 to {exit_count}, or `adaptive`")
+            raise ValueError(f"--exits {name!r} must be a number from 1 to {exit_count}, `adaptive` or `random`")
     return chosen
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
+        if args.card and args.frames:
+            raise ValueError("--card takes results of whole sequences only: leave out --frames")
         sequences = load_sequences(args.data)
         tracker = DyTracker.from_pretrained(args.model, args.engine, device=args.device, threads=args.threads)
         chosen = policies(args.exits, tracker.exit_count, args.thresholds)

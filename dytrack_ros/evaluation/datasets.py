@@ -65,7 +65,7 @@ def read_truth(path: Path) -> np.ndarray:
 def load_sequence(folder: str | Path) -> Sequence:
     """A folder with ``groundtruth.txt`` and the images, in it or in ``img/``, in the order of their names.
 
-    Raises FileNotFoundError without truth and ValueError where images and boxes differ in number.
+    Raises FileNotFoundError without truth, ValueError where images and boxes differ in number or the first is absent.
     """
     folder = Path(folder)
     truth_file = folder / "groundtruth.txt"
@@ -76,6 +76,8 @@ def load_sequence(folder: str | Path) -> Sequence:
     truth = read_truth(truth_file)
     if len(frames) != len(truth):
         raise ValueError(f"{folder} has {len(frames)} images but {len(truth)} boxes")
+    if not len(truth) or np.isnan(truth[0]).any():
+        raise ValueError(f"{folder}: the first frame needs a box, for the tracker starts there")
     return Sequence(folder.name, frames, truth)
 
 

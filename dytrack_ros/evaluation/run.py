@@ -22,7 +22,7 @@ class SequenceRun:
     results: tuple[TrackResult, ...]
 
     def summary(self) -> dict:
-        """The measures of this sequence; IoU and score are compared by their correlation and mean difference."""
+        """The measures of this sequence."""
         truth = self.sequence.truth
         ious = metrics.overlaps(self.boxes, truth)
         return {

@@ -68,7 +68,8 @@ class RepVGGBlock(nn.Module):
 class CornerHead(nn.Module):
     """Search features (B, C, H, W) to the box (B, 4) as (x1, y1, x2, y2) in [0, 1] of the search region.
 
-    Four RepVGG blocks that halve the channels and a 1x1 convolution give each corner's heat map; its expectation
+    Four RepVGG blocks that halve the channels (STARK's widths; so none of them has an identity branch, unless a preset's
+    ``head_channels`` equals its width) and a 1x1 convolution give each corner's heat map; its expectation
     over cell centres, ``(i + 0.5) / W``, is the corner (Yan et al., "STARK", ICCV 2021, Section 3.1).
     """
 

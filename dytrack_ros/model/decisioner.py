@@ -11,7 +11,8 @@ from dytrack_ros.model.vit import LAYER_NORM_EPS, Block
 class FeatureRecycling(nn.Module):
     """How the previous decisioner's output r_{k-1} enters this one (paper, Section III-C; schemas of Table III).
 
-    ``b``: h_c = h_k + r_{k-1}.  ``c``: each token of h_k concatenated with its r_{k-1} and projected back to C.
+    ``b``: h_c = h_k + r_{k-1}.  ``c``: each token of h_k concatenated with its own r_{k-1} and projected
+    back to C (appended as further tokens they would be lost at the last exit, whose adapter has no layer).
     ``d``: h_c = h_k + g * r_{k-1} with the gate g = sigmoid(W [h_k, r_{k-1}]).
     ``a`` leaves the input and adds r_{k-1} to the output; ``none`` ignores it.
     """
@@ -45,8 +46,8 @@ class Decisioner(nn.Module):
     """Recycling, an adapter of transformer layers, a linear projection, and the predicted IoU of the exit's box.
 
     ``norm`` stands before the IoU MLP and the box head, not in what is recycled: so r_{k-1} is of the size of the
-    encoder's tokens, whatever that is for the pretrained weights (DINOv2's early tokens are 100 times smaller than
-    normalised ones, which would drown them). ``recycling`` is None at the first exit, which has nothing to recycle.
+    encoder's tokens, whatever that is for the pretrained weights (DINOv2's early tokens are some 20 times smaller
+    than normalised ones, which would drown them). ``recycling`` is None at the first exit, which has nothing to recycle.
     """
 
     def __init__(self, width: int, heads: int, adapter_layers: int, recycling: FeatureRecycling | None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,9 +30,16 @@ class ExitOutput(NamedTuple):
 
 def normalize(image: Tensor) -> Tensor:
     """RGB in [0, 255], (B, 3, H, W), to ImageNet's zero mean and unit deviation."""
-    mean = torch.tensor(IMAGENET_MEAN, device=image.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD, device=image.device).view(1, 3, 1, 1) * 255
+    mean, std = _imagenet(image.device)
     return (image - mean) / std
+
+
+@functools.cache
+def _imagenet(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation in [0, 255]; kept, since each copy to a GPU would wait for all its work."""
+    with torch.inference_mode(False):
+        mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std
 
 
 class DyTrack(nn.Module):

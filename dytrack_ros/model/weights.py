@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from dytrack_ros.model.dytrack import DyTrack
 from dytrack_ros.model.presets import DyTrackConfig
+from dytrack_ros.model.vit import Block
 
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 FORMAT = "dytrack_ros/1"
@@ -67,8 +68,11 @@ def save_weights(path: str | Path, model: DyTrack, dtype: torch.dtype = torch.fl
 
 def load_config(path: str | Path) -> DyTrackConfig:
     """The configuration stored in a weights file. Raises ValueError if the file is not one of ours."""
-    with safe_open(path, framework="np") as file:
-        metadata = file.metadata() or {}
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file ({error}); weights are written by `train`") from None
     if metadata.get("format") != FORMAT:
         raise ValueError(
             f"{path} was not written by this package (format {metadata.get('format')!r}, expected {FORMAT!r}); "
@@ -122,18 +126,8 @@ def load_encoder(model: DyTrack, path: str | Path) -> None:
     """
     state = {name.removeprefix("module.").removeprefix("backbone."): v for name, v in read_state(path).items()}
     config = model.config
-    expected = ["patch_embed.proj.weight", "patch_embed.proj.bias", "cls_token", "pos_embed"]
-    expected += [f"blocks.{config.depth - 1}.{part}.weight" for part in ("norm1", "attn.qkv", "attn.proj", "mlp.fc1")]
-    missing = [name for name in expected if name not in state]
-    if missing:
-        raise ValueError(
-            f"{path} is no plain ViT of depth {config.depth}: it lacks {', '.join(missing)}. "
-            f"Expected are the keys of timm, MAE or DINOv2 ({', '.join(expected)}, ...); it has {sorted(state)[:8]} ..."
-        )
-    width = state["cls_token"].shape[-1]
-    if width != config.width:
-        raise ValueError(f"{path} has width {width}, the model {config.width}: choose the preset of that width")
     _fold_layer_scale(state)
+    _check_layout(state, config, path)
 
     layers = [_block_state(state, number) for number in range(config.depth)]
     for block, layer in zip(model.blocks, layers, strict=True):
@@ -151,6 +145,29 @@ def load_encoder(model: DyTrack, path: str | Path) -> None:
         embedding.iou_token.copy_(state["cls_token"] + state["pos_embed"][:, :1])
         embedding.template_position.copy_(_position_grid(state, config.template_grid))
         embedding.search_position.copy_(_position_grid(state, config.search_grid))
+
+
+def _check_layout(state: Mapping[str, Tensor], config: DyTrackConfig, path: str | Path) -> None:
+    block_keys = [f"blocks.{number}.{name}" for number in range(config.depth) for name in Block(8, 1).state_dict()]
+    expected = {"patch_embed.proj.weight", "patch_embed.proj.bias", "cls_token", "pos_embed", *block_keys}
+    missing = sorted(expected - set(state))
+    unexpected = sorted(n for n in state if n not in expected and n.startswith(("blocks.", "register_tokens")))
+    if missing or unexpected:
+        raise ValueError(
+            f"{path} is no plain ViT of depth {config.depth}: it lacks {_some(missing)} and has besides {_some(unexpected)}. "
+            f"Expected are the keys of timm, MAE or DINOv2 without registers ({_some(sorted(expected - set(block_keys)))}, "
+            f"{_some(block_keys[:12])}, ...); the file has {_some(sorted(state))}"
+        )
+    width = state["cls_token"].shape[-1]
+    if width != config.width:
+        raise ValueError(f"{path} has width {width}, the model {config.width}: choose the preset of that width")
+    positions = state["pos_embed"].shape[1] - 1
+    if round(positions**0.5) ** 2 != positions:
+        raise ValueError(f"{path} has {positions + 1} position embeddings: expected one for the class and a square grid")
+
+
+def _some(names: list[str], count: int = 12) -> str:
+    return ", ".join(names[:count]) + (" ..." if len(names) > count else "") or "nothing"
 
 
 def _block_state(state: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:

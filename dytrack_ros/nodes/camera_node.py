@@ -60,7 +60,8 @@ class CameraNode(Node):
         )
         self._pictures = iter(self._source)
         self._published = 0
-        self._awaited_since_s = 0.0 if values["start_when_subscribed"] else None
+        self._started = values["start_when_subscribed"] == 0
+        self._subscribed_since_s: float | None = None
         self._pending_init: Detection2D | None = None
 
         self._image = self.create_publisher(Image, "image", IMAGE_QOS)
@@ -86,17 +87,16 @@ class CameraNode(Node):
 
     def _subscribers_are_ready(self) -> bool:
         """True from the start, or from a moment after the awaited subscribers are there."""
-        if self._awaited_since_s is None:
+        if self._started:
             return True
         subscribers = self._image.get_subscription_count() + self._compressed.get_subscription_count()
         if subscribers < self._values["start_when_subscribed"]:
-            self._awaited_since_s = 0.0
-            return False
-        self._awaited_since_s = self._awaited_since_s or time.monotonic()
-        if time.monotonic() - self._awaited_since_s < SETTLING_S:
-            return False
-        self._awaited_since_s = None
-        return True
+            self._subscribed_since_s = None
+        elif self._subscribed_since_s is None:
+            self._subscribed_since_s = time.monotonic()
+        else:
+            self._started = time.monotonic() - self._subscribed_since_s >= SETTLING_S
+        return self._started
 
     def _publish_next(self) -> bool:
         """Publish the next picture; False where there is none left."""

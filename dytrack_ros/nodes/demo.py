@@ -28,8 +28,8 @@ from dytrack_ros.nodes.run import run
 from dytrack_ros.tracking import TrackState
 from dytrack_ros.tracking.box import Box
 
-# A rate that the default model holds on two CPU cores, with the camera, DDS and this program beside it.
-DEFAULT_RATE_HZ = 10.0
+# A rate that dytrack_small holds at full depth with PyTorch on two CPU cores, the camera, DDS and this program beside it.
+DEFAULT_RATE_HZ = 5.0
 
 WATCH_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=50)
 WATCH_PERIOD_S = 0.2
@@ -51,6 +51,9 @@ class DemoNode(Node):
         self.finished = False
         self.exit_code = 1
         self._clip = clip
+        self._options = options
+        self._tracker: NodeProcess | None = None
+        self._camera: NodeProcess | None = None
         self._rate_hz = options.rate
         self._out = Path(options.out)
         self._out.mkdir(parents=True, exist_ok=True)
@@ -69,34 +72,35 @@ class DemoNode(Node):
         self.create_subscription(UInt32, "frames_published", self._on_count, COUNT_QOS)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.create_timer(WATCH_PERIOD_S, self._watch)
-        self._tracker, self._camera = self._start_processes(options)
-        print(f"{clip.source} at {self._rate_hz:g} Hz; loading the tracker ...", flush=True)
-        self._next_note_s = time.monotonic() + LOADING_NOTE_S
 
-    def _start_processes(self, options: argparse.Namespace) -> tuple[NodeProcess, NodeProcess]:
-        tracker = NodeProcess(
-            "tracker_node", {"model": options.model, "engine": options.engine}, self._out / "tracker_node.log"
+    def _start_processes(self) -> None:
+        print(f"{self._clip.source} at {self._rate_hz:g} Hz; loading the tracker ...", flush=True)
+        self._next_note_s = time.monotonic() + LOADING_NOTE_S
+        self._tracker = NodeProcess(
+            "tracker_node",
+            {"model": self._options.model, "engine": self._options.engine},
+            self._out / "tracker_node.log",
         )
-        camera = NodeProcess(
+        self._camera = NodeProcess(
             "camera_node",
             {
                 "source": self._clip.source,
                 "rate_hz": self._rate_hz,
-                "frames": round(options.seconds * self._rate_hz),
+                "frames": round(self._options.seconds * self._rate_hz),
                 "publish_init": True,
                 "init_box": list(map(float, self._clip.box or (0, 0, 0, 0))),
                 "start_when_subscribed": 2,  # the tracker, which subscribes when its model is loaded, and this node
             },
             self._out / "camera_node.log",
         )
-        return tracker, camera
 
     def close(self) -> None:
-        """Stop the processes and give the terminal back."""
-        self._camera.stop()
-        self._tracker.stop()
-        self._table.stop()
-        self._video.close()
+        """Stop the processes; a run that was interrupted is written down as far as it went."""
+        for process in (self._camera, self._tracker):
+            if process is not None:
+                process.stop()
+        if not self.finished:
+            self._finish("" if self._records else "interrupted before the first frame")
 
     # ---- what the graph says
 
@@ -141,6 +145,9 @@ class DemoNode(Node):
     # ---- the run
 
     def _watch(self) -> None:
+        if self._tracker is None:  # not in the constructor: from here on, close() stops them whatever happens
+            self._start_processes()
+            return
         for process in (self._tracker, self._camera):
             if process.exit_code is not None and (process is self._tracker or process.exit_code):
                 last_line = (process.output.splitlines() or ["it said nothing"])[-1]

@@ -52,26 +52,27 @@ class OverlayVideo:
         self._rate_hz = rate_hz
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._last_box: Box | None = None
 
     def write(self, record: FrameRecord) -> None:
         """Draw and append one record with a picture."""
         factor = max(1, round(_LEGIBLE_HEIGHT / record.image.shape[0]))
         picture = cv2.resize(record.image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        self._last_box = record.box or self._last_box
         if record.state is None:
-            overlay.draw(
-                picture, TrackState.IDLE, caption=f"#{record.number}  dropped", truth=_scaled(record.truth, factor)
-            )
+            state, caption = TrackState.IDLE, "dropped"  # the last box goes on in grey
         else:
-            overlay.draw(
-                picture,
-                record.state,
-                _scaled(record.box, factor),
-                record.score,
-                record.exit_index,
-                record.exit_count,
-                f"#{record.number}  {record.latency_ms:.0f} ms",
-                _scaled(record.truth, factor),
-            )
+            state, caption = record.state, f"{record.latency_ms:.0f} ms"
+        overlay.draw(
+            picture,
+            state,
+            _scaled(self._last_box if record.state is None else record.box, factor),
+            record.score,
+            record.exit_index,
+            record.exit_count,
+            f"#{record.number}  {caption}",
+            _scaled(record.truth, factor),
+        )
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
             self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*"mp4v"), self._rate_hz, self._size)

@@ -44,3 +44,8 @@ class Faults:
             self._logged[kind] = now, sentence, count
         unlogged = count - logged_count - 1
         self._log(f"{kind}: {sentence}" + (f" (and {unlogged} more of this kind)" if unlogged else ""))
+
+
+def one_line(error: Exception) -> str:
+    """An error's type and text in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

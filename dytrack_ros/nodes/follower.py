@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE
+from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE, one_line
 from dytrack_ros.nodes.frame_ring import FrameRing
 from dytrack_ros.nodes.images import UnreadableImage
 from dytrack_ros.nodes.mailbox import Frame
@@ -223,8 +223,7 @@ class Follower:
         return Outcome(frame, image, result.state, target_id, result.box, result.score, result)
 
     def _failed(self, frame: Frame, image: np.ndarray, error: Exception) -> Outcome:
-        first_line = next(iter(str(error).splitlines()), "")
-        self._report(TRACKING_FAILED, f"{type(error).__name__}: {first_line}; the target is given up, send init again")
+        self._report(TRACKING_FAILED, f"{one_line(error)}; the target is given up, send init again")
         with self._lock:
             self._target_id = ""
         return Outcome(frame, image)

@@ -17,7 +17,7 @@ PACKAGE = "dytrack_ros"
 FAST_DDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 # Domains up to 101 keep clear of the ports that Linux hands out to others.
 _FIRST_DOMAIN, _DOMAINS = 20, 80
-_STOP_PATIENCE_S = 5.0
+_STOP_PATIENCE_S = 10.0
 
 
 def prepare_environment() -> None:
@@ -59,12 +59,12 @@ class NodeProcess:
         """All it has written so far."""
         return self._log.read_text(errors="replace")
 
-    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """Ask it to end by this signal, after a while insist; returns the exit code."""
+    def stop(self, number: signal.Signals = signal.SIGINT, patience_s: float = _STOP_PATIENCE_S) -> int:
+        """Ask it to end by this signal, after `patience_s` insist (SIGKILL); returns the exit code."""
         if self._process.poll() is None:
             self._process.send_signal(number)
         try:
-            return self._process.wait(_STOP_PATIENCE_S)
+            return self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()

@@ -32,7 +32,8 @@ def draw(
 
     Args:
         box: x, y, w, h in pixels, or None.
-        exit_index: the exit taken (1-based, 0: none), shown as so many filled dots out of `exit_count`.
+        exit_index: the exit taken (1-based, 0: none), shown as so many filled dots out of `exit_count`
+            beside the score; no label without `exit_count`.
         caption: a line for the picture's upper left corner.
         truth: the true box, drawn thin.
     """
@@ -42,7 +43,8 @@ def draw(
     if box is not None:
         colour = _STATE_COLOURS[state]
         _rectangle(image, box, colour, max(1, round(2 * unit)))
-        _label(image, box, f"{score:.2f}", exit_index, exit_count, colour, unit)
+        if exit_count:
+            _label(image, box, f"{score:.2f}", exit_index, exit_count, colour, unit)
     _text(image, f"{TrackState(state).name}  {caption}", (round(8 * unit), round(20 * unit)), unit)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+
+from dytrack_ros.nodes.faults import one_line
 
 # How often a waiting executor looks up, so that a signal is noticed while nothing happens in the graph.
 WAIT_S = 0.1
@@ -37,7 +41,9 @@ def run(build: Callable[[], Node], args: list[str] | None = None) -> int:
     except Exception as error:
         if node is not None:  # a running node that fails is a bug: its traceback is wanted
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        # Those two are raised with a sentence for the user; of anything else the type says more than the text.
+        sentence = str(error) if isinstance(error, (ValueError, FileNotFoundError)) else one_line(error)
+        print(f"error: {sentence}", file=sys.stderr)
         return 1
     finally:
         if hasattr(node, "close"):
@@ -48,13 +54,16 @@ def run(build: Callable[[], Node], args: list[str] | None = None) -> int:
     return getattr(node, "exit_code", 0)
 
 
+def leave(code: int) -> NoReturn:
+    """End the process at once. For programs that have shut down: taking the interpreter and torch apart in good order
+    can take longer than the second in which a node should be gone, and nothing is left to be saved."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _stop_once(number, frame) -> None:
     # A launched node gets SIGINT from both the terminal and the launcher; the second must not disturb the clean end.
     for other in (signal.SIGINT, signal.SIGTERM):
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, (ValueError, OSError)) and text else f"{type(error).__name__}: {text}"

@@ -5,9 +5,9 @@ The executor thread takes messages in and answers services; the worker thread de
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
+from typing import NoReturn
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
@@ -21,14 +21,14 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.budget import FixedExit, FixedThresholds
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes import diagnostics, images, overlay, parameters
-from dytrack_ros.nodes.faults import NO_IMAGE, TRACKING_FAILED, Faults
+from dytrack_ros.nodes.faults import NO_IMAGE, TRACKING_FAILED, Faults, one_line
 from dytrack_ros.nodes.follower import Follower, Init, Outcome
 from dytrack_ros.nodes.frame_ring import FrameRing
 from dytrack_ros.nodes.intake import Intake
 from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.mailbox import Frame, Mailbox
 from dytrack_ros.nodes.messages import box_of, detection_message, stamp_ns
-from dytrack_ros.nodes.run import run
+from dytrack_ros.nodes.run import leave, run
 from dytrack_ros.nodes.status import status_message
 from dytrack_ros.nodes.worker import Worker
 from dytrack_ros.tracking import DyTracker, StateThresholds, TrackState
@@ -52,7 +52,7 @@ class TrackerNode(Node):
     The model is loaded and warmed up before the node subscribes to images, so that its first frame is as fast as any.
 
     Raises:
-        ValueError: a refused parameter value, or a model or engine that does not exist or fit.
+        ValueError, FileNotFoundError: a refused parameter value, a model or an engine that does not exist or fit.
     """
 
     def __init__(self, **node_options) -> None:
@@ -162,6 +162,7 @@ class TrackerNode(Node):
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
+        self._mailbox.clear()
         self._intake.last_received_s = time.monotonic()  # silence counts from here, not from before the pause
         response.success = True
         response.message = "images are followed" if request.data else "images are ignored, the target is remembered"
@@ -179,11 +180,10 @@ class TrackerNode(Node):
             for info in self.get_publishers_info_by_topic(self._images.topic_name)
         ]
         if health.is_silent:
-            wanted = IMAGE_QOS.reliability.name.lower()
             self._faults.report(
                 NO_IMAGE,
                 f"nothing came on {health.topic} for {SILENCE_LIMIT_S:.0f} s and more; "
-                f"it has {health.publishers_in_words} (wanted: {wanted})",
+                f"it has {health.publishers_in_words}",
             )
         health.faults = self._faults.counts
         health.new_faults = health.faults - self._faults_reported
@@ -228,15 +228,13 @@ class TrackerNode(Node):
 
     def _on_worker_error(self, error: Exception) -> None:
         self._follower.stop()
-        self._faults.report(
-            TRACKING_FAILED, f"{type(error).__name__}: {error}; the target is given up, send init again"
-        )
+        self._faults.report(TRACKING_FAILED, f"{one_line(error)}; the target is given up, send init again")
 
 
-def main(args: list[str] | None = None) -> int:
-    """Entry point of `ros2 run dytrack_ros tracker_node`; returns the exit code."""
-    return run(TrackerNode, args)
+def main(args: list[str] | None = None) -> NoReturn:
+    """Entry point of `ros2 run dytrack_ros tracker_node`; ends the process."""
+    leave(run(TrackerNode, args))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

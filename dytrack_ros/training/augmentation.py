@@ -24,11 +24,11 @@ GREY_WEIGHTS = (0.299, 0.587, 0.114)
 class AugmentationConfig:
     """Strengths; probabilities in [0, 1].
 
-    ``centre_jitter``: the search centre moves up to half of this many target sides each way; None: one less than the
-    search region has (lineage: 3 of 4), so that the target stays visible. ``scale_jitter``: deviation of the logarithm of the search crop's
-    scale. ``aspect_jitter``: half-width of the logarithm of its aspect. ``template_*``: the same for the template.
-    ``mosaic``: the probability that what lies outside the image shows another image of the batch instead of black, so
-    that large targets too are learnt among clutter rather than by the image's border.
+    ``centre_jitter``: the search centre moves up to half of this many target sides (as shown) each way; None: one less
+    than the search region has (lineage: 3 of 4), so that the target stays visible. ``scale_jitter``: deviation of the
+    logarithm of the search crop's scale. ``aspect_jitter``: half-width of the logarithm of its aspect. ``template_*``:
+    the same for the template. ``mosaic``: the probability that what lies outside the image shows another image of the
+    batch instead of black, so that large targets too are learnt among clutter rather than by the image's border.
     """
 
     centre_jitter: float | None = None
@@ -100,14 +100,18 @@ class PairAugmentation:
 
         chance = Chance(batch, generator, device)
         clutter, _ = sample_crops(self.bank, *self._other_images(search_image), self.model.search_size)
-        search = torch.where(chance(c.mosaic)[:, None, None, None] & ~inside, clutter, search)
+        mosaic = chance(c.mosaic)[:, None, None, None]
+        search = torch.where(mosaic & ~inside, clutter, search)
+        black = ~(mosaic | inside)
         flipped = chance(c.flip)
         template = torch.where(flipped[:, None, None, None], template.flip(3), template)
         search = torch.where(flipped[:, None, None, None], search.flip(3), search)
+        black = torch.where(flipped[:, None, None, None], black.flip(3), black)
         box = torch.where(flipped[:, None], torch.stack([1 - box[:, 2], box[:, 1], 1 - box[:, 0], box[:, 3]], 1), box)
 
         grey = chance(c.grey)
         template, search = (_colour(crop, c, grey, uniform) for crop in (template, search))
+        search = search.masked_fill(black, 0)  # whatever the contrast, the border is black as in tracking
         soft = chance(c.low_resolution)
         template, search = _low_resolution(template, soft, 2), _low_resolution(search, soft, 2)
         search = _gaussian_blur(search, chance(c.blur), (uniform(batch) * 0.75 + 1.25))
@@ -138,12 +142,12 @@ class Chance:
 
 def crop_window(box: Tensor, factor: float, shift: Tensor, log_scale: Tensor, log_aspect: Tensor) -> Tensor:
     """Windows (B, 4) as (left, top, width, height) in image pixels around ``box`` (B, 4), moved by ``shift`` (B, 2) in
-    units of the target's side sqrt(w * h) and stretched."""
+    units of the window's size divided by ``factor`` (the target's side sqrt(w * h), if not stretched), and stretched."""
     side = torch.ceil(torch.sqrt(box[:, 2] * box[:, 3]) * factor)
-    centre = box[:, :2] + box[:, 2:] / 2 + shift * (side / factor)[:, None]
     width = side * torch.exp(log_scale + log_aspect / 2)
     height = side * torch.exp(log_scale - log_aspect / 2)
     size = torch.stack([width, height], dim=1)
+    centre = box[:, :2] + box[:, 2:] / 2 + shift * size / factor
     return torch.cat([centre - size / 2, size], dim=1)
 
 
@@ -190,8 +194,8 @@ def _colour(crop: Tensor, c: AugmentationConfig, grey: Tensor, uniform) -> Tenso
     brightness, contrast, saturation = (
         1 + strength * uniform(batch, 1, 1, 1) for strength in (c.brightness, c.contrast, c.saturation)
     )
-    weights = torch.tensor(GREY_WEIGHTS, device=crop.device).view(1, 3, 1, 1)
-    luminance = (crop * weights).sum(1, keepdim=True)
+    red, green, blue = GREY_WEIGHTS
+    luminance = red * crop[:, :1] + green * crop[:, 1:2] + blue * crop[:, 2:]
     saturation = torch.where(grey[:, None, None, None], torch.zeros_like(saturation), saturation)
     crop = torch.lerp(luminance, crop, saturation)
     mean = luminance.mean(dim=(2, 3), keepdim=True)

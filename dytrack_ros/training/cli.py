@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         prog="train", description="Trains DyTrack.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     p.add_argument("--data", nargs="+", required=True, help=".tar shards, or folders of them")
+    p.add_argument("--data-licence", default="research use", help="what the model card says of the data's licence")
     p.add_argument("--out", type=Path, required=True, help="folder for weights, curves and the state to resume from")
     p.add_argument("--model", choices=PRESETS, default="dytrack_small")
     start = p.add_mutually_exclusive_group()
@@ -75,7 +76,7 @@ def amp_type(choice: str, device: str) -> torch.dtype | None:
     """The autocast type: what was asked for, or bf16 where the device computes in it natively."""
     if choice != "auto":
         return AMP_TYPES[choice]
-    native = torch.cuda.is_bf16_supported() if device.startswith("cuda") else _cpu_has_bf16()
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if device.startswith("cuda") else _cpu_has_bf16()
     return torch.bfloat16 if native else None
 
 
@@ -122,8 +123,12 @@ def main(argv: list[str] | None = None) -> int:
         amp=amp_type(args.amp, args.device),
         compile_model=args.compile,
     )
-    if args.resume and trainer.resume():
-        print(f"resuming at step {trainer.step}, {trainer.elapsed / 60:.1f} minutes in", flush=True)
+    try:
+        if args.resume and trainer.resume():
+            print(f"resuming at step {trainer.step}, {trainer.elapsed / 60:.1f} minutes in", flush=True)
+    except ValueError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 2
     trainer.run()
     weights = save_weights(args.out / f"{args.model}.safetensors", trainer.model)
     card = {
@@ -136,6 +141,7 @@ def main(argv: list[str] | None = None) -> int:
         "date": datetime.date.today().isoformat(),
         "device": torch.cuda.get_device_name() if args.device.startswith("cuda") else "CPU",
         "data": sorted({image.source for image in dataset.images}),
+        "data_licence": args.data_licence,
     }
     if args.init:
         card["started_from"] = model_card(resolve_weights(args.init))

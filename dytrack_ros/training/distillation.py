@@ -36,7 +36,8 @@ class ImitationAttention(nn.Module):
 class SelfDistillation(nn.Module):
     """The imitation loss, mean over k < K of 1 - cos(f'_k, f_K); ``plain`` leaves the students as they are.
 
-    The teacher is detached: it teaches and is not taught.
+    The cosine is that of whole feature maps: taken token by token, it would not see the spatial map. The teacher is
+    detached: it teaches and is not taught.
     """
 
     def __init__(self, mode: str, width: int, positions: int, exit_count: int):
@@ -47,16 +48,20 @@ class SelfDistillation(nn.Module):
         attended = exit_count - 1 if mode == "target_aware" else 0
         self.attention = nn.ModuleList(ImitationAttention(width, positions) for _ in range(attended))
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Search features of all exits, (B, N, C) each, the teacher's last, to the scalar loss."""
-        *students, teacher = features
-        if self.mode == "off" or not students:
+    def forward(self, features: Sequence[Tensor], students: Sequence[int] | None = None) -> Tensor:
+        """Search features of all exits, (B, N, C) each, the teacher's last, to the scalar loss.
+
+        ``students`` are the positions of the exits that learn; all but the last by default.
+        """
+        teacher = features[-1].detach().float()
+        last = len(features) - 1
+        learning = [position for position in (range(last) if students is None else students) if position < last]
+        if self.mode == "off" or not learning:
             return teacher.new_zeros(())
-        teacher = teacher.detach().float()
         losses = []
-        for position, student in enumerate(students):
-            student = student.float()
+        for position in learning:
+            student = features[position].float()
             if self.mode == "target_aware":
                 student = self.attention[position](student, teacher)
-            losses.append((1 - F.cosine_similarity(student, teacher, dim=-1)).mean())
+            losses.append(1 - F.cosine_similarity(student.flatten(1), teacher.flatten(1), dim=1).mean())
         return torch.stack(losses).mean()

@@ -40,20 +40,23 @@ def corner_loss(log_heat_maps: Tensor, truth: Tensor) -> Tensor:
     regularised soft-argmax of Nibali et al., "DSNT", 2018).
     """
     batch, _, height, width = log_heat_maps.shape
-    extent = torch.tensor([width, height], device=truth.device, dtype=truth.dtype)
-    position = (truth.view(batch, 2, 2) * extent - 0.5).clamp(min=0).minimum(extent - 1)
-    low = position.floor()
-    part = position - low
-    low = low.long()
-    high = (low + 1).minimum(extent.long() - 1)
+    corners = truth.view(batch, 2, 2)
     log_target, loss = 0.0, 0.0
-    for xs, x_weight in ((low[..., 0], 1 - part[..., 0]), (high[..., 0], part[..., 0])):
-        for ys, y_weight in ((low[..., 1], 1 - part[..., 1]), (high[..., 1], part[..., 1])):
+    for xs, x_weight in _neighbours(corners[..., 0], width):
+        for ys, y_weight in _neighbours(corners[..., 1], height):
             weight = x_weight * y_weight
             log_heat = log_heat_maps.flatten(2).gather(2, (ys * width + xs)[..., None])[..., 0]
             loss = loss - weight * log_heat
             log_target = log_target + torch.xlogy(weight, weight)
     return (loss + log_target).mean()
+
+
+def _neighbours(position: Tensor, cells: int) -> list[tuple[Tensor, Tensor]]:
+    """The two cells on either side of ``position`` in [0, 1], with their bilinear weights."""
+    index = (position * cells - 0.5).clamp(0, cells - 1)
+    low = index.floor()
+    part = index - low
+    return [(low.long(), 1 - part), ((low.long() + 1).clamp(max=cells - 1), part)]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import time
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ STRATEGIES = ("joint", "frozen_backbone", "one_by_one")
 SCHEDULES = ("step", "cosine", "constant")
 STATE_FILE = "last.pt"
 CURVES_FILE = "curves.csv"
+RESUMABLE_CHANGES = ("steps", "minutes", "save_minutes")
 
 
 @dataclass(frozen=True)
@@ -154,36 +156,38 @@ class Trainer:
                 total = total + loss
                 figures[f"iou_{position + 1}"] = iou
                 figures[f"score_{position + 1}"] = output.score.detach().mean()
-        imitation = self.distillation([output.features for output in outputs])
+        imitation = self.distillation([output.features for output in outputs], exits)
         figures["imitation"] = imitation.detach()
         total = total + self.weights.imitation * imitation
         figures["loss"] = total.detach()
         return total, figures
 
     def run(self, log_every: int = 10) -> None:
-        """Trains until the end of the run, from wherever it stands. Raises FloatingPointError if the loss diverges."""
+        """Trains until the end of the run, from wherever it stands.
+
+        Raises FloatingPointError if the loss diverges; what was saved before stays.
+        """
         started, saved_at = time.monotonic() - self.elapsed, time.monotonic()
-        sums: dict[str, Tensor] = {}
-        counted = 0
+        window: dict[str, list[Tensor]] = defaultdict(list)
+        self._trim_curves()
         with tqdm(total=self.config.steps, initial=self.step, unit="step", mininterval=2) as bar:
             while self.progress < 1:
                 figures = self._train_step()
                 for name, value in figures.items():
-                    sums[name] = sums.get(name, 0) + value
-                counted += 1
+                    window[name].append(value)
                 bar.update()
                 self.elapsed = time.monotonic() - started
                 if self.step % log_every == 0:
-                    means = {name: float(value) / counted for name, value in sums.items()}
-                    if not math.isfinite(means["loss"]):
-                        raise FloatingPointError(f"the loss is {means['loss']} at step {self.step}: lower the rates")
+                    means = {name: float(torch.stack(values).mean()) for name, values in window.items()}
                     self._log(means)
                     bar.set_postfix({name: f"{value:.3f}" for name, value in means.items() if "score" not in name})
-                    sums, counted = {}, 0
-                if time.monotonic() - saved_at > 60 * self.config.save_minutes:
+                    window.clear()
+                ending = self.progress >= 1
+                if ending or time.monotonic() - saved_at > 60 * self.config.save_minutes:
+                    if not torch.isfinite(figures["loss"]):
+                        raise FloatingPointError(f"the loss diverged before step {self.step}: lower the learning rates")
                     self.save()
                     saved_at = time.monotonic()
-        self.save()
 
     def _train_step(self) -> dict[str, Tensor]:
         exits = self._set_trainable(self.progress)
@@ -207,12 +211,24 @@ class Trainer:
             "lr": self.optimizer.param_groups[-1]["lr"],
             **{name: round(value, 5) for name, value in means.items()},
         }
+        with (self.folder / CURVES_FILE).open("a", newline="") as file:
+            csv.DictWriter(file, self._curve_names).writerow(row)
+
+    @property
+    def _curve_names(self) -> list[str]:
+        per_exit = [f"{name}_{position + 1}" for position in self.exits for name in ("iou", "score")]
+        return ["step", "minutes", "pairs", "lr", *per_exit, "imitation", "loss"]
+
+    def _trim_curves(self) -> None:
+        """Leaves the header and the rows up to the present step: what came after the saved state did not happen."""
         path = self.folder / CURVES_FILE
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(row)
+        with path.open("a+", newline="") as file:
+            file.seek(0)
+            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= self.step]
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._curve_names, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
 
     # --- resuming ----------------------------------------------------------------------------------------------------
 
@@ -231,11 +247,19 @@ class Trainer:
         partial.replace(self.folder / STATE_FILE)
 
     def resume(self) -> bool:
-        """Goes back to the last saved state, if there is one."""
+        """Goes back to the last saved state, if there is one.
+
+        Raises ValueError if that run was configured otherwise: only how long it runs may change.
+        """
         path = self.folder / STATE_FILE
         if not path.exists():
             return False
         state = torch.load(path, map_location=self.device, weights_only=True)
+        now, then = asdict(self.config), state["config"]
+        changed = sorted(name for name in now if now[name] != then.get(name) and name not in RESUMABLE_CHANGES)
+        if changed:
+            was = ", ".join(f"{name}={then.get(name)}" for name in changed)
+            raise ValueError(f"{path} was made with {was}: resume with the same, or choose another folder")
         self.model.load_state_dict(state["model"])
         self.distillation.load_state_dict(state["distillation"])
         self.optimizer.load_state_dict(state["optimizer"])

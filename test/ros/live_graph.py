@@ -21,7 +21,7 @@ from dytrack_ros.nodes.images import fill_compressed, fill_image
 from dytrack_ros.nodes.messages import box_of, detection_message, stamp_ns
 
 # Slow machines are allowed for, hanging ones are not.
-PATIENCE_S = 40
+PATIENCE_S = 60
 WIDTH, HEIGHT = 640, 480
 FRAME_NS = 50_000_000
 

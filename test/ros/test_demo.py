@@ -1,7 +1,9 @@
 """The demo from end to end, with random weights: what does not depend on good ones."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -21,13 +23,20 @@ KEYS = {
 }
 
 
+def environment():
+    return {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}
+
+
 def run_demo(*arguments):
-    environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}
-    return subprocess.run([DEMO, *arguments], capture_output=True, text=True, timeout=100, env=environment, check=False)
+    return subprocess.run(
+        [DEMO, *arguments], capture_output=True, text=True, timeout=100, env=environment(), check=False
+    )
 
 
 def test_demo_on_a_synthetic_scene(tmp_path, tiny_weights):
-    run = run_demo("--video", "synthetic", "--seconds", "3", "--model", tiny_weights, "--out", tmp_path / "out")
+    run = run_demo(
+        *("--video", "synthetic", "--seconds", "3", "--rate", "10", "--model", tiny_weights), "--out", tmp_path / "out"
+    )
     assert "Traceback" not in run.stdout + run.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary.keys() >= KEYS
@@ -36,7 +45,8 @@ def test_demo_on_a_synthetic_scene(tmp_path, tiny_weights):
     assert 1 <= summary["frames_tracked"] <= 30
     assert 0 <= summary["mean_iou"] <= 1
     assert summary["exit_histogram"].keys() == {"1", "2", "3"}
-    assert sum(summary["exit_histogram"].values()) == summary["frames_tracked"] - 1
+    # The first box is init's own, unless the machine is so slow that init had to be caught up.
+    assert sum(summary["exit_histogram"].values()) in (summary["frames_tracked"] - 1, summary["frames_tracked"])
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"]
     assert 0 <= summary["score"]["mean"] <= 1
     assert summary["model"] == "random_tiny"
@@ -50,6 +60,29 @@ def test_demo_on_a_synthetic_scene(tmp_path, tiny_weights):
 
     assert cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 30
     assert cv2.imread(str(tmp_path / "out" / "contact_sheet.png")).shape == (3 * 360, 4 * 480, 3)
+
+
+def test_an_interrupted_demo_is_written_down_and_leaves_nothing_running(tmp_path, tiny_weights):
+    arguments = ["--video", "synthetic", "--rate", "10", "--model", str(tiny_weights), "--out", str(tmp_path)]
+    with subprocess.Popen([DEMO, *arguments], stdout=subprocess.PIPE, text=True, env=environment()) as demo:
+        for line in demo.stdout:
+            if "TRACKING" in line or "LOST" in line or "UNCERTAIN" in line:
+                break
+        demo.send_signal(signal.SIGINT)
+        rest = demo.stdout.read()
+    assert "frames published" in rest
+    assert json.loads((tmp_path / "summary.json").read_text())["frames_tracked"] >= 1
+    assert (tmp_path / "overlay.mp4").stat().st_size > 0
+    for log in ("tracker_node.log", "camera_node.log"):
+        assert "Traceback" not in (tmp_path / log).read_text()
+    # Both write to the folder of the results, so whatever still runs has a file open there.
+    assert not [link for link in open_files() if str(tmp_path) in link]
+
+
+def open_files():
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            yield os.readlink(link)
 
 
 def test_demo_says_why_the_tracker_did_not_start(tmp_path):

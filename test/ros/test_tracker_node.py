@@ -2,6 +2,7 @@
 
 import array
 import math
+import os
 import signal
 import time
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from dytrack_ros.msg import TrackStatus
-from live_graph import HEIGHT, WIDTH, LiveGraph
+from live_graph import HEIGHT, PATIENCE_S, WIDTH, LiveGraph
 from rcl_interfaces.srv import DescribeParameters
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
@@ -333,10 +334,11 @@ def test_sigint_ends_it_cleanly(tracker):
 
 def assert_ends_cleanly(process, number):
     started_s = time.monotonic()
-    assert process.stop(number) == 0
-    assert time.monotonic() - started_s < 3, "1 s on a quiet machine"
+    assert process.stop(number, PATIENCE_S) == 0, process.output
+    if os.getloadavg()[0] < os.cpu_count():  # otherwise the time says nothing about the node
+        assert time.monotonic() - started_s < 1
     assert "Traceback" not in process.output
-    assert "rror" not in process.output.replace("worker failed", ""), process.output
+    assert "rror" not in process.output, process.output
 
 
 def test_compressed_images_init_before_the_first_and_sigterm(graph, tiny_weights):
