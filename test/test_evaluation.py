@@ -139,5 +139,7 @@ def test_the_evaluate_command_end_to_end(sequence_folder, tiny_weights, tmp_path
         ("standard", "exit 1"), ("standard", "adaptive"), ("skip3", "exit 1"), ("skip3", "adaptive"),
     ]  # fmt: skip
     assert runs[0]["mean"]["exits"] == {"1": 6}
+    (traced,) = runs[0]["sequences"]
+    assert len(traced["boxes"]) == 7 and [len(scores) for scores in traced["exit_scores"]] == [1] * 6
     wrong = subprocess.run([*command[:4], str(tmp_path)], capture_output=True, text=True)
     assert wrong.returncode == 2 and "no sequences" in wrong.stderr

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--thresholds", type=float, nargs="+", help="tau_1 tau_2 ... of `adaptive`")
     p.add_argument("--variants", nargs="+", choices=VARIANTS, default=["standard"])
     p.add_argument("--frames", type=int, help="only this many first frames of each sequence")
-    p.add_argument("--out", type=Path, help="write all figures to this JSON file")
+    p.add_argument("--out", type=Path, help="write all figures, and every frame's box and scores, to this JSON file")
     p.add_argument("--card", type=Path, help="add the means to this model card (JSON), under `evaluation`")
     return p
 
@@ -72,12 +72,15 @@ def main(argv: list[str] | None = None) -> int:
         prepared = [as_variant(sequence, variant).head(args.frames) for sequence in sequences]
         for name, policy in chosen.items():
             tracker.policy = policy
-            summaries = []
+            summaries, traces = [], []
             with tqdm(total=sum(map(len, prepared)), desc=f"{variant}, {name}", unit="frame", leave=False) as bar:
                 for sequence in prepared:
-                    summaries.append(run_sequence(tracker, sequence, lambda *_, bar=bar: bar.update()).summary())
+                    run = run_sequence(tracker, sequence, lambda *_, bar=bar: bar.update())
+                    summaries.append(run.summary())
+                    traces.append(run.trace())
             mean = mean_over_sequences(summaries)
-            report["runs"].append({"variant": variant, "policy": name, "mean": mean, "sequences": summaries})
+            details = [summary | trace for summary, trace in zip(summaries, traces, strict=True)]
+            report["runs"].append({"variant": variant, "policy": name, "mean": mean, "sequences": details})
             print(
                 f"{variant:12} {name:10} {mean['success_auc']:6.3f} {mean['precision']:6.3f} "
                 f"{mean['normalised_precision']:6.3f} {mean['mean_score']:6.3f} {mean['mean_ms']:7.1f}  {mean['exits']}",
@@ -85,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
             )
             if args.out:
                 args.out.parent.mkdir(parents=True, exist_ok=True)
-                args.out.write_text(json.dumps(report, indent=2) + "\n")
+                args.out.write_text(json.dumps(report) + "\n")
             if args.card:
                 add_to_card(args.card, variant, name, policy, mean)
     return 0

@@ -37,6 +37,13 @@ class SequenceRun:
             "exits": dict(sorted(Counter(result.exit_index for result in self.results).items())),
         }
 
+    def trace(self) -> dict:
+        """Every frame's box and the scores of the exits that it reached, for figures and for choosing thresholds."""
+        return {
+            "boxes": self.boxes.round(2).tolist(),
+            "exit_scores": [[round(score, 4) for score in result.exit_scores] for result in self.results],
+        }
+
 
 def run_sequence(
     tracker: DyTracker, sequence: Sequence, on_frame: Callable[[int, TrackResult | None], None] | None = None
