@@ -276,7 +276,10 @@ def test_failing_tracker_leaves_an_idle_follower_that_takes_the_next_init(bench)
     bench.tracker.on_track = fail
     bench.show(2)
     assert bench.reports == [
-        (TRACKING_FAILED, "RuntimeError: engine out of memory with a long tail; the target is given up, send init again")
+        (
+            TRACKING_FAILED,
+            "RuntimeError: engine out of memory with a long tail; the target is given up, send init again",
+        )
     ]
     bench.tracker.on_track = lambda: None
     bench.init()

@@ -65,7 +65,7 @@ class DemoNode(Node):
         self._video = OverlayVideo(self._out / "overlay.mp4", self._rate_hz)
         self._table = LiveTable()
 
-        self.create_subscription(Image, "image", self._on_image, WATCH_QOS)
+        self._images = None
         self.create_subscription(Detection2D, "truth", self._on_truth, WATCH_QOS)
         self.create_subscription(Detection2D, "detection", self._on_detection, WATCH_QOS)
         self.create_subscription(TrackStatus, "status", self._on_status, WATCH_QOS)
@@ -89,7 +89,7 @@ class DemoNode(Node):
                 "frames": round(self._options.seconds * self._rate_hz),
                 "publish_init": True,
                 "init_box": list(map(float, self._clip.box or (0, 0, 0, 0))),
-                "start_when_subscribed": 2,  # the tracker, which subscribes when its model is loaded, and this node
+                "start_when_subscribed": 2,  # the tracker and this node
             },
             self._out / "camera_node.log",
         )
@@ -113,6 +113,7 @@ class DemoNode(Node):
         return self._records[stamp]
 
     def _on_image(self, message: Image) -> None:
+        self._last_news_s = time.monotonic()
         self._record(message.header).image = images.to_bgr(message)
         self._unwritten.append(stamp_ns(message.header))
         # A second of delay: by then all has been said about a frame.
@@ -139,8 +140,12 @@ class DemoNode(Node):
         self._frames_published = message.data
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            self._about |= {pair.key: pair.value for pair in status.values if pair.key in ("model", "engine")}
+        said = {pair.key: pair.value for status in message.status for pair in status.values}
+        self._about |= {key: said[key] for key in ("model", "engine") if key in said}
+        # The camera starts with its second subscriber. That is this node, once the tracker has found the camera: from
+        # then on no image can pass it by.
+        if self._images is None and int(said.get("publishers", 0)):
+            self._images = self.create_subscription(Image, "image", self._on_image, WATCH_QOS)
 
     # ---- the run
 
@@ -158,7 +163,7 @@ class DemoNode(Node):
             print("still loading the tracker ...", flush=True)
         if self._camera.exit_code == 0:
             newest = next(reversed(self._records.values()), None)
-            everything_said = newest is not None and newest.state is not None
+            everything_said = newest and newest.state is not None and len(self._records) == self._frames_published
             if everything_said or time.monotonic() - self._last_news_s > LAST_WORDS_S:
                 self._finish()
 

@@ -34,6 +34,7 @@ class LiveGraph:
     Attributes:
         statuses: TrackStatus by stamp in nanoseconds; `detections`, `truths`, `images`, `overlays` likewise.
         diagnostics: the last status of each task by its name.
+        newest_stamp: of the last image that was made, in nanoseconds; the next one's is FRAME_NS later.
     """
 
     def __init__(self, folder):
@@ -49,7 +50,7 @@ class LiveGraph:
         self.processes = []
         self.statuses, self.detections, self.truths = {}, {}, {}
         self.images, self.overlays, self.diagnostics = {}, {}, {}
-        self._stamp_ns = 1_000_000_000_000
+        self.newest_stamp = 1_000_000_000_000
         self._random = np.random.default_rng(0)
 
     def close(self):
@@ -101,12 +102,12 @@ class LiveGraph:
     def speak_to_tracker(self, compressed=False):
         self._compressed = compressed
         topic = "image/compressed" if compressed else "image"
-        self._image = self.client.create_publisher(CompressedImage if compressed else Image, topic, 10)
-        self._init = self.client.create_publisher(Detection2D, "init", 10)
+        self.image_publisher = self.client.create_publisher(CompressedImage if compressed else Image, topic, 10)
+        self.init_publisher = self.client.create_publisher(Detection2D, "init", 10)
 
     def next_header(self):
-        self._stamp_ns += FRAME_NS
-        return self.header(self._stamp_ns)
+        self.newest_stamp += FRAME_NS
+        return self.header(self.newest_stamp)
 
     @staticmethod
     def header(stamp):
@@ -115,7 +116,7 @@ class LiveGraph:
         return header
 
     def jump_back(self, seconds):
-        self._stamp_ns -= round(seconds * 1e9)
+        self.newest_stamp -= round(seconds * 1e9)
 
     def picture(self):
         return self._random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -128,7 +129,7 @@ class LiveGraph:
         return message
 
     def publish(self, image_message):
-        self._image.publish(image_message)
+        self.image_publisher.publish(image_message)
 
     def show(self):
         """Publish an image and wait for what the tracker says of it: status, detection or None, box or None, stamp."""
@@ -145,8 +146,8 @@ class LiveGraph:
 
     def show_until_answered(self):
         """Publish images until the first is answered: both sides have found each other then."""
-        self.wait_until(self._image.get_subscription_count, "subscriber of image")
-        self.wait_until(self._init.get_subscription_count, "subscriber of init")
+        self.wait_until(self.image_publisher.get_subscription_count, "subscriber of image")
+        self.wait_until(self.init_publisher.get_subscription_count, "subscriber of init")
 
         def answered():
             self.publish(self.image_message())
@@ -156,16 +157,16 @@ class LiveGraph:
             return self.statuses
 
         self.wait_until(answered, "status of any image")
-        newest = self._stamp_ns
+        newest = self.newest_stamp
         self.answer_to(newest)
 
     def init(self, box, stamp=0, target_id=""):
-        self._init.publish(detection_message(self.header(stamp), box, target_id=target_id))
+        self.init_publisher.publish(detection_message(self.header(stamp), box, target_id=target_id))
 
     def follow(self, box, target_id="", stamp=None):
         """Send init for the newest image and wait until it is answered."""
-        stamp = self._stamp_ns if stamp is None else stamp
-        newest = self._stamp_ns
+        stamp = self.newest_stamp if stamp is None else stamp
+        newest = self.newest_stamp
         self.detections.pop(newest, None)
         self.init(box, stamp, target_id)
         return self.wait_until(lambda: self.detections.get(newest), "answer to init")

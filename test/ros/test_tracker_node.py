@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from dytrack_ros.msg import TrackStatus
 from live_graph import HEIGHT, PATIENCE_S, WIDTH, LiveGraph
 from rcl_interfaces.srv import DescribeParameters
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 
@@ -128,7 +128,7 @@ def test_stale_init_is_caught_up(tracker):
 def test_init_overtaking_its_image(tracker):
     graph = tracker.graph
     message = graph.image_message()
-    stamp = graph._stamp_ns
+    stamp = graph.newest_stamp
     graph.init(BOX, stamp)
     time.sleep(0.2)
     graph.publish(message)
@@ -137,7 +137,7 @@ def test_init_overtaking_its_image(tracker):
 
 def test_too_old_an_init_is_refused_with_what_is_kept(tracker):
     graph = tracker.graph
-    refuse(tracker, lambda: graph.init(BOX, stamp=graph._stamp_ns - 600_000_000_000), "frames are kept, stamped")
+    refuse(tracker, lambda: graph.init(BOX, stamp=graph.newest_stamp - 600_000_000_000), "frames are kept, stamped")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_grey_and_padded_images_are_read(tracker):
     for changes in ({"encoding": "mono8", "step": WIDTH + 24, "data": grey}, {}):
         message = graph.image_message(**changes)
         graph.publish(message)
-        assert graph.answer_to(graph._stamp_ns).status.state == TrackStatus.IDLE
+        assert graph.answer_to(graph.newest_stamp).status.state == TrackStatus.IDLE
 
 
 def test_live_parameters(tracker):
@@ -261,7 +261,7 @@ def test_disabled_it_ignores_images_and_remembers_the_target(tracker):
     message = graph.image_message()
     graph.publish(message)
     graph.wait_until(lambda: "disabled" in graph.diagnostics["input"].message, "word of it in diagnostics")
-    assert graph._stamp_ns not in graph.statuses
+    assert graph.newest_stamp not in graph.statuses
     assert graph.call(SetBool, f"{NODE}/enable", SetBool.Request(data=True)).success
     assert graph.show().status.target_id == target_id
 
@@ -343,16 +343,23 @@ def assert_ends_cleanly(process, number):
 
 def test_compressed_images_init_before_the_first_and_sigterm(graph, tiny_weights):
     process = graph.start(
-        "tracker_node", model=str(tiny_weights), threads=1, image_transport="compressed", **NEVER_LOST
+        "tracker_node",
+        model=str(tiny_weights),
+        threads=1,
+        image_transport="compressed",
+        **{"qos_overrides./image/compressed.subscription.reliability": "reliable"},
+        **NEVER_LOST,
     )
     graph.listen_to_tracker()
     graph.speak_to_tracker(compressed=True)
     graph.wait_logged(process, "ready: waits for images on /image/compressed")
-    graph.wait_until(graph._init.get_subscription_count, "subscriber of init")
+    graph.wait_until(graph.init_publisher.get_subscription_count, "subscriber of init")
     graph.init(BOX, target_id="early")
     graph.show_until_answered()
     assert {status.target_id for status in graph.statuses.values()} == {"early"}
     assert graph.show().detection.id == "early"
+    (subscription,) = graph.client.get_subscriptions_info_by_topic("/image/compressed")
+    assert subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE, "qos_overrides are honoured"
     assert_ends_cleanly(process, signal.SIGTERM)
 
 
