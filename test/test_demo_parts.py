@@ -113,6 +113,7 @@ def test_video_and_contact_sheet(tmp_path):
         record.image = np.full((60, 80, 3), 90, np.uint8)
         video.write(record)
     video.close()
+    assert len(video.answered) == 14, "one of fifteen was dropped"
     capture = cv2.VideoCapture(str(tmp_path / "overlay.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 15
     assert capture.read()[1].shape == (480, 640, 3), "a small picture is enlarged"

@@ -177,7 +177,7 @@ class DemoNode(Node):
             summary = summarize(records, self._frames_published, self._rate_hz, **self._about)
             (self._out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
             if records:
-                write_contact_sheet(self._out / "overlay.mp4", self._out / "contact_sheet.png")
+                write_contact_sheet(self._out / "overlay.mp4", self._out / "contact_sheet.png", self._video.answered)
             print(
                 sentence(summary),
                 f"written: {self._out}/overlay.mp4, contact_sheet.png, summary.json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,11 @@ class FrameRecord:
 
 
 class OverlayVideo:
-    """Writes records as frames of an mp4 file, all in the size of the first."""
+    """Writes records as frames of an mp4 file, all in the size of the first.
+
+    Attributes:
+        answered: numbers (from 0) of the frames that the tracker did not drop.
+    """
 
     def __init__(self, path: Path, rate_hz: float) -> None:
         self._path = path
@@ -53,26 +58,28 @@ class OverlayVideo:
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._last_box: Box | None = None
+        self._written = 0
+        self.answered: list[int] = []
 
     def write(self, record: FrameRecord) -> None:
         """Draw and append one record with a picture."""
         factor = max(1, round(_LEGIBLE_HEIGHT / record.image.shape[0]))
         picture = cv2.resize(record.image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         self._last_box = record.box or self._last_box
-        if record.state is None:
-            state, caption = TrackState.IDLE, "dropped"  # the last box goes on in grey
-        else:
-            state, caption = record.state, f"{record.latency_ms:.0f} ms"
+        dropped = record.state is None  # then the last box goes on in grey
         overlay.draw(
             picture,
-            state,
-            _scaled(self._last_box if record.state is None else record.box, factor),
+            record.state,
+            _scaled(self._last_box if dropped else record.box, factor),
             record.score,
             record.exit_index,
             record.exit_count,
-            f"#{record.number}  {caption}",
+            f"#{record.number}" + ("" if dropped else f"  {record.latency_ms:.0f} ms"),
             _scaled(record.truth, factor),
         )
+        if not dropped:
+            self.answered.append(self._written)
+        self._written += 1
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
             self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*"mp4v"), self._rate_hz, self._size)
@@ -86,11 +93,15 @@ class OverlayVideo:
             self._writer.release()
 
 
-def write_contact_sheet(video: Path, sheet: Path) -> None:
-    """Write evenly spaced frames of a video file, the first and the last among them, as one picture."""
+def write_contact_sheet(video: Path, sheet: Path, choice: Sequence[int] = ()) -> None:
+    """Write evenly spaced frames of a video file, the first and the last among them, as one picture.
+
+    `choice` are the numbers (from 0) of the frames to take them from; empty: all.
+    """
     count = _SHEET_COLUMNS * _SHEET_ROWS
     frames = _read_frames(video)
-    wanted = np.linspace(0, len(frames) - 1, count).round().astype(int)
+    choice = choice or range(len(frames))
+    wanted = [choice[place] for place in np.linspace(0, len(choice) - 1, count).round().astype(int)]
     rows = [
         np.hstack([frames[index] for index in wanted[start : start + _SHEET_COLUMNS]])
         for start in range(0, count, _SHEET_COLUMNS)

@@ -20,7 +20,7 @@ _INK, _PAPER = (255, 255, 255), (0, 0, 0)
 
 def draw(
     image: np.ndarray,
-    state: TrackState,
+    state: TrackState | None,
     box=None,
     score: float = 0.0,
     exit_index: int = 0,
@@ -31,6 +31,7 @@ def draw(
     """Draw into `image` (uint8 BGR, HxWx3).
 
     Args:
+        state: None for a frame that the tracker has not looked at; its box is an older one's.
         box: x, y, w, h in pixels, or None.
         exit_index: the exit taken (1-based, 0: none), shown as so many filled dots out of `exit_count`
             beside the score; no label without `exit_count`.
@@ -41,17 +42,18 @@ def draw(
     if truth is not None:
         _rectangle(image, truth, _TRUTH_COLOUR, 1)
     if box is not None:
-        colour = _STATE_COLOURS[state]
+        colour = _STATE_COLOURS[TrackState.IDLE if state is None else state]
         _rectangle(image, box, colour, max(1, round(2 * unit)))
         if exit_count:
             _label(image, box, f"{score:.2f}", exit_index, exit_count, colour, unit)
-    _text(image, f"{TrackState(state).name}  {caption}", (round(8 * unit), round(20 * unit)), unit)
+    word = "dropped" if state is None else TrackState(state).name
+    _text(image, f"{word}  {caption}", (round(8 * unit), round(20 * unit)), unit)
 
 
 def _label(image: np.ndarray, box, text: str, exit_index: int, exit_count: int, colour, unit: float) -> None:
     """Score and exit dots above the box, or inside it where there is no room above."""
     x, y = round(max(box[0], 0)), round(box[1])
-    y = y - round(6 * unit) if y > 24 * unit else y + round(18 * unit)
+    y = y - round(6 * unit) if y > 44 * unit else y + round(18 * unit)
     _text(image, text, (x, y), unit)
     radius = max(2, round(4 * unit))
     for index in range(exit_count):

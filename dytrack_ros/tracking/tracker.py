@@ -14,7 +14,7 @@ from dytrack_ros.engines.engine import Engine, create_engine
 from dytrack_ros.tracking.box import Box, check_init_box, clip_box
 from dytrack_ros.tracking.crop import CropWindow
 
-DEFAULT_THRESHOLDS = (0.8, 0.75)
+DEFAULT_THRESHOLDS = (0.72, 0.78)
 
 
 class TrackState(IntEnum):

@@ -19,6 +19,7 @@ from std_srvs.srv import SetBool, Trigger
 from dytrack_ros.nodes import parameters
 from dytrack_ros.nodes.images import to_bgr
 from dytrack_ros.nodes.messages import stamp_ns
+from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS
 
 BOX = (480.0, 350.0, 60.0, 50.0)
 # Random weights score at random: with these no frame counts as lost.
@@ -218,7 +219,7 @@ def test_live_parameters(tracker):
     graph = tracker.graph
     graph.follow(BOX)
     assert graph.set_parameters(NODE, exit__tau_1=0.5) == (True, "")
-    assert graph.show().status.exit_thresholds.tolist() == [0.5, 0.75]
+    assert graph.show().status.exit_thresholds.tolist() == pytest.approx([0.5, DEFAULT_THRESHOLDS[1]])
     assert graph.set_parameters(NODE, exit__policy="fixed", exit__fixed=2, atomically=True) == (True, "")
     status = graph.show().status
     assert (status.exit_index, len(status.exit_thresholds)) == (2, 0)
