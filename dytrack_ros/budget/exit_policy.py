@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from dytrack_ros.budget.calibration import Calibration
+    from dytrack_ros.budget.latency_model import ExitCosts
     from dytrack_ros.tracking.tracker import TrackResult
 
 
@@ -20,6 +22,24 @@ class ExitPolicy(Protocol):
 
     def observe(self, result: TrackResult) -> None:
         """Learns what a frame took and gave."""
+        ...
+
+
+@runtime_checkable
+class LearningPolicy(ExitPolicy, Protocol):
+    """A policy that wants to know the machine, the weights, and when the target changes."""
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether :meth:`prepare` is not needed any more."""
+        ...
+
+    def prepare(self, costs: ExitCosts, calibration: Calibration | None, note: str) -> None:
+        """Takes what every exit costs on this machine and the weights' calibration; ``note`` says which, or why none."""
+        ...
+
+    def restart(self) -> None:
+        """The next frame is the first of a new target."""
         ...
 
 

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dytrack_ros.budget.exit_policy import ExitPolicy, FixedThresholds
+from dytrack_ros.budget.calibration import Calibration, calibration_of
+from dytrack_ros.budget.exit_policy import ExitPolicy, FixedThresholds, LearningPolicy
+from dytrack_ros.budget.frame_budget import NO_CALIBRATION
+from dytrack_ros.budget.latency_model import ExitCosts
 from dytrack_ros.engines.engine import Engine, create_engine
 from dytrack_ros.tracking.box import Box, check_init_box, clip_box
 from dytrack_ros.tracking.crop import CropWindow
+from dytrack_ros.tracking.exit_costs import measure_exit_costs
 
 DEFAULT_THRESHOLDS = (0.72, 0.78)
 
@@ -61,14 +65,27 @@ class TrackResult:
 
 
 class DyTracker:
-    """Follows one object. Not thread-safe: one tracker belongs to one thread at a time."""
+    """Follows one object. Not thread-safe: one tracker belongs to one thread at a time.
 
-    def __init__(self, engine: Engine, policy: ExitPolicy | None = None, model_name: str = ""):
+    ``policy`` may be replaced between two frames. A :class:`~dytrack_ros.budget.LearningPolicy` that is not prepared
+    yet is given the weights' ``calibration`` and this machine's exit costs, which are measured once, for about a second.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        policy: ExitPolicy | None = None,
+        model_name: str = "",
+        calibration: Calibration | None = None,
+        calibration_note: str = NO_CALIBRATION,
+    ):
         self.engine = engine
-        self.policy = policy if policy is not None else FixedThresholds(default_thresholds(engine.exit_count))
+        self.calibration, self.calibration_note = calibration, calibration_note
         self.state_thresholds = StateThresholds()
         self.model_name = model_name
         self.box: Box | None = None
+        self._exit_costs: ExitCosts | None = None
+        self.policy = policy if policy is not None else FixedThresholds(default_thresholds(engine.exit_count))
 
     @classmethod
     def from_pretrained(
@@ -88,7 +105,26 @@ class DyTracker:
         from dytrack_ros.model.weights import default_model, resolve_weights
 
         weights = resolve_weights(model or default_model())
-        return cls(create_engine(engine, weights, device, threads), policy, weights.stem)
+        return cls(create_engine(engine, weights, device, threads), policy, weights.stem, *calibration_of(weights))
+
+    @property
+    def policy(self) -> ExitPolicy:
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: ExitPolicy) -> None:
+        if isinstance(policy, LearningPolicy) and not policy.is_prepared:
+            policy.prepare(self.exit_costs(), self.calibration, self.calibration_note)
+        self._policy = policy
+
+    def exit_costs(self) -> ExitCosts:
+        """What every exit costs on this machine; measured on the first call, for about a second.
+
+        To the engine it is a frame like any other; a target that is being followed stays.
+        """
+        if self._exit_costs is None:
+            self._exit_costs = measure_exit_costs(self.engine, has_target=self.box is not None)
+        return self._exit_costs
 
     @property
     def exit_count(self) -> int:
@@ -109,6 +145,8 @@ class DyTracker:
         window = CropWindow.around(box, self.engine.template_factor)
         self.engine.set_template(window.cut(image_bgr, self.engine.template_size))
         self.box = box
+        if isinstance(self.policy, LearningPolicy):
+            self.policy.restart()
 
     def track(self, image_bgr: np.ndarray) -> TrackResult:
         """Finds the target in the next BGR image (H, W, 3) uint8.

@@ -29,6 +29,9 @@ class AugmentationConfig:
     logarithm of the search crop's scale. ``aspect_jitter``: half-width of the logarithm of its aspect. ``template_*``:
     the same for the template. ``mosaic``: the probability that what lies outside the image shows another image of the
     batch instead of black, so that large targets too are learnt among clutter rather than by the image's border.
+    ``low_resolution``: half of the chosen pairs lose every second pixel, half three of four, as a target of 32 or 16 px
+    does. ``intruder``: the probability that the object of another pair stands in the search region, beside the target
+    or before a part of it, never before its centre.
     """
 
     centre_jitter: float | None = None
@@ -40,12 +43,13 @@ class AugmentationConfig:
     brightness: float = 0.3
     contrast: float = 0.3
     saturation: float = 0.4
-    grey: float = 0.15
+    grey: float = 0.25
     blur: float = 0.2
-    motion_blur: float = 0.15
-    low_resolution: float = 0.15
+    motion_blur: float = 0.2
+    low_resolution: float = 0.3
     noise: float = 0.1
     mosaic: float = 0.5
+    intruder: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,11 @@ class PairAugmentation:
         mosaic = chance(c.mosaic)[:, None, None, None]
         search = torch.where(mosaic & ~inside, clutter, search)
         black = ~(mosaic | inside)
+        place, extent = uniform(batch, 2), 0.2 + 0.1 * uniform(batch)
+        covered = _intruder_mask(place, extent, self.model.search_size) & chance(c.intruder)[:, None, None, None]
+        covered &= ~_covers_centre(place, extent, box)
+        search = torch.where(covered, _intruders(template.roll(1, 0), place, extent, self.model.search_size), search)
+        black &= ~covered
         flipped = chance(c.flip)
         template = torch.where(flipped[:, None, None, None], template.flip(3), template)
         search = torch.where(flipped[:, None, None, None], search.flip(3), search)
@@ -112,8 +121,9 @@ class PairAugmentation:
         grey = chance(c.grey)
         template, search = (_colour(crop, c, grey, uniform) for crop in (template, search))
         search = search.masked_fill(black, 0)  # whatever the contrast, the border is black as in tracking
-        soft = chance(c.low_resolution)
-        template, search = _low_resolution(template, soft, 2), _low_resolution(search, soft, 2)
+        soft, very_soft = chance(c.low_resolution), chance(0.5)
+        for factor, chosen in ((2, soft & ~very_soft), (4, soft & very_soft)):
+            template, search = _low_resolution(template, chosen, factor), _low_resolution(search, chosen, factor)
         search = _gaussian_blur(search, chance(c.blur), (uniform(batch) * 0.75 + 1.25))
         search = _motion_blur(search, chance(c.motion_blur), uniform(batch) * math.pi)
         noisy = chance(c.noise)[:, None, None, None]
@@ -184,6 +194,36 @@ def _lattice(position: Tensor) -> tuple[Tensor, Tensor]:
     index = position - 0.5
     low = torch.floor(index)
     return low.long(), index - low
+
+
+# --- intruders -------------------------------------------------------------------------------------------------------
+
+
+def _intruder_grid(place: Tensor, extent: Tensor, size: int) -> Tensor:
+    """Where each pixel (B, size, size, 2) of the search region lies in its intruder, whose sides are at -1 and 1.
+
+    ``place`` (B, 2) is the intruder's centre and ``extent`` (B,) half its side, in units where the search region
+    reaches from -1 to 1.
+    """
+    steps = (torch.arange(size, device=place.device, dtype=torch.float32) + 0.5) / size * 2 - 1
+    offset = (steps - place[..., None]) / extent[:, None, None]
+    xs, ys = offset[:, 0, None, :].expand(-1, size, -1), offset[:, 1, :, None].expand(-1, -1, size)
+    return torch.stack([xs, ys], dim=3)
+
+
+def _intruder_mask(place: Tensor, extent: Tensor, size: int) -> Tensor:
+    return (_intruder_grid(place, extent, size).abs().amax(3) < 1)[:, None]
+
+
+def _intruders(templates: Tensor, place: Tensor, extent: Tensor, size: int) -> Tensor:
+    """The middle half of ``templates``, which their objects fill, at their places in the search region."""
+    return F.grid_sample(templates, _intruder_grid(place, extent, size) / 2, align_corners=False)
+
+
+def _covers_centre(place: Tensor, extent: Tensor, box: Tensor) -> Tensor:
+    """Whether (B, 1, 1, 1) the intruder hides the centre of the target's ``box`` (B, 4) in [0, 1]."""
+    centre = (box[:, :2] + box[:, 2:]) - 1
+    return ((centre - place).abs().amax(1) < extent)[:, None, None, None]
 
 
 # --- appearance ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,125 @@
+"""What each exit costs on this machine, now."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dytrack_ros.tracking.tracker import TrackResult
+
+
+@dataclass(frozen=True)
+class ExitCosts:
+    """Seconds of every stage (the k-th with its decisioner) and of a box head, on an unloaded machine.
+
+    Raises ValueError unless all are positive and finite.
+    """
+
+    stages: tuple[float, ...]
+    head: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(float(seconds) for seconds in self.stages))
+        if not self.stages or not all(math.isfinite(s) and s > 0 for s in (*self.stages, self.head)):
+            raise ValueError(f"stage costs {self.stages} and head cost {self.head} must be positive seconds")
+
+    @property
+    def exit_count(self) -> int:
+        return len(self.stages)
+
+    def reach(self, exit_index: int) -> float:
+        """Seconds until the score of exit ``exit_index`` (1-based) is known; 0 for 0."""
+        return sum(self.stages[:exit_index])
+
+    def answer(self, exit_index: int) -> float:
+        """c_k: seconds of a frame that leaves at exit ``exit_index`` (1-based)."""
+        return self.reach(exit_index) + self.head
+
+
+class LatencyModel:
+    """A frame's time as ``slowdown`` x its modelled cost: one factor for all exits, so that load or heat seen at one
+    exit is known at once for those that have not been taken lately (the xi of ALERT, Wan et al., USENIX ATC 2020).
+
+    ``slowdown`` and ``deviation`` are exponentially weighted over about ``memory`` frames. An observation counts at
+    most as ``OUTLIER`` times the present estimate. The first ``settling`` frames after :meth:`restart` teach nothing:
+    caches and clocks are still cold. Without ``costs`` the model learns them from the first frames that it sees.
+    """
+
+    OUTLIER = 3.0
+    LEARNING_FRAMES = 20
+
+    def __init__(self, costs: ExitCosts | None = None, memory: float = 8.0, settling: int = 2):
+        if not memory >= 1:
+            raise ValueError(f"memory is {memory}; it must be at least 1 frame")
+        self.costs = costs
+        self.slowdown = 1.0
+        self.deviation = 0.0
+        self._weight = 1 / memory
+        self._settling = settling
+        self._to_skip = 0 if costs is None else settling
+        self._learner = None if costs else _CostLearner(self.LEARNING_FRAMES)
+
+    def restart(self) -> None:
+        """A new target: leaves out the next frames."""
+        self._to_skip = self._settling
+
+    def observe(self, result: TrackResult) -> None:
+        """Learns from a frame's ``seconds`` and ``stage_seconds``."""
+        if self._to_skip > 0:
+            self._to_skip -= 1
+            return
+        if not math.isfinite(result.seconds) or result.seconds <= 0:
+            return
+        if self._learner is not None:
+            self.costs = self._learner.learn(result, self.slowdown) or self.costs
+        if self.costs is None:
+            return
+        ratio = result.seconds / self.costs.answer(min(result.exit_index, self.costs.exit_count))
+        ratio = min(max(ratio, self.slowdown / self.OUTLIER), self.slowdown * self.OUTLIER)
+        innovation = ratio - self.slowdown
+        self.slowdown += self._weight * innovation
+        variance = (1 - self._weight) * (self.deviation**2 + self._weight * innovation**2)
+        self.deviation = math.sqrt(variance)
+
+    def answer(self, exit_index: int) -> float | None:
+        """Expected seconds of a frame that leaves at ``exit_index``; None while unknown."""
+        if self.costs is None or exit_index > self.costs.exit_count:
+            return None
+        return self.slowdown * self.costs.answer(exit_index)
+
+    def going_on(self, exit_index: int, elapsed_s: float, deviations: float) -> float:
+        """Seconds that the stage after ``exit_index`` and a head would take, ``deviations`` standard deviations to the
+        safe side, given that reaching ``exit_index`` took ``elapsed_s``: a frame that has been slow so far stays slow.
+
+        A stage that has never been seen is taken to cost as much as all before it.
+        """
+        costs = self.costs
+        if costs is None or exit_index >= costs.exit_count:
+            return elapsed_s
+        factor = self.slowdown + deviations * self.deviation
+        in_frame = elapsed_s / costs.reach(exit_index) if exit_index else 0.0
+        return max(factor, in_frame) * (costs.stages[exit_index] + costs.head)
+
+
+class _CostLearner:
+    """Mean stage and head seconds over the first frames, for a model that was given none."""
+
+    def __init__(self, frames: int):
+        self._frames = frames
+        self._stages: list[list[float]] = []
+        self._heads: list[float] = []
+
+    def learn(self, result: TrackResult, slowdown: float) -> ExitCosts | None:
+        stages = [seconds / slowdown for seconds in result.stage_seconds]
+        head = result.seconds / slowdown - sum(stages)
+        if not stages or not all(seconds > 0 for seconds in (*stages, head)):
+            return None
+        while len(self._stages) < len(stages):
+            self._stages.append([])
+        reached = self._stages[: len(stages)]
+        for seen, seconds in zip((*reached, self._heads), (*stages, head), strict=True):
+            if len(seen) < self._frames:
+                seen.append(seconds)
+        return ExitCosts(tuple(sum(seen) / len(seen) for seen in self._stages), sum(self._heads) / len(self._heads))

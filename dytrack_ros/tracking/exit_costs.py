@@ -1,0 +1,37 @@
+"""The self-benchmark at start-up: what every exit costs on this machine."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import numpy as np
+
+from dytrack_ros.budget.latency_model import ExitCosts
+from dytrack_ros.engines.engine import Engine
+
+MIN_REPEATS, MAX_REPEATS = 3, 15
+
+
+def measure_exit_costs(engine: Engine, has_target: bool = False, seconds: float = 1.0) -> ExitCosts:
+    """Median seconds of every stage and of a box head over about ``seconds`` of full-depth frames of noise.
+
+    Without ``has_target`` the engine is given a template of noise first.
+    """
+    noise = np.random.default_rng(0)
+    if not has_target:
+        engine.set_template(noise.integers(0, 256, (engine.template_size, engine.template_size, 3), np.uint8))
+    search = noise.integers(0, 256, (engine.search_size, engine.search_size, 3), np.uint8)
+    stages: list[list[float]] = [[] for _ in range(engine.exit_count)]
+    heads: list[float] = []
+    ending = time.perf_counter() + seconds
+    while len(heads) < MIN_REPEATS or (time.perf_counter() < ending and len(heads) < MAX_REPEATS):
+        started = time.perf_counter()
+        engine.begin(search)
+        for stage in stages:
+            engine.advance()
+            stage.append(time.perf_counter() - started)
+            started = time.perf_counter()
+        engine.locate()
+        heads.append(time.perf_counter() - started)
+    return ExitCosts(tuple(median(stage) for stage in stages), median(heads))
