@@ -213,15 +213,18 @@ def test_damaged_calibrations_are_refused(weights, damage):
 # --- the latency model ------------------------------------------------------------------------------------------------
 
 
+EXIT_COSTS = ExitCosts((0.05, 0.06, 0.07), 0.01)
+
+
 class Frame:
-    def __init__(self, exit_index, slow=1.0, costs=ExitCosts((0.05, 0.06, 0.07), 0.01)):
+    def __init__(self, exit_index, slow=1.0):
         self.exit_index = exit_index
-        self.stage_seconds = tuple(seconds * slow for seconds in costs.stages[:exit_index])
-        self.seconds = costs.answer(exit_index) * slow
+        self.stage_seconds = tuple(seconds * slow for seconds in EXIT_COSTS.stages[:exit_index])
+        self.seconds = EXIT_COSTS.answer(exit_index) * slow
 
 
 def test_costs_by_hand():
-    costs = ExitCosts((0.05, 0.06, 0.07), 0.01)
+    costs = EXIT_COSTS
     assert costs.answer(1) == pytest.approx(0.06) and costs.answer(3) == pytest.approx(0.19)
     assert costs.reach(2) == pytest.approx(0.11) and costs.reach(0) == 0
     for stages, head in (((), 0.01), ((0.1, 0), 0.01), ((0.1,), float("nan")), ((0.1,), -1)):
@@ -230,7 +233,7 @@ def test_costs_by_hand():
 
 
 def test_load_seen_at_one_exit_is_known_at_the_others():
-    model = LatencyModel(ExitCosts((0.05, 0.06, 0.07), 0.01))
+    model = LatencyModel(EXIT_COSTS)
     for _ in range(60):
         model.observe(Frame(1, slow=2.0))
     assert model.slowdown == pytest.approx(2, rel=0.01)
@@ -239,7 +242,7 @@ def test_load_seen_at_one_exit_is_known_at_the_others():
 
 
 def test_outliers_and_the_first_frames_of_a_target_count_little_or_nothing():
-    model = LatencyModel(ExitCosts((0.05, 0.06, 0.07), 0.01), memory=8, settling=2)
+    model = LatencyModel(EXIT_COSTS, memory=8, settling=2)
     for slow in (50, 50, 1, 1):
         model.observe(Frame(1, slow))
     assert model.slowdown == 1
@@ -252,7 +255,7 @@ def test_outliers_and_the_first_frames_of_a_target_count_little_or_nothing():
 
 
 def test_going_on_takes_the_slower_of_model_and_frame():
-    model = LatencyModel(ExitCosts((0.05, 0.06, 0.07), 0.01))
+    model = LatencyModel(EXIT_COSTS)
     assert model.going_on(1, 0.05, 3.0) == pytest.approx(0.07)
     assert model.going_on(1, 0.10, 3.0) == pytest.approx(0.14)
     assert model.going_on(2, 0.05, 3.0) == pytest.approx(0.08), "a frame faster than the model is not trusted"

@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from dytrack_ros.evaluation import metrics
-from dytrack_ros.evaluation.cli import add_to_card, policies
+from dytrack_ros.evaluation.cli import main, parser
 from dytrack_ros.evaluation.datasets import as_variant, load_sequence, load_sequences, read_truth
+from dytrack_ros.evaluation.plan import Budget, plan, policies
+from dytrack_ros.evaluation.report import add_to_card, json_text
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
 from dytrack_ros.tracking import DyTracker
 
@@ -119,6 +122,73 @@ def test_unknown_exits_are_refused():
         policies("adaptive", 3, [0.5])
 
 
+def planned(*options: str):
+    runs = plan(parser().parse_args(["--data", "none", *options]), exit_count=3)
+    return [(run.variant, run.stream_hz, run.policy_name) for run in runs], runs
+
+
+def test_every_policy_runs_at_every_rate_on_every_variant():
+    names, runs = planned("--exits", "1,random", "--stream", "offline", "30", "--variants", "standard", "skip3")
+    assert names == [
+        (variant, hz, policy)
+        for variant in ("standard", "skip3") for hz in (None, 30.0) for policy in ("exit 1", "random")
+    ]  # fmt: skip
+    assert len({id(run.policy) for run in runs}) == len(runs), "what a policy learns in a run stays there"
+
+
+def test_budgets_by_name():
+    options = ["--exits", "none", "--budget-ms", "33.3", "camera", "--deadline-ms", "50", "--predict-ahead"]
+    names, runs = planned(*options, "--stream", "offline", "20")
+    assert names == [
+        ("standard", None, "budget 33.3 ms"), ("standard", 20, "budget 33.3 ms"), ("standard", 20, "budget camera"),
+    ]  # fmt: skip
+    assert [run.policy.budget_s for run in runs] == pytest.approx([0.0333, 0.0333, 0.9 * 0.05])
+    assert all(run.policy.deadline_s == 0.05 and run.policy.predict_ahead for run in runs)
+    assert runs[2].budget.budget_ms == pytest.approx(45), "a period of the stream, less the headroom, as in the node"
+
+
+def test_a_stream_too_fast_for_the_first_exit_has_a_budget_of_several_periods():
+    args = parser().parse_args(["--data", "none", "--exits", "none", "--budget-ms", "camera", "--stream", "30"])
+    (run,) = plan(args, exit_count=3, first_exit_s=0.061)
+    assert run.budget.budget_ms == pytest.approx(3 * 0.9 * 1e3 / 30)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--deadline-ms", "50"], "give --budget-ms"),
+        (["--predict-ahead"], "give --budget-ms"),
+        (["--budget-ms", "camera"], "give --stream HZ"),
+        (["--stream", "30", "--card", "card.json"], "add `offline`"),
+        (["--exits", "none"], "needs --budget-ms"),
+        (["--budget-ms", "0.001"], "budget_s is"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        planned(*options)
+
+
+@pytest.mark.parametrize("options", [["--stream", "0"], ["--stream", "fast"], ["--latency", "1"], ["--budget-ms", "-3"]])
+def test_numbers_out_of_range_are_refused(options, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--data", "none", *options])
+    assert options[1] in capsys.readouterr().err
+
+
+def test_a_budget_is_compared_over_all_frames():
+    results = [SimpleNamespace(seconds=seconds) for seconds in (0.01, 0.02, 0.03, 0.08)]
+    kept = Budget(30.0, 30.0).compare(results)
+    assert kept["budget_ms"] == 30 and kept["deadline_ms"] == 30
+    assert kept["mean_ms"] == pytest.approx(35) and kept["p95_ms"] == pytest.approx(72.5)
+    assert kept["over_deadline"] == 0.25, "exactly on time is in time"
+    assert Budget(30.0).compare(results)["over_deadline"] is None
+
+
+def test_reports_are_json_even_where_nothing_was_measured():
+    assert json.loads(json_text({"a": [float("nan"), 1.5], "b": {"c": float("nan")}})) == {"a": [None, 1.5], "b": {"c": None}}
+
+
 def test_cards_take_accuracy_and_no_times(tmp_path):
     card = tmp_path / "card.json"
     card.write_text('{"model": "m"}')
@@ -143,3 +213,31 @@ def test_the_evaluate_command_end_to_end(sequence_folder, tiny_weights, tmp_path
     assert len(traced["boxes"]) == 7 and [len(scores) for scores in traced["exit_scores"]] == [1] * 6
     wrong = subprocess.run([*command[:4], str(tmp_path)], capture_output=True, text=True)
     assert wrong.returncode == 2 and "no sequences" in wrong.stderr
+
+
+def test_the_evaluate_command_in_a_stream_and_with_a_budget(sequence_folder, tiny_weights, tmp_path, capsys):
+    start = tmp_path / "sequences" / "start"
+    start.mkdir(parents=True)
+    truth = (sequence_folder / "square" / "groundtruth.txt").read_text().splitlines()
+    (start / "groundtruth.txt").write_text("\n".join(truth[:3]))
+    for image in sorted((sequence_folder / "square" / "img").iterdir())[:3]:
+        (start / image.name).symlink_to(image)
+    card = tmp_path / "card.json"
+    card.write_text("{}")
+    command = ["--data", str(start.parent), "--model", str(tiny_weights), "--exits", "2", "--card", str(card)]
+    command += ["--budget-ms", "camera", "50000", "--deadline-ms", "50000", "--stream", "offline", "0.02"]
+    assert main([*command, "--latency", "0.9", "--out", str(tmp_path / "report.json")]) == 0
+    runs = json.loads((tmp_path / "report.json").read_text())["runs"]
+    assert [(run["stream_hz"], run["policy"]) for run in runs] == [
+        (None, "exit 2"), (None, "budget 50000 ms"), (0.02, "exit 2"), (0.02, "budget camera"), (0.02, "budget 50000 ms"),
+    ]  # fmt: skip
+    offline, _, streamed, *_ = runs
+    assert streamed["permitted_latency"] == 0.9 and offline["permitted_latency"] is None
+    assert streamed["mean"]["skipped"] == 0 and "skipped" not in offline["mean"]
+    assert streamed["mean"]["success_auc"] == offline["mean"]["success_auc"], "45 s a frame are enough on any machine"
+    assert streamed["sequences"][0]["frame_numbers"] == [1, 2]
+    assert "budget" not in streamed and runs[4]["budget"]["over_deadline"] == 0
+    assert runs[4]["budget"]["budget_ms"] == 50000 and runs[4]["budget"]["mean_ms"] > 0
+    assert list(json.loads(card.read_text())["evaluation"]["standard"]) == ["exit 2"], "neither streams nor budgets"
+    printed = capsys.readouterr().out
+    assert "0.02 Hz budget camera" in printed and "0.00% over 50000 ms" in printed

@@ -11,6 +11,7 @@ from pathlib import Path
 from dytrack_ros.budget.threshold_family import ThresholdFamily
 
 SUFFIX = ".calibration.json"
+NO_FILE = "no calibration file"
 
 
 class CalibrationError(ValueError):
@@ -73,7 +74,7 @@ def calibration_of(weights: str | Path) -> tuple[Calibration | None, str]:
     """The calibration beside ``weights``, or None, and a sentence on which it is or why there is none."""
     path = calibration_file(weights)
     if not path.exists():
-        return None, f"no {path.name}: default thresholds; make it with `calibrate`"
+        return None, f"default thresholds, for there is {NO_FILE} {path.name}; make it with `calibrate`"
     try:
         calibration = Calibration.load(path, weights)
     except CalibrationError as error:

@@ -1,22 +1,45 @@
-"""The command ``evaluate``: success AUC and more, per exit and for the adaptive tracker, on folders of sequences."""
+"""The command ``evaluate``: success AUC and more, per exit and for adaptive policies, on folders of sequences, offline
+and in streams that do not wait for the tracker."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
-from dytrack_ros.budget import ExitPolicy, FixedExit, FixedThresholds, RandomExit
 from dytrack_ros.engines import ENGINES
-from dytrack_ros.evaluation.datasets import VARIANTS, as_variant, load_sequences
-from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
+from dytrack_ros.evaluation import table
+from dytrack_ros.evaluation.datasets import VARIANTS, Sequence, as_variant, load_sequences
+from dytrack_ros.evaluation.plan import CAMERA, OFFLINE, PlannedRun, plan
+from dytrack_ros.evaluation.report import add_to_card, json_text, report_entry
+from dytrack_ros.evaluation.run import SequenceRun, run_sequence
+from dytrack_ros.evaluation.streaming import run_stream
 from dytrack_ros.tracking import DyTracker
-from dytrack_ros.tracking.tracker import default_thresholds
 
-ACCURACY_MEASURES = ("success_auc", "precision", "normalised_precision", "mean_score", "mean_iou")
+
+def rate(text: str) -> float | str:
+    return OFFLINE if text == OFFLINE else positive(text)
+
+
+def budget(text: str) -> float | str:
+    return CAMERA if text == CAMERA else positive(text)
+
+
+def positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text} must be positive")
+    return value
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} must lie in [0, 1)")
+    return value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,30 +51,23 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--engine", choices=ENGINES, default="auto")
     p.add_argument("--device", default="auto")
     p.add_argument("--threads", type=int)
-    p.add_argument("--exits", default="1,2,3,adaptive", help="exits to hold, `adaptive` (thresholds), `random`")
+    p.add_argument("--exits", default="1,2,3,adaptive",
+                   help="exits to hold, `adaptive` (thresholds), `random`; or `none`")  # fmt: skip
     p.add_argument("--thresholds", type=float, nargs="+", help="tau_1 tau_2 ... of `adaptive`")
+    p.add_argument("--budget-ms", type=budget, nargs="+", default=[], metavar="MS",
+                   help="also run with these mean times a frame; `camera`: the stream's period")  # fmt: skip
+    p.add_argument("--deadline-ms", type=positive, metavar="MS", help="longest time a frame of these budgets")
+    p.add_argument("--predict-ahead", action="store_true", help="these budgets choose a frame's exit by the frame before")
+    p.add_argument("--stream", type=rate, nargs="+", default=[OFFLINE], metavar="HZ",
+                   help="frames a second of a stream, counting the frames that the variant shows; `offline`: every "
+                        "frame waits for the tracker")  # fmt: skip
+    p.add_argument("--latency", type=share, default=0.0, metavar="SIGMA",
+                   help="how long after its arrival a frame of a stream is judged, in frames (sigma of e-LAE)")  # fmt: skip
     p.add_argument("--variants", nargs="+", choices=VARIANTS, default=["standard"])
     p.add_argument("--frames", type=int, help="only this many first frames of each sequence")
     p.add_argument("--out", type=Path, help="write all figures, and every frame's box and scores, to this JSON file")
-    p.add_argument("--card", type=Path, help="add the means to this model card (JSON), under `evaluation`")
+    p.add_argument("--card", type=Path, help="add the means of offline runs without a budget to this model card (JSON)")
     return p
-
-
-def policies(spec: str, exit_count: int, thresholds: list[float] | None) -> dict[str, ExitPolicy]:
-    """The policies that ``--exits`` names. Raises ValueError for a name that is none."""
-    chosen: dict[str, ExitPolicy] = {}
-    for name in spec.split(","):
-        if name == "adaptive":
-            chosen[name] = FixedThresholds(thresholds or default_thresholds(exit_count))
-            if len(chosen[name].thresholds) != exit_count - 1:
-                raise ValueError(f"--thresholds {thresholds} must be {exit_count - 1} numbers, one an exit but the last")
-        elif name == "random":
-            chosen[name] = RandomExit([1 / exit_count] * exit_count)
-        elif name.isdigit() and 1 <= int(name) <= exit_count:
-            chosen[f"exit {name}"] = FixedExit(int(name))
-        else:
-            raise ValueError(f"--exits {name!r} must be a number from 1 to {exit_count}, `adaptive` or `random`")
-    return chosen
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,48 +77,50 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError("--card takes results of whole sequences only: leave out --frames")
         sequences = load_sequences(args.data)
         tracker = DyTracker.from_pretrained(args.model, args.engine, device=args.device, threads=args.threads)
-        chosen = policies(args.exits, tracker.exit_count, args.thresholds)
+        first_exit_s = tracker.exit_costs().answer(1) if CAMERA in args.budget_ms else 0.0
+        planned_runs = plan(args, tracker.exit_count, first_exit_s)
     except (FileNotFoundError, ValueError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     report = {"model": tracker.model_name, "engine": tracker.engine_name, "runs": []}
     print(f"{tracker.model_name} on {tracker.engine_name}, {len(sequences)} sequences")
-    print(f"{'variant':12} {'exits':10} {'AUC':>6} {'P':>6} {'Pnorm':>6} {'score':>6} {'ms':>7}  exits taken")
-    for variant in args.variants:
-        prepared = [as_variant(sequence, variant).head(args.frames) for sequence in sequences]
-        for name, policy in chosen.items():
-            tracker.policy = policy
-            summaries, traces = [], []
-            with tqdm(total=sum(map(len, prepared)), desc=f"{variant}, {name}", unit="frame", leave=False) as bar:
-                for sequence in prepared:
-                    run = run_sequence(tracker, sequence, lambda *_, bar=bar: bar.update())
-                    summaries.append(run.summary())
-                    traces.append(run.trace())
-            mean = mean_over_sequences(summaries)
-            details = [summary | trace for summary, trace in zip(summaries, traces, strict=True)]
-            report["runs"].append({"variant": variant, "policy": name, "mean": mean, "sequences": details})
-            print(
-                f"{variant:12} {name:10} {mean['success_auc']:6.3f} {mean['precision']:6.3f} "
-                f"{mean['normalised_precision']:6.3f} {mean['mean_score']:6.3f} {mean['mean_ms']:7.1f}  {mean['exits']}",
-                flush=True,
-            )
-            if args.out:
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                args.out.write_text(json.dumps(report) + "\n")
-            if args.card:
-                add_to_card(args.card, variant, name, policy, mean)
+    print(table.HEADER)
+    for planned in planned_runs:
+        prepared = [as_variant(sequence, planned.variant).head(args.frames) for sequence in sequences]
+        runs = run_all(tracker, prepared, planned, args.latency)
+        entry = report_entry(planned, runs, args.latency)
+        report["runs"].append(entry)
+        print(table.row(planned, entry["mean"]), flush=True)
+        if planned.budget:
+            print(table.budget_note(entry["budget"]), flush=True)
+        if args.out:
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json_text(report) + "\n")
+        if args.card and planned.stream_hz is None and planned.budget is None:
+            add_to_card(args.card, planned.variant, planned.policy_name, planned.policy, entry["mean"])
     return 0
 
 
-def add_to_card(card_file: Path, variant: str, policy_name: str, policy: ExitPolicy, mean: dict) -> None:
-    """Puts one run's accuracy into a model card. Times stay out of it: they belong to a machine."""
-    card = json.loads(card_file.read_text())
-    accuracy = {measure: round(value, 4) for measure, value in mean.items() if measure in ACCURACY_MEASURES}
-    if isinstance(policy, FixedThresholds):
-        accuracy["thresholds"] = policy.thresholds
-        accuracy["exits"] = mean["exits"]
-    card.setdefault("evaluation", {}).setdefault(variant, {})[policy_name] = accuracy
-    card_file.write_text(json.dumps(card, indent=2) + "\n")
+def run_all(
+    tracker: DyTracker, sequences: list[Sequence], planned: PlannedRun, permitted_latency: float
+) -> list[SequenceRun]:
+    """One pass over the sequences with the planned policy, showing progress."""
+    tracker.policy = planned.policy
+    runs = []
+    label = f"{planned.variant}, {planned.policy_name}"
+    with tqdm(total=sum(map(len, sequences)), desc=label, unit="frame", leave=False) as bar:
+        for sequence in sequences:
+            before = bar.n
+
+            def show(number: int, _, before=before) -> None:
+                bar.update(before + number + 1 - bar.n)
+
+            if planned.stream_hz is None:
+                runs.append(run_sequence(tracker, sequence, show))
+            else:
+                runs.append(run_stream(tracker, sequence, planned.stream_hz, permitted_latency, show))
+            show(len(sequence) - 1, None)
+    return runs
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,17 +12,20 @@ from dytrack_ros.evaluation import metrics
 from dytrack_ros.evaluation.datasets import Sequence
 from dytrack_ros.tracking.tracker import DyTracker, TrackResult
 
+OnFrame = Callable[[int, "TrackResult | None"], None]
+
 
 @dataclass(frozen=True)
 class SequenceRun:
-    """One pass over a sequence: a box for every frame (the first is the truth), and every later frame's result."""
+    """One pass over a sequence: ``boxes`` (N, 4) for every frame (the first is the truth), ``results`` of every frame
+    that was tracked."""
 
     sequence: Sequence
     boxes: np.ndarray
     results: tuple[TrackResult, ...]
 
     def summary(self) -> dict:
-        """The measures of this sequence."""
+        """The measures of this sequence; those over tracked frames are NaN where there is none."""
         truth = self.sequence.truth
         ious = metrics.overlaps(self.boxes, truth)
         return {
@@ -32,8 +35,8 @@ class SequenceRun:
             "mean_iou": float(ious.mean()),
             "precision": metrics.precision(self.boxes, truth),
             "normalised_precision": metrics.normalised_precision(self.boxes, truth),
-            "mean_score": float(np.mean([result.score for result in self.results])),
-            "mean_ms": 1e3 * float(np.mean([result.seconds for result in self.results])),
+            "mean_score": mean(result.score for result in self.results),
+            **times_ms(result.seconds for result in self.results),
             "exits": dict(sorted(Counter(result.exit_index for result in self.results).items())),
         }
 
@@ -45,9 +48,7 @@ class SequenceRun:
         }
 
 
-def run_sequence(
-    tracker: DyTracker, sequence: Sequence, on_frame: Callable[[int, TrackResult | None], None] | None = None
-) -> SequenceRun:
+def run_sequence(tracker: DyTracker, sequence: Sequence, on_frame: OnFrame | None = None) -> SequenceRun:
     """Initialises on the first frame's truth and tracks to the end (one-pass evaluation)."""
     boxes, results = [sequence.truth[0]], []
     for number, image in enumerate(sequence.images()):
@@ -63,13 +64,29 @@ def run_sequence(
     return SequenceRun(sequence, np.stack(boxes), tuple(results))
 
 
-MEASURES = ("success_auc", "mean_iou", "precision", "normalised_precision", "mean_score", "mean_ms")
+MEASURES = ("success_auc", "mean_iou", "precision", "normalised_precision", "mean_score", "mean_ms", "p95_ms")
+STREAM_MEASURES = ("skipped", "mean_latency_ms", "p95_latency_ms")
 
 
 def mean_over_sequences(summaries: list[dict]) -> dict:
-    """The mean of each measure over sequences (each sequence counts once), and the exits of all frames."""
+    """The mean of each measure over sequences (each sequence counts once, one without the measure not), and the exits
+    of all frames. Summaries of streams have their own measures beside the others."""
     exits: Counter = Counter()
     for summary in summaries:
         exits.update(summary["exits"])
-    means = {measure: float(np.mean([summary[measure] for summary in summaries])) for measure in MEASURES}
+    measures = MEASURES + tuple(measure for measure in STREAM_MEASURES if measure in summaries[0])
+    means = {measure: mean(summary[measure] for summary in summaries) for measure in measures}
     return {**means, "sequences": len(summaries), "exits": dict(sorted(exits.items()))}
+
+
+def times_ms(seconds: Iterable[float], prefix: str = "") -> dict[str, float]:
+    """Mean and 95th percentile in milliseconds."""
+    values = 1e3 * np.fromiter(seconds, float)
+    p95 = float(np.percentile(values, 95)) if len(values) else float("nan")
+    return {f"mean_{prefix}ms": mean(values), f"p95_{prefix}ms": p95}
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean of the values that are numbers; NaN if there is none."""
+    numbers = [value for value in values if not np.isnan(value)]
+    return float(np.mean(numbers)) if numbers else float("nan")

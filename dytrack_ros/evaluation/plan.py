@@ -1,0 +1,104 @@
+"""Which runs the options of ``evaluate`` ask for: every variant, at every rate, with every policy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dytrack_ros.budget import ExitPolicy, FixedExit, FixedThresholds, FrameBudget, RandomExit
+from dytrack_ros.budget.budget_source import BudgetSource
+from dytrack_ros.evaluation.run import mean, times_ms
+from dytrack_ros.tracking.tracker import TrackResult, default_thresholds
+
+OFFLINE = "offline"
+CAMERA = "camera"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Time a frame in ms: ``budget_ms`` in the mean, ``deadline_ms`` at most (None: no limit)."""
+
+    budget_ms: float
+    deadline_ms: float | None = None
+
+    def compare(self, results: Iterable[TrackResult]) -> dict:
+        """What the frames took against it, over all frames alike."""
+        seconds = [result.seconds for result in results]
+        over = None if self.deadline_ms is None else mean(1e3 * value > self.deadline_ms for value in seconds)
+        limits = {"budget_ms": self.budget_ms, "deadline_ms": self.deadline_ms}
+        return {**limits, **times_ms(seconds), "over_deadline": over}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A pass over all sequences. The policy is this run's alone, new at its start and then kept from one sequence to
+    the next, as in a node that runs on. ``stream_hz`` is None offline."""
+
+    variant: str
+    stream_hz: float | None
+    policy_name: str
+    policy: ExitPolicy
+    budget: Budget | None = None
+
+
+def plan(args: argparse.Namespace, exit_count: int, first_exit_s: float = 0.0) -> list[PlannedRun]:
+    """The runs in the order of the table; ``first_exit_s`` is what the first exit takes on this machine.
+
+    Raises ValueError for options that contradict each other.
+    """
+    if (args.deadline_ms is not None or args.predict_ahead) and not args.budget_ms:
+        raise ValueError("--deadline-ms and --predict-ahead belong to a budget: give --budget-ms too")
+    if CAMERA in args.budget_ms and args.stream == [OFFLINE]:
+        raise ValueError("--budget-ms camera is the period of a stream: give --stream HZ too")
+    if args.card and OFFLINE not in args.stream:
+        raise ValueError("--card takes offline results only: add `offline` to --stream")
+    runs = []
+    for variant in args.variants:
+        for rate in args.stream:
+            hz = None if rate == OFFLINE else rate
+            for name, policy in policies(args.exits, exit_count, args.thresholds).items():
+                runs.append(PlannedRun(variant, hz, name, policy))
+            for name, budget in budgets(args.budget_ms, args.deadline_ms, hz, first_exit_s).items():
+                runs.append(PlannedRun(variant, hz, name, frame_budget(budget, args.predict_ahead), budget))
+    if not runs:
+        raise ValueError("nothing to run: --exits none needs --budget-ms")
+    return runs
+
+
+def policies(spec: str, exit_count: int, thresholds: list[float] | None) -> dict[str, ExitPolicy]:
+    """The policies that ``--exits`` names. Raises ValueError for a name that is none."""
+    chosen: dict[str, ExitPolicy] = {}
+    for name in [] if spec == "none" else spec.split(","):
+        if name == "adaptive":
+            chosen[name] = FixedThresholds(thresholds or default_thresholds(exit_count))
+            if len(chosen[name].thresholds) != exit_count - 1:
+                raise ValueError(f"--thresholds {thresholds} must be {exit_count - 1} numbers, one an exit but the last")
+        elif name == "random":
+            chosen[name] = RandomExit([1 / exit_count] * exit_count)
+        elif name.isdigit() and 1 <= int(name) <= exit_count:
+            chosen[f"exit {name}"] = FixedExit(int(name))
+        else:
+            raise ValueError(f"--exits {name!r} must be a number from 1 to {exit_count}, `adaptive`, `random` or `none`")
+    return chosen
+
+
+def budgets(
+    chosen: Iterable[float | str], deadline_ms: float | None, stream_hz: float | None, first_exit_s: float
+) -> dict[str, Budget]:
+    """The budgets by name. ``camera`` is what the node makes of the stream's period, and none offline, where nothing
+    has a period."""
+    named = {}
+    for value in chosen:
+        if value != CAMERA:
+            named[f"budget {value:g} ms"] = Budget(value, deadline_ms)
+        elif stream_hz is not None:
+            camera_s = BudgetSource("camera").budget_s(1 / stream_hz, first_exit_s=first_exit_s)
+            named["budget camera"] = Budget(1e3 * camera_s, deadline_ms)
+    return named
+
+
+def frame_budget(budget: Budget, predict_ahead: bool) -> FrameBudget:
+    """The policy that keeps ``budget``. Raises ValueError for one out of its range."""
+    deadline_s = None if budget.deadline_ms is None else budget.deadline_ms / 1e3
+    return FrameBudget(budget.budget_ms / 1e3, deadline_s, predict_ahead=predict_ahead)

@@ -1,0 +1,55 @@
+"""What ``evaluate`` writes: the report of all runs and the accuracy in a model card."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from dytrack_ros.budget import ExitPolicy, FixedThresholds
+from dytrack_ros.evaluation.plan import PlannedRun
+from dytrack_ros.evaluation.run import SequenceRun, mean_over_sequences
+
+ACCURACY_MEASURES = ("success_auc", "precision", "normalised_precision", "mean_score", "mean_iou")
+
+
+def report_entry(planned: PlannedRun, runs: list[SequenceRun], permitted_latency: float) -> dict:
+    """One run of the report: its means, its budget if it has one, and every sequence's measures and trace."""
+    summaries = [run.summary() for run in runs]
+    is_stream = planned.stream_hz is not None
+    entry = {
+        "variant": planned.variant,
+        "policy": planned.policy_name,
+        "stream_hz": planned.stream_hz,
+        "permitted_latency": permitted_latency if is_stream else None,
+        "mean": mean_over_sequences(summaries),
+    }
+    if planned.budget:
+        kept = planned.budget.compare(result for run in runs for result in run.results)
+        entry["budget"] = {**kept, "calibration": planned.policy.calibration_note}
+    entry["sequences"] = [summary | run.trace() for summary, run in zip(summaries, runs, strict=True)]
+    return entry
+
+
+def json_text(value) -> str:
+    """JSON, which has no NaN: null instead."""
+
+    def without_nan(part):
+        if isinstance(part, dict):
+            return {key: without_nan(inner) for key, inner in part.items()}
+        if isinstance(part, list):
+            return [without_nan(inner) for inner in part]
+        return None if isinstance(part, float) and math.isnan(part) else part
+
+    return json.dumps(without_nan(value), allow_nan=False)
+
+
+def add_to_card(card_file: Path, variant: str, policy_name: str, policy: ExitPolicy, mean: dict) -> None:
+    """Puts one run's accuracy into a model card. Times stay out of it: they belong to a machine."""
+    card = json.loads(card_file.read_text())
+    accuracy = {measure: round(value, 4) for measure, value in mean.items() if measure in ACCURACY_MEASURES}
+    if isinstance(policy, FixedThresholds):
+        accuracy["thresholds"] = policy.thresholds
+        accuracy["exits"] = mean["exits"]
+    card.setdefault("evaluation", {}).setdefault(variant, {})[policy_name] = accuracy
+    card_file.write_text(json.dumps(card, indent=2) + "\n")
