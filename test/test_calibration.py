@@ -256,7 +256,8 @@ def test_outliers_and_the_first_frames_of_a_target_count_little_or_nothing():
 
 def test_going_on_takes_the_slower_of_model_and_frame():
     model = LatencyModel(EXIT_COSTS)
-    assert model.going_on(1, 0.05, 3.0) == pytest.approx(0.07)
-    assert model.going_on(1, 0.10, 3.0) == pytest.approx(0.14)
-    assert model.going_on(2, 0.05, 3.0) == pytest.approx(0.08), "a frame faster than the model is not trusted"
+    assert model.going_on(1, 0.05, 0.0) == pytest.approx(0.07)
+    assert model.going_on(1, 0.05, 2.0) == pytest.approx(0.07 * (1 + 2 * model.FIRST_DEVIATION))
+    assert model.going_on(1, 0.10, 2.0) == pytest.approx(0.14)
+    assert model.going_on(2, 0.05, 0.0) == pytest.approx(0.08), "a frame faster than the model is not trusted"
     assert LatencyModel().going_on(1, 0.05, 3.0) == pytest.approx(0.05)

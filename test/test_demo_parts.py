@@ -10,7 +10,7 @@ from dytrack_ros.nodes import overlay
 from dytrack_ros.nodes.camera_sources import SourceError, open_source
 from dytrack_ros.nodes.demo_clips import CLIP_NAMES, find_clip
 from dytrack_ros.nodes.demo_record import FrameRecord, OverlayVideo, write_contact_sheet
-from dytrack_ros.nodes.demo_summary import failure, sentence, summarize
+from dytrack_ros.nodes.demo_summary import budget_figures, budget_sentence, failure, sentence, summarize
 from dytrack_ros.tracking import TrackState
 
 TRACKING, UNCERTAIN, LOST = TrackState.TRACKING, TrackState.UNCERTAIN, TrackState.LOST
@@ -51,6 +51,22 @@ def test_summary_of_a_good_run():
     }
     assert failure(summary) == ""
     assert "20 frames published, 20 received, 20 tracked (7 at exit 1, 6 at exit 2, 6 at exit 3)" in sentence(summary)
+
+
+def test_the_budget_is_told_in_one_line():
+    said = {
+        **{"budget_ms": "179.0", "mean_ms": "178.9", "overhead_ms": "1.3", "slowdown": "0.78", "deadline_misses": "0"},
+        **{"budget_state": "KEEPING", "budget_from": "camera, every frame of 200.0 ms", "model": "m"},
+    }
+    summary = summarize(records(), 20, 10.0, budget=budget_figures(said))
+    assert summary["budget"]["mean_ms"] == 178.9
+    assert budget_sentence(summary) == (
+        "budget 179 ms (camera, every frame of 200.0 ms; keeping): tracking took 179 ms a frame, and 1 ms went beside it"
+    )
+    off = budget_figures(said | {"budget_state": "off", "budget_from": "none: budget.mode is off"})
+    assert budget_sentence({"budget": off}).startswith("no budget (budget.mode is off): tracking took 179 ms")
+    assert budget_figures({"model": "m"}) == {}
+    assert budget_sentence({"budget": {}}) == ""
 
 
 def test_without_truth_there_is_no_iou():

@@ -26,7 +26,6 @@ class FakeTracker:
     def __init__(self):
         self.calls = []
         self.on_track = lambda: None
-        self.policy = None
 
     def initialize(self, image, box):
         if box[2] <= 0:
@@ -60,7 +59,9 @@ class Bench:
             decode,
             lambda outcome, dropped: self.published.append((outcome, dropped)),
             lambda kind, sentence: self.reports.append((kind, sentence)),
+            lambda tracker: self.on_prepare(tracker),
         )
+        self.on_prepare = lambda tracker: None
         self.started_s = time.monotonic() - 10 * PERIOD_S
 
     def arrive(self, number, readable=True):
@@ -315,8 +316,25 @@ def test_a_frame_that_was_caught_up_is_not_followed_again(bench):
     assert bench.tracked == [2, 3]
 
 
-def test_settings_apply_before_the_next_frame(bench):
-    bench.follower.configure(lambda tracker: setattr(tracker, "policy", "new"))
-    assert bench.tracker.policy is None
-    bench.show(1)
-    assert bench.tracker.policy == "new"
+def test_the_tracker_is_prepared_before_each_frame_and_never_within_one(bench):
+    bench.on_prepare = lambda tracker: tracker.calls.append("prepare")
+    bench.show(1, 2, 3)
+    assert bench.tracker.calls == ["prepare"] * 3, "without a target too: status says what is in force"
+    bench.tracker.calls.clear()
+    bench.init(1)
+    bench.follower.step(None)
+    assert bench.tracker.calls == [
+        *("prepare", ("initialize", 1)),
+        *("prepare", ("track", 2)),
+        *("prepare", ("track", 3)),
+    ]
+
+
+def test_an_outcome_says_when_work_on_its_own_frame_began(bench):
+    bench.tracker.on_track = lambda: time.sleep(0.02)
+    bench.show(1, 2, 3)
+    bench.init(1)
+    before_s = time.monotonic()
+    bench.follower.step(None)
+    outcome, _ = bench.published[-1]
+    assert before_s + 0.02 <= outcome.started_s <= time.monotonic() - 0.02, "that of frame 3, not of frame 2"

@@ -180,10 +180,30 @@ def test_no_stage_is_begun_that_would_miss_the_deadline():
 
 
 def test_the_first_stage_is_never_skipped_and_publishing_counts():
-    policy = FrameBudget(1.0, deadline_s=0.001, costs=COSTS)
-    assert {frame.exit_index for frame in play(policy, realistic(), 5)} == {1}
-    assert {f.exit_index for f in play(FrameBudget(1.0, deadline_s=0.2, costs=COSTS), realistic(), 5)} == {3}
-    assert {f.exit_index for f in play(FrameBudget(1.0, deadline_s=0.2, overhead_s=0.01, costs=COSTS), realistic(), 5)} == {2}
+    def exits(**limits):
+        policy = FrameBudget(1.0, deadline_sigmas=0, costs=COSTS, **limits)
+        return {frame.exit_index for frame in play(policy, realistic(), 5)}
+
+    assert exits(deadline_s=0.001) == {1}
+    assert exits(deadline_s=0.2) == {3}
+    assert exits(deadline_s=0.2, overhead_s=0.01) == {2}
+
+
+def test_deadline_sigmas_are_a_margin():
+    hesitant, bold = (FrameBudget(1.0, deadline_s=0.2, deadline_sigmas=z, costs=COSTS) for z in (3, 0))
+    assert play(hesitant, realistic(), 1)[0].exit_index == 2 and play(bold, realistic(), 1)[0].exit_index == 3
+    assert play(hesitant, realistic(), 100)[-1].exit_index == 3, "times that vary little earn trust"
+
+
+def test_only_a_frame_that_would_have_gone_on_counts_as_cut():
+    policy = FrameBudget(0.125, deadline_s=0.07, costs=COSTS)
+    play(policy, lambda frame, exit_index: 1.0, 1)
+    assert not policy.deadline_cut, "its score let it leave"
+    play(policy, lambda frame, exit_index: 0.0, 1)
+    assert policy.deadline_cut
+    policy.should_exit(1, 0.0, 0.05)  # a frame that never came to its end
+    play(policy, lambda frame, exit_index: 1.0, 1)
+    assert not policy.deadline_cut
 
 
 def test_a_frame_that_is_slow_so_far_is_cut_though_the_model_does_not_know_yet():
@@ -212,11 +232,11 @@ def test_deadline_misses_under_load_and_in_a_step_of_it(deadline):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    part=st.floats(0.05, 0.95), burst=st.floats(0, 10), hard=st.integers(1, 80), easy=st.integers(1, 80)
+    part=st.floats(0.05, 0.95), burst=st.floats(0, 10), hard=st.integers(1, 80), easy=st.integers(1, 80), ahead=st.booleans()
 )  # fmt: skip
-def test_over_no_stretch_is_more_spent_than_the_budget_and_the_bucket(part, burst, hard, easy):
+def test_over_no_stretch_is_more_spent_than_the_budget_and_the_bucket(part, burst, hard, easy, ahead):
     budget = FIRST + part * (LAST - FIRST)
-    policy = FrameBudget(budget, burst=burst, gain=0.02, costs=COSTS)
+    policy = FrameBudget(budget, burst=burst, gain=0.02, costs=COSTS, predict_ahead=ahead)
     frames = play(policy, lambda frame, exit_index: float(frame % (hard + easy) < easy), 300)
     capacity = max(burst * budget, LAST - FIRST)
     overspent = worst = 0.0

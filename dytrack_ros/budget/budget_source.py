@@ -42,23 +42,29 @@ class CameraPace:
     """How many camera periods a frame gets: with the newest frame always taken next, hurrying to the end of any other
     moment than the arrival of a frame would only end in waiting.
 
-    ``frames`` rises as soon as the present number is too short for the first exit, and falls only when a smaller one
-    leaves ``margin`` of itself over, so that it does not waver where the first exit takes about one period.
+    ``frames`` is the least number that is long enough for the first exit. It must not waver where the first exit takes
+    about one period: it changes only after ``patience`` updates in a row have called for a change, and to a smaller
+    number only if that leaves ``margin`` of itself over.
     """
 
-    def __init__(self, margin: float = 0.15):
+    def __init__(self, margin: float = 0.15, patience: int = 8):
         if not 0 <= margin < 1:
             raise ValueError(f"margin is {margin}; it must lie in [0, 1)")
+        if not patience >= 1:
+            raise ValueError(f"patience is {patience}; it must be at least 1 update")
         self.frames = 1
-        self._margin = margin
+        self._margin, self._patience = margin, patience
+        self._calls = patience  # for a change; the first update may make one at once
 
     def update(self, needed_s: float, period_s: float) -> int:
-        """``frames``, given what a frame needs at least and the usable part of a period."""
-        enough = _periods(needed_s, period_s)
-        if enough < self.frames:
-            enough = min(_periods(needed_s, period_s * (1 - self._margin)), self.frames)
-        self.frames = enough
-        return enough
+        """``frames``, given what a frame needs at least and the usable part of a period, both in seconds."""
+        wanted = _periods(needed_s, period_s)
+        if wanted < self.frames:
+            wanted = min(_periods(needed_s, period_s * (1 - self._margin)), self.frames)
+        self._calls = self._calls + 1 if wanted != self.frames else 0
+        if self._calls >= self._patience:
+            self.frames, self._calls = wanted, 0
+        return self.frames
 
 
 def _periods(needed_s: float, period_s: float) -> int:

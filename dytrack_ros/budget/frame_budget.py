@@ -159,18 +159,23 @@ class FrameBudget:
     # --- the policy --------------------------------------------------------------------------------------------------
 
     def should_exit(self, exit_index: int, score: float, elapsed_s: float) -> bool:
-        if self._misses_deadline(exit_index, elapsed_s):
-            self._cut_in_frame = True
+        if exit_index == 1:
+            self._cut_in_frame = False
+        if self._is_satisfied(exit_index, score) or self._exceeds_tokens(exit_index):
             return True
-        if self._planned is not None:
-            return exit_index >= self._planned
-        return self._wants_to_leave(exit_index, score) or self._exceeds_tokens(exit_index, elapsed_s)
+        self._cut_in_frame = self._misses_deadline(exit_index, elapsed_s)
+        return self._cut_in_frame
 
     def observe(self, result: TrackResult) -> None:
         self._latency.observe(result)
         self.deadline_cut, self._cut_in_frame = self._cut_in_frame, False
         self._spend(result.seconds)
         self._planned = self._plan(result.exit_scores) if self.predict_ahead else None
+
+    def _is_satisfied(self, exit_index: int, score: float) -> bool:
+        if self.predict_ahead and self._planned is not None:
+            return exit_index >= self._planned
+        return self._wants_to_leave(exit_index, score)
 
     def _wants_to_leave(self, exit_index: int, score: float) -> bool:
         if not 0 < self._raw_thrift < 1:
@@ -183,7 +188,7 @@ class FrameBudget:
         ahead = self._latency.going_on(exit_index, elapsed_s, self.deadline_sigmas)
         return elapsed_s + ahead + self.overhead_s > self._deadline_s
 
-    def _exceeds_tokens(self, exit_index: int, elapsed_s: float) -> bool:
+    def _exceeds_tokens(self, exit_index: int) -> bool:
         expected = self._latency.answer(exit_index + 1)
         return expected is not None and expected > self._budget_s + self._tokens
 

@@ -49,13 +49,14 @@ class LatencyModel:
 
     OUTLIER = 3.0
     LEARNING_FRAMES = 20
+    FIRST_DEVIATION = 0.1  # until frames have told better
 
     def __init__(self, costs: ExitCosts | None = None, memory: float = 8.0, settling: int = 2):
         if not memory >= 1:
             raise ValueError(f"memory is {memory}; it must be at least 1 frame")
         self.costs = costs
         self.slowdown = 1.0
-        self.deviation = 0.0
+        self.deviation = self.FIRST_DEVIATION
         self._weight = 1 / memory
         self._settling = settling
         self._to_skip = 0 if costs is None else settling

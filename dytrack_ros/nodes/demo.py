@@ -20,7 +20,7 @@ from dytrack_ros.nodes import images
 from dytrack_ros.nodes.camera_node import COUNT_QOS
 from dytrack_ros.nodes.demo_clips import CLIP_NAMES, DEFAULT_CLIP, Clip, find_clip
 from dytrack_ros.nodes.demo_record import FrameRecord, OverlayVideo, write_contact_sheet
-from dytrack_ros.nodes.demo_summary import failure, sentence, summarize
+from dytrack_ros.nodes.demo_summary import budget_figures, budget_sentence, failure, sentence, summarize
 from dytrack_ros.nodes.demo_table import LiveTable
 from dytrack_ros.nodes.graph import NodeProcess, prepare_environment
 from dytrack_ros.nodes.messages import box_of, stamp_ns
@@ -61,7 +61,7 @@ class DemoNode(Node):
         self._unwritten: list[int] = []
         self._frames_published = 0
         self._last_news_s = time.monotonic()
-        self._about = {"clip": options.video, "model": options.model, "engine": options.engine}
+        self._about = {"clip": options.video, "model": options.model, "engine": options.engine, "budget": {}}
         self._video = OverlayVideo(self._out / "overlay.mp4", self._rate_hz)
         self._table = LiveTable()
 
@@ -142,6 +142,7 @@ class DemoNode(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         said = {pair.key: pair.value for status in message.status for pair in status.values}
         self._about |= {key: said[key] for key in ("model", "engine") if key in said}
+        self._about["budget"] = budget_figures(said) or self._about["budget"]
         # The camera starts with its second subscriber. That is this node, once the tracker has found the camera: from
         # then on no image can pass it by.
         if self._images is None and int(said.get("publishers", 0)):
@@ -178,12 +179,8 @@ class DemoNode(Node):
             (self._out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
             if records:
                 write_contact_sheet(self._out / "overlay.mp4", self._out / "contact_sheet.png", self._video.answered)
-            print(
-                sentence(summary),
-                f"written: {self._out}/overlay.mp4, contact_sheet.png, summary.json",
-                sep="\n",
-                flush=True,
-            )
+            written = f"written: {self._out}/overlay.mp4, contact_sheet.png, summary.json"
+            print(*filter(None, (sentence(summary), budget_sentence(summary), written)), sep="\n", flush=True)
             reason = failure(summary)
         if reason:
             print(f"demo failed: {reason}", file=sys.stderr)

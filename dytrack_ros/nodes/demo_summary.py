@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ RECEIVED_FLOOR = 0.95
 HELD_IOU = 0.3
 
 
-def summarize(records: Sequence[FrameRecord], frames_published: int, rate_hz: float, **about: str) -> dict[str, Any]:
+def summarize(records: Sequence[FrameRecord], frames_published: int, rate_hz: float, **about: Any) -> dict[str, Any]:
     """Figures of a run, ready for JSON; `about` (such as model="...") is added as it is.
 
     `frames_received` are those that reached the tracker, whether it processed or dropped them; `mean_iou` is None
@@ -53,6 +53,30 @@ def sentence(summary: dict[str, Any]) -> str:
         f"{summary['frames_published']} frames published, {summary['frames_received']} received, "
         f"{summary['frames_tracked']} tracked ({exits}){timing}{overlap}"
     )
+
+
+def budget_figures(said: Mapping[str, str]) -> dict[str, Any]:
+    """What the tracker's diagnostics (values by key) say of its time budget; empty if nothing yet."""
+    if "budget_state" not in said:
+        return {}
+    numbers = ("budget_ms", "mean_ms", "overhead_ms", "slowdown")
+    return {
+        "from": said["budget_from"],
+        "state": said["budget_state"],
+        **{key: float(said[key]) for key in numbers},
+        "deadline_misses": int(said["deadline_misses"]),
+    }
+
+
+def budget_sentence(summary: dict[str, Any]) -> str:
+    """The time budget and what became of it, in one line; empty if it is not known."""
+    budget = summary.get("budget")
+    if not budget:
+        return ""
+    spent = f"tracking took {budget['mean_ms']:.0f} ms a frame, and {budget['overhead_ms']:.0f} ms went beside it"
+    if budget["state"] == "off":
+        return f"no budget ({budget['from'].removeprefix('none: ')}): {spent}"
+    return f"budget {budget['budget_ms']:.0f} ms ({budget['from']}; {budget['state'].lower()}): {spent}"
 
 
 def failure(summary: dict[str, Any]) -> str:

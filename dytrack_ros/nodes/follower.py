@@ -46,7 +46,7 @@ class Outcome:
         box: x, y, w, h in pixels of the full image.
         score: the predicted IoU in [0, 1]; 1 for a box that was given by init.
         result: the tracker's own account; None for a box that was given by init.
-        frames_dropped: how many frames arrived before this one and never had an outcome.
+        started_s: when work on this frame began, on the monotonic clock.
     """
 
     frame: Frame
@@ -56,6 +56,7 @@ class Outcome:
     box: Box | None = None
     score: float = 0.0
     result: TrackResult | None = None
+    started_s: float = 0.0
 
 
 class Follower:
@@ -76,22 +77,24 @@ class Follower:
         decode: Callable[[Any], np.ndarray],
         publish: Callable[[Outcome, int], None],
         report: Callable[[str, str], None],
+        prepare: Callable[[DyTracker], None] = lambda tracker: None,
     ) -> None:
         """
         Args:
             decode: image message to BGR; raises UnreadableImage.
             publish: takes every outcome and the number of frames dropped so far; called in the worker thread.
             report: takes the kind of a fault and a sentence about it.
+            prepare: may change the tracker's settings; called in the worker thread before each frame is worked on.
         """
         self._tracker = tracker
         self._ring = ring
         self._decode = decode
         self._publish = publish
         self._report = report
+        self._prepare = prepare
         self._lock = threading.Lock()
         self._epoch = 0  # counts the stops, so that a frame under work can tell that there was one
         self._init: Init | None = None
-        self._settings: Callable[[DyTracker], None] | None = None
         self._target_id = ""
         self._target_count = 0
         self._last_sequence = 0
@@ -114,17 +117,10 @@ class Follower:
             self._epoch += 1
             return stopped
 
-    def configure(self, settings: Callable[[DyTracker], None]) -> None:
-        """Let `settings` change the tracker before the next frame."""
-        with self._lock:
-            self._settings = settings
-
     def step(self, frame: Frame | None) -> Outcome | None:
         """Handle what was requested, then `frame` if there is one; returns what was published."""
         with self._lock:
-            settings, self._settings, epoch = self._settings, None, self._epoch
-        if settings:
-            settings(self._tracker)
+            epoch = self._epoch
         outcome = self._start_requested(epoch)
         if outcome is None and frame is not None and frame.sequence > self._last_sequence:
             outcome = self._follow(frame)
@@ -181,6 +177,7 @@ class Follower:
         except UnreadableImage as error:
             self._report(INIT_REFUSED, str(error))
             return None
+        self._prepare(self._tracker)
         try:
             self._tracker.initialize(image, init.box)
         except ValueError as error:
@@ -208,6 +205,8 @@ class Follower:
         return outcome
 
     def _follow(self, frame: Frame) -> Outcome | None:
+        started_s = time.monotonic()
+        self._prepare(self._tracker)
         try:
             image = self._decode(frame.message)
         except UnreadableImage as error:
@@ -220,7 +219,7 @@ class Follower:
             result = self._tracker.track(image)
         except Exception as error:  # as above
             return self._failed(frame, image, error)
-        return Outcome(frame, image, result.state, target_id, result.box, result.score, result)
+        return Outcome(frame, image, result.state, target_id, result.box, result.score, result, started_s)
 
     def _failed(self, frame: Frame, image: np.ndarray, error: Exception) -> Outcome:
         self._report(TRACKING_FAILED, f"{one_line(error)}; the target is given up, send init again")

@@ -9,6 +9,9 @@ from rclpy.node import Node
 
 from dytrack_ros.nodes.parameters import Parameter, Value, complaint
 
+# YAML reads the bare word as a boolean, and so do `ros2 param set` and `-p`: where it is a choice, both will do.
+_YAML_FALSE = "off"
+
 
 class LiveParameters:
     """The values in force, by name: `parameters["exit.tau_1"]`.
@@ -22,6 +25,7 @@ class LiveParameters:
 
     def __init__(self, node: Node, table: tuple[Parameter, ...]) -> None:
         self._table = table
+        self._by_name = {parameter.name: parameter for parameter in table}
         self._on_change: Callable[[], None] = lambda: None
         self._values = {parameter.name: _declare(node, parameter) for parameter in table}
         if reason := complaint(table, self._values):
@@ -38,7 +42,7 @@ class LiveParameters:
 
     def _set(self, changed) -> SetParametersResult:
         values = self._values | {
-            parameter.name: _value(parameter.value) for parameter in changed if parameter.name in self._values
+            new.name: _value(self._by_name[new.name], new.value) for new in changed if new.name in self._by_name
         }
         if reason := complaint(self._table, values):
             return SetParametersResult(successful=False, reason=reason)
@@ -52,6 +56,7 @@ def _declare(node: Node, parameter: Parameter) -> Value:
         description=parameter.description,
         read_only=parameter.read_only,
         additional_constraints=" | ".join(parameter.choices),
+        dynamic_typing=_YAML_FALSE in parameter.choices,
     )
     if isinstance(parameter.default, float):
         # A step of 0 lets rqt_reconfigure's slider run smoothly; any other step refuses the values between two steps.
@@ -61,9 +66,11 @@ def _declare(node: Node, parameter: Parameter) -> Value:
     elif parameter.minimum is not None:
         descriptor.integer_range = [IntegerRange(from_value=parameter.minimum, to_value=parameter.maximum, step=1)]
     default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
-    return _value(node.declare_parameter(parameter.name, default, descriptor).value)
+    return _value(parameter, node.declare_parameter(parameter.name, default, descriptor).value)
 
 
-def _value(value) -> Value:
-    """rclpy hands lists over as array.array."""
-    return value if isinstance(value, (bool, int, float, str)) else tuple(value)
+def _value(parameter: Parameter, value) -> Value:
+    """A parameter's value as the table has it: rclpy hands lists over as array.array."""
+    if value is False and _YAML_FALSE in parameter.choices:
+        return _YAML_FALSE
+    return value if isinstance(value, (bool, int, float, str)) else tuple(value or ())

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dytrack_ros.budget.budget_source import MODES, BudgetSource
 from dytrack_ros.engines.engine import ENGINES
 from dytrack_ros.tracking import StateThresholds
 from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS
@@ -87,24 +88,78 @@ TRACKER = (
     Parameter(
         "exit.policy",
         "thresholds",
-        "thresholds: leave at the first exit that predicts an IoU above its tau; fixed: always leave at exit.fixed.",
+        "thresholds: leave at the first exit that predicts an IoU above its threshold, which the budget sets; "
+        "fixed: always leave at exit.fixed, whatever the budget.",
         choices=("thresholds", "fixed"),
     ),
     Parameter(
         "exit.tau_1",
         DEFAULT_THRESHOLDS[0],
-        "Leave at exit 1 if its predicted IoU is above this; lower is faster.",
+        "Leave at exit 1 if its predicted IoU is above this; lower is faster. Counts where there is no budget: "
+        "budget.mode off, or camera and its period not known yet.",
         0.0,
         1.0,
     ),
     Parameter(
         "exit.tau_2",
         DEFAULT_THRESHOLDS[1],
-        "Leave at exit 2 if its predicted IoU is above this; lower is faster.",
+        "Leave at exit 2 if its predicted IoU is above this; lower is faster. Counts where there is no budget: "
+        "budget.mode off, or camera and its period not known yet.",
         0.0,
         1.0,
     ),
     Parameter("exit.fixed", 3, "The exit that exit.policy fixed takes, counted from 1.", 1, 3),
+    Parameter(
+        "budget.mode",
+        BudgetSource.mode,
+        "What sets the time that a frame may take on average: the camera's own period, budget.rate_hz, "
+        "budget.milliseconds, or off: nothing does, exit.tau_1 and exit.tau_2 count.",
+        choices=MODES,
+    ),
+    Parameter(
+        "budget.rate_hz",
+        BudgetSource.rate_hz,
+        "Frames a second to keep, decoding and publishing included. Counts when budget.mode is rate.",
+        0.1,
+        1000.0,
+    ),
+    Parameter(
+        "budget.milliseconds",
+        BudgetSource.milliseconds,
+        "Mean milliseconds of tracking a frame, without decoding and publishing. "
+        "Counts when budget.mode is milliseconds.",
+        0.1,
+        10_000.0,
+    ),
+    Parameter(
+        "budget.headroom",
+        BudgetSource.headroom,
+        "The part of the camera's period that a frame may take on average, decoding and publishing included. "
+        "Counts when budget.mode is camera.",
+        0.1,
+        1.0,
+    ),
+    Parameter(
+        "budget.deadline_ms",
+        0.0,
+        "No frame goes deeper if it would then take longer than this, decoding and publishing included, ms; 0: none. "
+        "Counts while there is a budget.",
+        0.0,
+        10_000.0,
+    ),
+    Parameter(
+        "budget.deadline_sigmas",
+        3.0,
+        "Standard deviations of the frame time by which the deadline is kept on the safe side. "
+        "Counts when budget.deadline_ms is not 0.",
+        0.0,
+        10.0,
+    ),
+    Parameter(
+        "budget.predict_ahead",
+        False,
+        "Choose a frame's exit before it starts, from the scores of the frame before. Counts while there is a budget.",
+    ),
     Parameter("lost.score", StateThresholds.lost, "Below this predicted IoU the target counts as LOST.", 0.0, 1.0),
     Parameter(
         "lost.uncertain_score",

@@ -18,9 +18,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D
 
-from dytrack_ros.budget import FixedExit, FixedThresholds
 from dytrack_ros.msg import TrackStatus
-from dytrack_ros.nodes import diagnostics, images, overlay, parameters
+from dytrack_ros.nodes import budget_words, diagnostics, images, overlay, parameters
+from dytrack_ros.nodes.budgeting import BudgetSettings, NodeBudget
 from dytrack_ros.nodes.faults import NO_IMAGE, TRACKING_FAILED, Faults, one_line
 from dytrack_ros.nodes.follower import Follower, Init, Outcome
 from dytrack_ros.nodes.frame_ring import FrameRing
@@ -59,6 +59,7 @@ class TrackerNode(Node):
         super().__init__("tracker_node", **node_options)
         self._live = LiveParameters(self, parameters.TRACKER)
         self._tracker = self._load_tracker()
+        self._budget = self._measure_exits()
         self._enabled = True
         self._faults = Faults(self.get_logger().warning)
         self._faults_reported: Counter[str] = Counter()
@@ -72,6 +73,7 @@ class TrackerNode(Node):
             images.compressed_to_bgr if compressed else images.to_bgr,
             self._publish,
             self._faults.report,
+            self._prepare,
         )
         self._intake = Intake(self._ring, self._mailbox, self._on_time_jump)
         self._worker = Worker(self._mailbox, self._work, self._on_worker_error)
@@ -121,26 +123,27 @@ class TrackerNode(Node):
         )
         return tracker
 
+    def _measure_exits(self) -> NodeBudget:
+        self.get_logger().info("measuring what each exit costs on this machine ...")
+        budget = NodeBudget(self._tracker)
+        view = budget.view()
+        self.get_logger().info(f"exits cost {budget_words.exit_costs(view)} ms; {view.calibration_note}")
+        return budget
+
     def _apply_parameters(self) -> None:
         values = self._live
-        if values["exit.policy"] == "fixed":
-            policy = FixedExit(values["exit.fixed"])
-        else:
-            policy = FixedThresholds((values["exit.tau_1"], values["exit.tau_2"]))
         states = StateThresholds(uncertain=values["lost.uncertain_score"], lost=values["lost.score"])
-
-        def settings(tracker: DyTracker) -> None:
-            tracker.policy = policy
-            tracker.state_thresholds = states
-
-        self._follower.configure(settings)
+        # One assignment: the worker thread takes both from the same moment.
+        self._settings = states, BudgetSettings.of(values)
         self._ring.set_limits(values["catch_up.seconds"], values["catch_up.mebibytes"])
 
     # ---- executor thread
 
     def _on_image(self, message: Image | CompressedImage) -> None:
+        stamp = stamp_ns(message.header)
+        self._budget.image_arrived(stamp * 1e-9)
         if self._enabled:
-            self._intake.receive(message, stamp_ns(message.header))
+            self._intake.receive(message, stamp)
 
     def _on_init(self, message: Detection2D) -> None:
         self._follower.request(Init(box_of(message), stamp_ns(message.header), message.id, time.monotonic()))
@@ -148,6 +151,7 @@ class TrackerNode(Node):
 
     def _on_time_jump(self, seconds: float) -> None:
         self._follower.stop()
+        self._budget.forget_camera()
         self.get_logger().warning(
             f"time went back by {seconds:.1f} s (does a bag loop?): the target and the frames "
             "kept for init are forgotten; send init again"
@@ -188,20 +192,31 @@ class TrackerNode(Node):
         health.faults = self._faults.counts
         health.new_faults = health.faults - self._faults_reported
         self._faults_reported = health.faults
+        view = self._budget.view()
+        health.budget, health.budget_sentence = budget_words.figures(view), budget_words.sentence(view)
         message = diagnostics.report(self.get_fully_qualified_name(), health)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
     # ---- worker thread
 
+    def _prepare(self, tracker: DyTracker) -> None:
+        tracker.state_thresholds, settings = self._settings
+        self._budget.prepare(tracker, settings)
+
     def _work(self, frame: Frame | None) -> None:
         outcome = self._follower.step(frame)
+        answered_s = time.monotonic()
         # After the box is out, so that drawing costs the robot no latency.
         if outcome and self._live["overlay.enabled"] and self._overlay.get_subscription_count():
             self._publish_overlay(outcome)
+        if outcome and outcome.result:
+            started_s, now_s = outcome.started_s, time.monotonic()
+            self._budget.observe(outcome.result.seconds, answered_s - started_s, now_s - started_s)
 
     def _publish(self, outcome: Outcome, frames_dropped: int) -> None:
-        status = status_message(outcome, self._tracker, frames_dropped, self.get_clock().now().nanoseconds)
+        now_ns = self.get_clock().now().nanoseconds
+        status = status_message(outcome, self._tracker.exit_count, self._budget, frames_dropped, now_ns)
         hidden = outcome.state == TrackState.LOST and self._live["lost.hide"]
         if outcome.box is not None and not hidden:
             self._detection.publish(detection_message(status.header, outcome.box, outcome.score, outcome.target_id))

@@ -34,7 +34,7 @@ class LiveGraph:
     Attributes:
         statuses: TrackStatus by stamp in nanoseconds; `detections`, `truths`, `images`, `overlays` likewise.
         diagnostics: the last status of each task by its name.
-        newest_stamp: of the last image that was made, in nanoseconds; the next one's is FRAME_NS later.
+        newest_stamp: of the last image that was made, in nanoseconds; the next one's is `frame_ns` later.
     """
 
     def __init__(self, folder):
@@ -51,6 +51,7 @@ class LiveGraph:
         self.statuses, self.detections, self.truths = {}, {}, {}
         self.images, self.overlays, self.diagnostics = {}, {}, {}
         self.newest_stamp = 1_000_000_000_000
+        self.frame_ns = FRAME_NS
         self._random = np.random.default_rng(0)
 
     def close(self):
@@ -106,7 +107,7 @@ class LiveGraph:
         self.init_publisher = self.client.create_publisher(Detection2D, "init", 10)
 
     def next_header(self):
-        self.newest_stamp += FRAME_NS
+        self.newest_stamp += self.frame_ns
         return self.header(self.newest_stamp)
 
     @staticmethod

@@ -20,6 +20,7 @@ KEYS = {
     "exit_histogram",
     "latency_ms",
     "score",
+    "budget",
 }
 
 
@@ -50,6 +51,9 @@ def test_demo_on_a_synthetic_scene(tmp_path, tiny_weights):
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"]
     assert 0 <= summary["score"]["mean"] <= 1
     assert summary["model"] == "random_tiny"
+
+    assert summary["budget"]["budget_ms"] >= 0
+    assert "budget" in run.stdout
 
     assert "latency" in run.stdout
     assert "30 frames published, 30 received" in run.stdout

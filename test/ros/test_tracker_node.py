@@ -31,7 +31,8 @@ NODE = "tracker_node"
 def shared(tmp_path_factory, tiny_weights):
     """One tracker for all tests of this module: loading it is what takes time."""
     live = LiveGraph(tmp_path_factory.mktemp("tracker"))
-    process = live.start("tracker_node", model=str(tiny_weights), threads=1, **NEVER_LOST)
+    # Without a budget, so that it is the thresholds that count.
+    process = live.start("tracker_node", model=str(tiny_weights), threads=1, budget__mode="off", **NEVER_LOST)
     live.listen_to_tracker()
     live.listen_to_diagnostics(DiagnosticArray)
     live.speak_to_tracker()
