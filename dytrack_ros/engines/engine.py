@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
+import re
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-ENGINES = ("auto", "torch")
+ENGINES = ("auto", "torch", "openvino", "onnxruntime")
+CPU_ENGINES = ("openvino", "onnxruntime", "torch")  # fastest first: what `auto` tries on a CPU
+
+# Modules that an engine (or `export`) needs, each also the name of its pip package.
+_PACKAGES = {
+    "torch": ("torch",),
+    "openvino": ("openvino", "onnx"),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "export": ("torch", "onnx"),
+}
+# What the drivers of NVIDIA's cards, of Jetsons and of WSL put into /dev.
+_GPU_NODES = ("nvidia[0-9]*", "nvhost-gpu", "nvgpu", "dxg")
+
+_log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -19,6 +35,7 @@ class Engine(Protocol):
 
     name: str
     device: str
+    chosen_because: str
     exit_count: int
     template_size: int
     search_size: int
@@ -45,17 +62,69 @@ class Engine(Protocol):
 def create_engine(name: str, weights: str | Path, device: str = "auto", threads: int | None = None) -> Engine:
     """The engine called ``name`` with these weights (a shipped name or a path), loaded and warmed up.
 
-    ``auto`` is the best one present. ``device`` is ``auto``, ``cpu`` or ``cuda[:N]``; ``threads`` the CPU threads
-    (None: the library's default). Raises ValueError for an unknown name, ImportError where its library is missing.
+    ``auto`` is the best one present: see :func:`choose_engine`; the engine's ``chosen_because`` says why it was taken.
+    ``device`` is ``auto``, ``cpu`` or ``cuda[:N]``; ``threads`` the CPU threads (None: the library's default).
+    Raises ValueError for an unknown name or device, ImportError where the engine's library is missing.
     """
     if name not in ENGINES:
         raise ValueError(f"unknown engine {name!r}; there are {', '.join(ENGINES)}")
-    from dytrack_ros.engines.torch_engine import TorchEngine
+    check_device(device)
+    chosen, reason = choose_engine(device) if name == "auto" else (name, "asked for")
+    absent = missing_packages(chosen)
+    if absent:
+        raise ImportError(f"engine {chosen!r} is not installed; it needs: pip install {' '.join(absent)}")
+    engine = _engine_class(chosen)(weights, device, threads)
+    engine.chosen_because = reason
+    _log.info("engine %s on %s: %s", engine.name, engine.device, reason)
+    return engine
 
-    return TorchEngine(weights, device, threads)
+
+def choose_engine(device: str = "auto") -> tuple[str, str]:
+    """The engine that ``auto`` stands for on this machine, and the reason in words.
+
+    PyTorch where a CUDA device is asked for or present, else the first of :data:`CPU_ENGINES` that is installed.
+    """
+    if device.startswith("cuda"):
+        return "torch", f"device {device} was asked for"
+    if device == "auto" and cuda_is_present():
+        return "torch", "this machine has a CUDA device"
+    where = "device cpu was asked for" if device == "cpu" else "no CUDA device"
+    for name in CPU_ENGINES[:-1]:
+        if not missing_packages(name):
+            return name, f"{where}, {name} is installed"
+    return "torch", f"{where}, none of {', '.join(CPU_ENGINES[:-1])} is installed"
 
 
-def check_crop(crop: np.ndarray, size: int, what: str) -> None:
-    """Raises ValueError unless ``crop`` is a uint8 array of (size, size, 3)."""
-    if crop.shape != (size, size, 3) or crop.dtype != np.uint8:
-        raise ValueError(f"{what} must be uint8 RGB of {size}x{size}x3, not {crop.dtype} {crop.shape}")
+def missing_packages(engine: str) -> list[str]:
+    """The pip packages that an engine needs and that are not installed."""
+    return [package for package in _PACKAGES[engine] if importlib.util.find_spec(package) is None]
+
+
+def cuda_is_present(device_folder: Path = Path("/dev")) -> bool:
+    """Whether PyTorch can use a CUDA device. PyTorch is imported only where a driver's device file exists."""
+    if not any(any(device_folder.glob(pattern)) for pattern in _GPU_NODES) or missing_packages("torch"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def check_device(device: str) -> None:
+    """Raises ValueError unless ``device`` is one that the engines know."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f"device {device!r} must be auto, cpu or cuda[:N]")
+
+
+def _engine_class(name: str):
+    """Imported here, each only when it is asked for: their libraries are large, and some of them optional."""
+    if name == "torch":
+        from dytrack_ros.engines.torch_engine import TorchEngine
+
+        return TorchEngine
+    if name == "openvino":
+        from dytrack_ros.engines.openvino_engine import OpenVINOEngine
+
+        return OpenVINOEngine
+    from dytrack_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine

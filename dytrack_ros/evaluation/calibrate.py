@@ -26,7 +26,7 @@ from dytrack_ros.budget.threshold_search import (
 from dytrack_ros.engines import ENGINES
 from dytrack_ros.evaluation.all_exits import sample_exits
 from dytrack_ros.evaluation.datasets import VARIANTS, as_variant, load_sequences
-from dytrack_ros.model.weights import default_model, resolve_weights
+from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.tracking import DyTracker
 
 METHODS = {"direct search": direct_path, "shares in proportion to q^k": geometric_path}

@@ -102,7 +102,7 @@ class DyTracker:
         ``policy``, :class:`~dytrack_ros.budget.FixedThresholds` with the default thresholds.
         Raises FileNotFoundError or ValueError saying what there is.
         """
-        from dytrack_ros.model.weights import default_model, resolve_weights
+        from dytrack_ros.model.weight_files import default_model, resolve_weights
 
         weights = resolve_weights(model or default_model())
         return cls(create_engine(engine, weights, device, threads), policy, weights.stem, *calibration_of(weights))

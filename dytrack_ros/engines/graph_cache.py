@@ -1,0 +1,115 @@
+"""Where the graphs of a weights file are kept, so that they are made only once.
+
+``$XDG_CACHE_HOME/dytrack_ros/graphs`` (``~/.cache`` where it is not set) has one folder for each content of a weights
+file and version of this package. It may be deleted at any time. A folder appears whole or not at all, a damaged one
+is replaced, and where nothing can be written the graphs are made anew for each process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from dytrack_ros import __version__
+from dytrack_ros.engines.graph_files import GRAPHS_VERSION, SEAL, read_seal, sha256
+
+KEPT_FOLDERS = 8  # most recently used; one of dytrack_small takes 130 MB
+ABANDONED_AFTER_S = 24 * 3600.0
+
+_log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """The user's cache of graphs; need not exist."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The standard: a relative path counts as unset.
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "dytrack_ros" / "graphs"
+
+
+@contextlib.contextmanager
+def cached_graphs(weights: Path) -> Iterator[Path]:
+    """The folder with the graphs of a weights file, made if need be (some ten seconds, with torch and onnx).
+
+    It is guaranteed to exist only inside the ``with`` statement. Raises ImportError where they must be made and onnx is
+    not installed.
+    """
+    folder = cache_folder() / f"{sha256(weights)[:32]}-{__version__}-{GRAPHS_VERSION}"
+    if _is_whole(folder):
+        with contextlib.suppress(OSError):
+            os.utime(folder)
+        yield folder
+        return
+    with contextlib.ExitStack() as cleanup:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+        except OSError as error:
+            _warn_unwritable(folder.parent, str(error))
+            partial = Path(tempfile.mkdtemp(prefix="dytrack_ros-"))
+            folder = None
+        cleanup.callback(shutil.rmtree, partial, ignore_errors=True)
+        _write(weights, partial)
+        if folder is not None and _publish(partial, folder):
+            _tidy(folder.parent)
+            yield folder
+        else:
+            yield partial
+
+
+def _write(weights: Path, folder: Path) -> None:
+    from dytrack_ros.engines.export import write_graphs  # only here: it imports torch
+
+    _log.info("making the graphs of %s, once", weights)
+    write_graphs(weights, folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    if not (folder / SEAL).exists():
+        return False
+    try:
+        read_seal(folder)
+    except ValueError as error:
+        _log.warning("%s; it is made again", error)
+        return False
+    return True
+
+
+def _publish(partial: Path, folder: Path) -> bool:
+    """Gives the finished folder its name. False if that cannot be done: another process is at it, or the disk."""
+    for _ in range(2):
+        try:
+            partial.rename(folder)
+            return True
+        except OSError:
+            # There is one: a damaged one is moved out of the way, another process's serves just as well.
+            if _is_whole(folder):
+                return True
+            with contextlib.suppress(OSError):
+                folder.rename(partial.with_name(f"{partial.name}-damaged"))
+    return False
+
+
+def _tidy(root: Path) -> None:
+    """Removes what a crash or a replacement left behind, and the folders that were not used for longest."""
+    entries = [(path, path.stat().st_mtime) for path in root.iterdir() if path.is_dir()]
+    left_behind = [
+        path
+        for path, changed in entries
+        if path.name.startswith(".") and (path.name.endswith("-damaged") or time.time() - changed > ABANDONED_AFTER_S)
+    ]
+    finished = sorted((entry for entry in entries if not entry[0].name.startswith(".")), key=lambda entry: -entry[1])
+    for path in [*left_behind, *(path for path, _ in finished[KEPT_FOLDERS:])]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@functools.cache
+def _warn_unwritable(folder: Path, reason: str) -> None:
+    """Once: the cache is kept for what it returned."""
+    _log.warning("graphs cannot be kept in %s (%s) and are made anew each time; set XDG_CACHE_HOME", folder, reason)

@@ -1,0 +1,48 @@
+"""What the engines that run ONNX graphs on the CPU share: finding the weights' graphs and loading them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+
+from dytrack_ros.engines.engine import check_device
+from dytrack_ros.engines.graph_cache import cached_graphs
+from dytrack_ros.engines.graph_files import read_seal, sha256
+from dytrack_ros.engines.staged_engine import StagedEngine
+from dytrack_ros.model.weight_files import load_config, resolve_weights
+
+
+class GraphEngine(StagedEngine):
+    """A :class:`StagedEngine` over the graphs of :mod:`dytrack_ros.engines.graph_files`, without torch.
+
+    ``graphs`` is a folder written by ``export`` from these weights; without it the user's cache is used, and filled
+    (with torch) if it lacks them. Raises ValueError for a device other than the CPU, for weights that are none of ours,
+    and for a folder that is damaged or of other weights.
+    """
+
+    device = "cpu"
+
+    def __init__(
+        self,
+        weights: str | Path,
+        device: str = "auto",
+        threads: int | None = None,
+        graphs: str | Path | None = None,
+    ):
+        check_device(device)
+        if device.startswith("cuda"):
+            raise ValueError(f"engine {self.name!r} computes on the CPU: for device {device!r} use engine 'torch'")
+        path = resolve_weights(weights)
+        super().__init__(load_config(path))
+        if graphs is None:
+            with cached_graphs(path) as folder:
+                self._load(folder, threads)
+        else:
+            if read_seal(Path(graphs)).get("weights_sha256") != sha256(path):
+                raise ValueError(f"the graphs in {graphs} were not exported from {path}: export them again")
+            self._load(Path(graphs), threads)
+        self._warm_up()
+
+    @abstractmethod
+    def _load(self, folder: Path, threads: int | None) -> None:
+        """Makes every graph in the folder ready to run; the folder may be gone afterwards."""

@@ -1,0 +1,62 @@
+"""The network as a folder of ONNX graphs: their names, and the seal that tells a whole folder from a broken one.
+
+``embed_template``: template -> template_tokens.  ``advance_1``: search, template_tokens -> tokens_1, recycled_1,
+score_1.  ``advance_k``: tokens_{k-1}, recycled_{k-1} -> tokens_k, recycled_k, score_k (the last without tokens).
+``locate_k``: recycled_k -> box_k.  Exits count from 1 here; a value has the same name in all graphs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+SEAL = "graphs.json"
+GRAPHS_VERSION = 1  # to be raised when the graphs of the same weights change
+
+
+def graph_names(exit_count: int) -> list[str]:
+    """Names of all graphs, those that make a value before those that need it."""
+    exits = range(1, exit_count + 1)
+    return ["embed_template", *(f"advance_{k}" for k in exits), *(f"locate_{k}" for k in exits)]
+
+
+def value_names(exit_count: int) -> frozenset[str]:
+    """Names of all inputs and outputs of the graphs."""
+    of_exits = (f"{value}_{k}" for value in ("tokens", "recycled", "score", "box") for k in range(1, exit_count + 1))
+    return frozenset({"template", "template_tokens", "search", *of_exits})
+
+
+def graph_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.onnx"
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def seal(folder: Path, names: list[str], facts: dict) -> None:
+    """Writes the seal: ``facts`` and the SHA-256 of the file of each graph in ``names``."""
+    files = {path.name: sha256(path) for path in (graph_file(folder, name) for name in names)}
+    (folder / SEAL).write_text(json.dumps({"graphs_version": GRAPHS_VERSION, **facts, "files": files}, indent=2) + "\n")
+
+
+def read_seal(folder: Path) -> dict:
+    """The seal of a folder whose files are as they were written. Raises ValueError saying what is wrong otherwise."""
+    try:
+        facts = json.loads((folder / SEAL).read_text())
+        broken = [name for name, expected in facts["files"].items() if sha256(folder / name) != expected]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder} is no folder of graphs: {error}") from None
+    if broken:
+        raise ValueError(f"{folder} is damaged: {', '.join(broken)} changed after it was written")
+    if facts.get("graphs_version") != GRAPHS_VERSION:
+        raise ValueError(
+            f"{folder} has graphs of version {facts.get('graphs_version')}, not {GRAPHS_VERSION}: export again"
+        )
+    return facts

@@ -1,0 +1,60 @@
+"""How much the network computes: multiply-accumulates of every stage and box head, exact, from the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dytrack_ros.model.presets import DyTrackConfig
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Multiply-accumulates of one frame's matrix products and convolutions, RepVGG blocks fused.
+
+    ``template`` once for each target; ``stages`` the k-th with its decisioner, the first with the search region's patch
+    projection; ``head`` a box head. What is no matrix product (norms, softmax, activations) is not counted.
+    """
+
+    template: int
+    stages: tuple[int, ...]
+    head: int
+
+    def answer(self, exit_index: int) -> int:
+        """Of a frame that leaves at exit ``exit_index`` (1-based)."""
+        return sum(self.stages[:exit_index]) + self.head
+
+    @classmethod
+    def of(cls, config: DyTrackConfig) -> Arithmetic:
+        """What a network of this configuration computes."""
+        starts = (0, *config.exits[:-1])
+        stages = [
+            (end - start) * _layer(config) + _decisioner(config, position)
+            for position, (start, end) in enumerate(zip(starts, config.exits, strict=True))
+        ]
+        stages[0] += _patches(config, config.search_tokens)
+        return cls(_patches(config, config.template_tokens), tuple(stages), _head(config))
+
+
+def _patches(config: DyTrackConfig, tokens: int) -> int:
+    return tokens * 3 * config.patch_size**2 * config.width
+
+
+def _layer(config: DyTrackConfig) -> int:
+    """Queries, keys, values and projection 4 C^2 and the MLP 8 C^2 a token; N^2 C for the attention's weights, N^2 C for
+    what they mix."""
+    return 12 * config.tokens * config.width**2 + 2 * config.tokens**2 * config.width
+
+
+def _decisioner(config: DyTrackConfig, position: int) -> int:
+    tokens, width = config.tokens, config.width
+    projection = tokens * width**2
+    iou_mlp = 2 * width**2 + width
+    recycling = 2 * tokens * width**2 if position and config.recycling in ("c", "d") else 0
+    return recycling + config.adapters[position] * _layer(config) + projection + iou_mlp
+
+
+def _head(config: DyTrackConfig) -> int:
+    channels = config.head_channels
+    widths = (config.width, channels, channels // 2, channels // 4, channels // 8)
+    blocks = sum(9 * a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+    return 2 * config.search_tokens * (blocks + widths[-1])
