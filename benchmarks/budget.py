@@ -4,6 +4,7 @@
     benchmarks/budget.py accuracy --data FOLDER   # AUC against mean ms: every exit, lots, plain thresholds, FrameBudget
     benchmarks/budget.py stream --data FOLDER     # the same policies in a live stream
     benchmarks/budget.py response --data FOLDER   # a 2x slow-down, another camera rate, random load
+    benchmarks/budget.py long --data FOLDER       # how far the mean is from the budget after 300 and 3,000 frames
     benchmarks/budget.py draw                     # the figures of docs/budget.md from the results
 
 Results are merged into one JSON file, which ``draw`` reads. Policies take turns on every sequence, so that whatever
@@ -41,7 +42,7 @@ PHASE = 250  # frames of each phase of a response
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("part", choices=("accuracy", "stream", "response", "draw"))
+    p.add_argument("part", choices=("accuracy", "stream", "response", "long", "draw"))
     p.add_argument("--data", help="folder of sequences: NAME/groundtruth.txt and NAME/img/*")
     p.add_argument("--model")
     p.add_argument("--engine", default="auto")
@@ -212,6 +213,20 @@ def random_load(tracker: DyTracker, sequence) -> dict:
     return {"mean_error": mean / (1e3 * policy.budget_s) - 1, "trace": trace}
 
 
+def long_run(tracker: DyTracker, sequence, frames: int = 3000) -> dict:
+    """How far the mean is from the budget after 300 and 3,000 frames, at three budgets."""
+    costs = exit_seconds(tracker)
+    errors = {}
+    for part in (0.15, 0.5, 0.85):
+        policy = tracker.policy = FrameBudget(costs[0] + part * (costs[-1] - costs[0]))
+        loop = Loop(tracker, sequence)
+        ms = [loop.step(policy)["ms"] for _ in tqdm(range(frames), desc=f"budget {part}", unit="frame")]
+        errors[f"{1e3 * policy.budget_s:.1f}"] = {
+            str(count): float(np.mean(ms[:count])) / (1e3 * policy.budget_s) - 1 for count in (300, 1000, 3000)
+        }
+    return errors
+
+
 @contextmanager
 def _nothing():
     yield
@@ -252,6 +267,10 @@ def main() -> None:
             results["stream"]["rates"][f"{hz:g}"] = runs
             print(f"--- {hz:g} Hz")
             show(runs)
+    elif args.part == "long":
+        sequence = next(s for s in sequences if s.name == args.sequence)
+        results["long"] = machine | {"mean_errors": long_run(tracker, sequence)}
+        print(results["long"]["mean_errors"])
     else:
         sequence = next(s for s in sequences if s.name == args.sequence)
         responses = {

@@ -31,7 +31,8 @@ def machine_facts() -> dict:
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "system": platform.platform(),
         "python": platform.python_version(),
-        "libraries": {"dytrack_ros": __version__, "opencv": cv2.__version__} | {name: _version(name) for name in LIBRARIES},
+        "libraries": {"dytrack_ros": __version__, "opencv": cv2.__version__}
+        | {name: _version(name) for name in LIBRARIES},
     }
 
 
