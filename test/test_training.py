@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -114,11 +115,13 @@ def test_pairs_keep_their_gap_and_are_reproducible(dataset):
 # --- augmentation ----------------------------------------------------------------------------------------------------
 
 
+PLAIN = AugmentationConfig(
+    brightness=0, contrast=0, saturation=0, grey=0, blur=0, motion_blur=0, low_resolution=0, noise=0, mosaic=0, intruder=0
+)
+
+
 def test_the_box_is_where_the_target_is_after_all_jitter_and_flips(dataset, bank):
-    plain = AugmentationConfig(
-        brightness=0, contrast=0, saturation=0, grey=0, blur=0, motion_blur=0, low_resolution=0, noise=0, mosaic=0
-    )
-    augment = PairAugmentation(bank, TINY, plain, seed=5)
+    augment = PairAugmentation(bank, TINY, PLAIN, seed=5)
     pairs = PairSampler(dataset, seed=5).batch(0, 32)
     crops = augment(pairs, 0)
     assert crops.template.shape == (32, 3, 128, 128) and crops.search.shape == (32, 3, 256, 256)
@@ -146,6 +149,18 @@ def test_mosaic_fills_the_outside_with_another_image(dataset, bank):
     black = PairAugmentation(bank, TINY, AugmentationConfig(scale_jitter=0, mosaic=0, noise=0), seed=2)(pairs, 0).search
     share_black = [(search.sum(1) == 0).float().mean() for search in (filled, black)]
     assert share_black[0] < 0.02 < share_black[1]
+
+
+def test_intruders_stand_beside_the_target_or_before_a_part_of_it(dataset, bank):
+    pairs = PairSampler(dataset, seed=3).batch(0, 32)
+    without = PairAugmentation(bank, TINY, PLAIN, seed=3)(pairs, 0)
+    intruded = PairAugmentation(bank, TINY, replace(PLAIN, intruder=1), seed=3)(pairs, 0)
+    assert torch.equal(without.box, intruded.box)
+    changed = (without.search != intruded.search).any(1)
+    shares = changed.flatten(1).float().mean(1)
+    assert (shares > 0).sum() > 16 and shares.max() < 0.1, "a side of 0.1 to 0.3 of the search region"
+    rows, columns = (((without.box[:, i] + without.box[:, i + 2]) * 128).long().clamp(0, 255) for i in (1, 0))
+    assert not changed[torch.arange(32), rows, columns].any(), "never before the target's centre"
 
 
 def test_box_in_window():

@@ -358,7 +358,8 @@ def test_compressed_images_init_before_the_first_and_sigterm(graph, tiny_weights
     graph.wait_until(graph.init_publisher.get_subscription_count, "subscriber of init")
     graph.init(BOX, target_id="early")
     graph.show_until_answered()
-    assert {status.target_id for status in graph.statuses.values()} == {"early"}
+    # Nothing orders two topics: the first image may overtake the init.
+    assert {status.target_id for status in graph.statuses.values()} <= {"", "early"}
     assert graph.show().detection.id == "early"
     (subscription,) = graph.client.get_subscriptions_info_by_topic("/image/compressed")
     assert subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE, "qos_overrides are honoured"
