@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dytrack_ros.budget import FixedExit
+from dytrack_ros.budget.calibration import calibration_of
 from dytrack_ros.model import load_weights, preset
 from dytrack_ros.model.weights import model_card, resolve_weights, shipped_models
 from dytrack_ros.nodes.synthetic_scene import SyntheticScene
@@ -35,6 +36,13 @@ def test_the_card_says_how_they_were_made_and_how_good_they_are(name):
     standard = card["evaluation"]["standard"]
     aucs = [standard[f"exit {k}"]["success_auc"] for k in (1, 2, 3)]
     assert all(0 < auc < 1 for auc in aucs)
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_the_calibration_is_that_of_these_weights(name):
+    calibration, note = calibration_of(resolve_weights(name))
+    assert calibration is not None, note
+    assert calibration.family.exit_count == preset(name).exit_count and calibration.notes["model"] == name
 
 
 @pytest.mark.parametrize("name", shipped_models())
