@@ -210,6 +210,13 @@ def test_damaged_calibrations_are_refused(weights, damage):
     assert calibration_of(weights)[0] is None
 
 
+def test_a_calibration_that_names_no_weights_is_refused(weights):
+    document = {"family": {"thrift": [0, 1], "thresholds": [[0.2], [0.1]]}, "weights_sha256": None, "exits": []}
+    calibration_file(weights).write_text(json.dumps(document))
+    calibration, note = calibration_of(weights)
+    assert calibration is None and "was made for weights None" in note
+
+
 # --- the latency model ------------------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ class Calibration:
         try:
             document = json.loads(Path(path).read_text())
             family = ThresholdFamily(document["family"]["thrift"], document["family"]["thresholds"])
-            made_for, exits = document["weights_sha256"], document["exits"]
+            made_for, exits = str(document["weights_sha256"]), document["exits"]
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise CalibrationError(f"{path} is no calibration file ({error}); make one with `calibrate`") from error
         if weights is not None and made_for != (present := file_sha256(weights)):

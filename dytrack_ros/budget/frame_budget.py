@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from enum import Enum
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from dytrack_ros.budget.calibration import Calibration
@@ -29,7 +31,7 @@ class BudgetState(Enum):
 class FrameBudget:
     """Keeps the mean frame time at ``budget_s`` by moving all thresholds together along one scalar, ``thrift``.
 
-    **Mean.** After every frame of ``seconds`` s_t, with e_t = (s_t - B) / B counted at most as ``OUTLIER``,
+    **Mean.** After every frame of ``seconds`` s_t, with e_t = (s_t - B) / B,
 
         thrift += gain * e_t.
 
@@ -38,8 +40,9 @@ class FrameBudget:
     Proof: thrift stays within [-gain, 1 + gain * max e]: at thrift >= 1 every frame leaves at the first exit, so
     e_t <= 0 and thrift does not rise; at thrift <= 0 none does before the last, so e_t >= 0 and it does not fall; and
     one step moves it by at most gain * max e up and gain * 1 down. The sum of e_t telescopes to
-    (thrift_T - thrift_0) / gain. QED. Clipping thrift to that interval therefore never acts in the working range; it
-    only keeps an infeasible or idle time from being paid back for ever after. (docs/budget.md)
+    (thrift_T - thrift_0) / gain. QED. Clipping thrift to an interval of at least that size therefore never acts in the
+    working range; it only keeps an infeasible or idle time from being paid back for ever after. Likewise a frame counts
+    at most as ``OUTLIER`` times what its exit takes at present, so that a pause is not. (docs/budget.md)
 
     **Deadline.** Before every optional stage a frame leaves if ``elapsed + stage and head + overhead_s`` would pass
     ``deadline_s``, at ``deadline_sigmas`` standard deviations of the slow-down factor or at this frame's own slow-down,
@@ -51,9 +54,11 @@ class FrameBudget:
     needs full depth, thrift can have risen by at most gain * (B - c_1) / B since the bucket was full, so at most
     B - c_1 is missing from it, and the c_K - B that full depth asks for is there.
 
-    ``predict_ahead`` chooses a frame's exit before it starts, from the scores of the frame before: an engine on a GPU
-    then need not be waited for inside a frame. Times are those of ``TrackResult``. Attributes ``thrift``,
-    ``thresholds``, ``slowdown``, ``deadline_cut`` say what is in force. Raises ValueError for budgets out of range.
+    ``predict_ahead`` chooses a frame's exit before it starts, from the scores of the frame before, so that an engine
+    need not be waited for inside a frame (none makes use of it yet). Times are those of ``TrackResult``. Attributes
+    ``thrift``, ``thresholds``, ``slowdown``, ``deadline_cut`` say what is in force. One FrameBudget belongs to one
+    tracker. Without ``costs`` (from :meth:`prepare` or given) it learns them from the first frames' ``stage_seconds``.
+    Raises ValueError for budgets out of range.
     """
 
     OUTLIER = 3.0
@@ -71,6 +76,7 @@ class FrameBudget:
         family: ThresholdFamily | None = None,
         costs: ExitCosts | None = None,
     ):
+        _check_fit(family, costs)
         self._budget_s = check_seconds("budget_s", budget_s)
         self.deadline_s = deadline_s
         for name, value, low in (("gain", gain, 1e-6), ("deadline_sigmas", deadline_sigmas, 0), ("burst", burst, 0)):
@@ -81,7 +87,7 @@ class FrameBudget:
         self.calibration_note = NO_CALIBRATION if family is None else "thresholds given"
         self.deadline_cut = False
         self._family = family
-        self._costs_given = costs is not None
+        self._is_prepared = family is not None and costs is not None
         self._latency = LatencyModel(costs)
         self._tokens = math.inf
         self._cut_in_frame = False
@@ -92,19 +98,22 @@ class FrameBudget:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether it was given costs: otherwise it learns them from the first frames."""
-        return self._costs_given
+        """Whether it knows costs and thresholds: otherwise it learns the ones and takes default ones."""
+        return self._is_prepared
 
     def prepare(self, costs: ExitCosts, calibration: Calibration | None = None, note: str = NO_CALIBRATION) -> None:
         """Takes what the exits cost on this machine and the weights' calibration (``note`` says which, or why none).
 
-        A family or costs given to the constructor stay.
+        A family or costs given to the constructor stay. Raises ValueError if they are of another number of exits.
         """
-        if not self._costs_given:
-            self._latency, self._costs_given = LatencyModel(costs), True
+        family = self._family or (calibration.family if calibration else ThresholdFamily.default(costs.exit_count))
+        costs = self._latency.costs or costs
+        _check_fit(family, costs)
+        if self._latency.costs is None:
+            self._latency = LatencyModel(costs)
         if self._family is None:
-            self._family = calibration.family if calibration else ThresholdFamily.default(costs.exit_count)
-            self.calibration_note = note
+            self._family, self.calibration_note = family, note
+        self._is_prepared = True
         self._set_thrift(self._expected_thrift(self._budget_s))
 
     def restart(self) -> None:
@@ -114,14 +123,15 @@ class FrameBudget:
 
     @property
     def budget_s(self) -> float:
-        """B, seconds. Setting it moves thrift to where the calibration expects the new budget, at once."""
+        """B, seconds. Setting it moves thrift at once by as much as the calibration expects the new budget to need."""
         return self._budget_s
 
     @budget_s.setter
     def budget_s(self, seconds: float) -> None:
         before = self._expected_thrift(self._budget_s)
         self._budget_s = check_seconds("budget_s", seconds)
-        self._set_thrift(self._raw_thrift + self._expected_thrift(self._budget_s) - before)
+        self._set_thrift(self.thrift + self._expected_thrift(self._budget_s) - before)
+        self._tokens = max(self._tokens, 0.0)
 
     @property
     def deadline_s(self) -> float | None:
@@ -148,9 +158,19 @@ class FrameBudget:
             return BudgetState.LEARNING
         if self._budget_s < self._latency.slowdown * costs.answer(1):
             return BudgetState.INFEASIBLE
-        exit_count = max(costs.exit_count, self._exit_count)
-        full_depth = self._latency.answer(exit_count)
+        full_depth = self._latency.answer(self._exit_count)
         return BudgetState.IDLE if full_depth is not None and self._budget_s > full_depth else BudgetState.KEEPING
+
+    @property
+    def overhead_s(self) -> float:
+        """Seconds that a frame takes beside the tracker until its box is out: the deadline leaves time for them."""
+        return self._overhead_s
+
+    @overhead_s.setter
+    def overhead_s(self, seconds: float) -> None:
+        if not 0 <= seconds <= MAX_BUDGET_S:
+            raise ValueError(f"overhead_s is {seconds}; it must lie in [0, {MAX_BUDGET_S}] seconds")
+        self._overhead_s = float(seconds)
 
     def exit_seconds(self, exit_index: int) -> float | None:
         """What a frame that leaves at ``exit_index`` (1-based) takes at present; None while unknown."""
@@ -167,9 +187,11 @@ class FrameBudget:
         return self._cut_in_frame
 
     def observe(self, result: TrackResult) -> None:
+        if math.isfinite(result.seconds):
+            present = self._latency.answer(result.exit_index)
+            self._spend(min(result.seconds, self.OUTLIER * present) if present else result.seconds)
         self._latency.observe(result)
         self.deadline_cut, self._cut_in_frame = self._cut_in_frame, False
-        self._spend(result.seconds)
         self._planned = self._plan(result.exit_scores) if self.predict_ahead else None
 
     def _is_satisfied(self, exit_index: int, score: float) -> bool:
@@ -194,27 +216,30 @@ class FrameBudget:
 
     def _spend(self, seconds: float) -> None:
         """One step of thrift and of the bucket."""
-        error = (seconds - self._budget_s) / self._budget_s
-        if not math.isfinite(error):
-            return
-        error = min(error, self.OUTLIER)
-        self._set_thrift(self._raw_thrift + self.gain * error)
+        self._set_thrift(self._raw_thrift + self.gain * (seconds - self._budget_s) / self._budget_s)
         capacity = self._capacity()
-        self._tokens = min(max(min(self._tokens, capacity) - error * self._budget_s, -self._budget_s), capacity)
+        self._tokens = min(max(min(self._tokens, capacity) + self._budget_s - seconds, -self._budget_s), capacity)
 
     def _capacity(self) -> float:
-        cheapest, dearest = self._latency.answer(1) or 0.0, self._latency.answer(self._exit_count) or 0.0
+        cheapest, dearest = self._latency.answer(1), self._latency.answer(self._exit_count)
+        if cheapest is None or dearest is None:
+            return math.inf
         return max(self.burst * self._budget_s, dearest - cheapest)
 
     def _plan(self, scores: tuple[float, ...]) -> int:
-        """The exit that the last frame's scores would choose now; one deeper than it went if they choose none."""
+        """The exit that the last frame's scores would choose now; one deeper than it went if they choose none, and
+        the last at thrift 0, where the mean's proof needs it."""
+        if self._raw_thrift <= 0:
+            return sys.maxsize
         for exit_index, score in enumerate(scores, start=1):
             if self._wants_to_leave(exit_index, score):
                 return exit_index
         return len(scores) + 1
 
     def _set_thrift(self, thrift: float) -> None:
-        self._raw_thrift = min(max(thrift, -self.gain), 1 + self.gain * self.OUTLIER)
+        dearest = self._latency.answer(self._exit_count)
+        largest_error = self.OUTLIER if dearest is None else max(dearest / self._budget_s - 1, self.OUTLIER)
+        self._raw_thrift = min(max(thrift, -self.gain), 1 + self.gain * largest_error)
         self.thresholds = self._thresholds_family.thresholds(self._raw_thrift)
 
     @property
@@ -223,7 +248,8 @@ class FrameBudget:
 
     @property
     def _exit_count(self) -> int:
-        return self._thresholds_family.exit_count
+        costs = self._latency.costs
+        return max(self._thresholds_family.exit_count, costs.exit_count if costs else 0)
 
     def _expected_thrift(self, budget_s: float) -> float:
         """Where the calibration expects this budget to be met, in [0, 1]; one half while costs are unknown."""
@@ -241,6 +267,11 @@ _DEFAULT_FAMILY = ThresholdFamily.default()
 
 def check_seconds(name: str, seconds: float) -> float:
     """Raises ValueError unless ``seconds`` lies between 0.1 ms and a minute."""
-    if not isinstance(seconds, (int, float)) or not MIN_BUDGET_S <= seconds <= MAX_BUDGET_S:
-        raise ValueError(f"{name} is {seconds}; it must lie in [{MIN_BUDGET_S}, {MAX_BUDGET_S}] seconds")
+    if not isinstance(seconds, Real) or isinstance(seconds, bool) or not MIN_BUDGET_S <= seconds <= MAX_BUDGET_S:
+        raise ValueError(f"{name} is {seconds!r}; it must be a number in [{MIN_BUDGET_S}, {MAX_BUDGET_S}] seconds")
     return float(seconds)
+
+
+def _check_fit(family: ThresholdFamily | None, costs: ExitCosts | None) -> None:
+    if family is not None and costs is not None and family.exit_count != costs.exit_count:
+        raise ValueError(f"thresholds for {family.exit_count} exits do not fit the costs of {costs.exit_count}")

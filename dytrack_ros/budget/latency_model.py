@@ -59,7 +59,7 @@ class LatencyModel:
         self.deviation = self.FIRST_DEVIATION
         self._weight = 1 / memory
         self._settling = settling
-        self._to_skip = 0 if costs is None else settling
+        self._to_skip = settling
         self._learner = None if costs else _CostLearner(self.LEARNING_FRAMES)
 
     def restart(self) -> None:

@@ -1,5 +1,6 @@
 """The command ``calibrate``: measures every exit on sequences and writes the weights' calibration, a small JSON file
-beside them, from which ``FrameBudget`` takes its thresholds. Once per weights; the machine does not matter."""
+beside them, from which ``FrameBudget`` takes its thresholds. Once per weights: of the machine only the ratio of the
+exits' costs matters."""
 
 from __future__ import annotations
 
@@ -83,6 +84,15 @@ def exit_records(samples: Frames[ExitSample], row: Mix) -> list[dict]:
     return records
 
 
+def _make_sure_it_can_be_written(file: Path) -> None:
+    """Better now than after minutes of measuring. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a"):
+        pass
+    if not file.stat().st_size:
+        file.unlink()
+
+
 def _mean(values: Frames[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
@@ -92,8 +102,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         weights = resolve_weights(args.model or default_model())
         sequences = load_sequences(args.data)
+        if len(sequences) < 2:
+            raise ValueError(f"{args.data} holds one sequence; thresholds are chosen on some and judged on others")
+        path = args.out or calibration_file(weights)
+        for file in filter(None, (path, args.samples)):
+            _make_sure_it_can_be_written(file)
         tracker = DyTracker.from_pretrained(weights, args.engine, device=args.device, threads=args.threads)
-    except (FileNotFoundError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2
     exit_costs = tracker.exit_costs()
@@ -104,6 +119,9 @@ def main(argv: list[str] | None = None) -> int:
         for sequence in prepared:
             groups.append(sample_exits(tracker, sequence, args.seed, lambda: bar.update()))
     samples = [sample for group in groups for sample in group]
+    if not all(groups[start::2] and any(groups[start::2]) for start in (0, 1)):
+        print("calibrate: no frames with a target in one half of the sequences: give more frames", file=sys.stderr)
+        return 2
     if args.samples:
         named = {s.name: [asdict(sample) for sample in group] for s, group in zip(prepared, groups, strict=True)}
         args.samples.write_text(json.dumps({"costs": costs, "sequences": named}) + "\n")
@@ -126,7 +144,6 @@ def main(argv: list[str] | None = None) -> int:
             for row in rows
         ],
     }
-    path = args.out or calibration_file(weights)
     Calibration(file_sha256(weights), family, exit_records(samples, even), notes).save(path)
     for name, value in held_out.items():
         print(f"{name}: held-out mean IoU over all mean costs {value:.4f}{' (chosen)' if name == chosen else ''}")

@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         tracker = DyTracker.from_pretrained(args.model, args.engine, device=args.device, threads=args.threads)
         first_exit_s = tracker.exit_costs().answer(1) if CAMERA in args.budget_ms else 0.0
         planned_runs = plan(args, tracker.exit_count, first_exit_s)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ImportError, ValueError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     report = {"model": tracker.model_name, "engine": tracker.engine_name, "runs": []}
