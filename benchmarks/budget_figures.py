@@ -70,7 +70,7 @@ def response(result: dict):
         times.plot(numbers, [frame["budget_ms"] for frame in trace], "--", color="#d1495b", label="budget")
         if "deadline_ms" in result[name]:
             times.axhline(result[name]["deadline_ms"], color="#888888", linewidth=0.8, label="deadline")
-        times.set(title=title, ylim=(0, 1.05 * np.quantile(ms, 0.995)))
+        times.set(title=title, ylim=(0, 1.35 * np.quantile(ms, 0.99)))
         thrifts.plot(numbers, [frame["thrift"] for frame in trace], color="#264653", linewidth=1)
         thrifts.set(xlabel="frame", ylim=(-0.05, 1.05))
     grid[0, 0].set_ylabel("milliseconds")

@@ -28,7 +28,7 @@ from dytrack_ros.nodes.run import run
 from dytrack_ros.tracking import TrackState
 from dytrack_ros.tracking.box import Box
 
-# A rate that dytrack_small holds at full depth with PyTorch on two CPU cores, the camera, DDS and this program beside it.
+# A rate at which two CPU cores, the camera, DDS and this program beside, leave time for deeper exits than the first.
 DEFAULT_RATE_HZ = 5.0
 
 WATCH_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=50)
