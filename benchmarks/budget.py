@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--engine", default="auto")
     p.add_argument("--frames", type=int, help="only this many first frames of each sequence")
     p.add_argument("--rates", type=float, nargs="+", default=[30.0, 10.0], help="stream: frames a second")
-    p.add_argument("--sequence", default="Bike", help="response: the sequence that is run to and fro")
+    p.add_argument("--sequence", default="Bike", help="response: the sequence that is run back and forth")
     p.add_argument("--results", type=Path, default=RESULTS)
     return p
 
@@ -148,7 +148,7 @@ def load(random_load: bool = False):
 
 
 class Loop:
-    """Tracks a sequence to and fro without end; images are read beforehand."""
+    """Tracks a sequence back and forth without end; images are read beforehand."""
 
     def __init__(self, tracker: DyTracker, sequence):
         self.tracker = tracker
