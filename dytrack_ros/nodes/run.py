@@ -39,6 +39,8 @@ def run(build: Callable[[], Node], args: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     except Exception as error:
+        if _is_stopped():  # native modules, interrupted while they are imported, raise errors of their own
+            return 0
         if node is not None:  # a running node that fails is a bug: its traceback is wanted
             raise
         # Those two are raised with a sentence for the user; of anything else the type says more than the text.
@@ -67,3 +69,7 @@ def _stop_once(number, frame) -> None:
     for other in (signal.SIGINT, signal.SIGTERM):
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _is_stopped() -> bool:
+    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -4,6 +4,8 @@ import array
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -388,3 +390,19 @@ def test_a_wrong_start_is_refused_in_one_line(graph, parameters, words):
     assert last_line.startswith("error: ")
     assert words in last_line
     assert "Traceback" not in process.output
+
+
+def test_an_import_that_turns_the_interrupt_into_its_own_error_ends_cleanly_too():
+    program = (
+        "import os, signal, sys, time\n"
+        "from dytrack_ros.nodes.run import run\n"
+        "def build():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(5)\n"
+        "    except KeyboardInterrupt:\n"
+        "        raise ImportError('initialization failed')\n"
+        "sys.exit(run(build))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
