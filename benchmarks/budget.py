@@ -57,9 +57,8 @@ def parser() -> argparse.ArgumentParser:
 # --- policies ---------------------------------------------------------------------------------------------------------
 
 
-def exit_seconds(tracker: DyTracker) -> list[float]:
-    costs = tracker.exit_costs()
-    return [costs.answer(exit_index) for exit_index in range(1, tracker.exit_count + 1)]
+def exit_seconds(tracker: DyTracker) -> tuple[float, ...]:
+    return tracker.exit_costs().answers
 
 
 def accuracy_policies(tracker: DyTracker) -> dict[str, Callable]:

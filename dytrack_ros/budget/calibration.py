@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dytrack_ros.budget.threshold_family import ThresholdFamily
+from dytrack_ros.file_hash import file_sha256
 
 SUFFIX = ".calibration.json"
 NO_FILE = "no calibration file"
@@ -80,11 +80,3 @@ def calibration_of(weights: str | Path) -> tuple[Calibration | None, str]:
     except CalibrationError as error:
         return None, f"default thresholds, for {error}"
     return calibration, path.name
-
-
-def file_sha256(path: str | Path) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

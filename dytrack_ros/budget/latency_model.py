@@ -37,6 +37,11 @@ class ExitCosts:
         """c_k: seconds of a frame that leaves at exit ``exit_index`` (1-based)."""
         return self.reach(exit_index) + self.head
 
+    @property
+    def answers(self) -> tuple[float, ...]:
+        """c_1 ... c_K."""
+        return tuple(self.answer(exit_index) for exit_index in range(1, self.exit_count + 1))
+
 
 class LatencyModel:
     """A frame's time as ``slowdown`` x its modelled cost: one factor for all exits, so that load or heat seen at one

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from dytrack_ros import __version__
 from dytrack_ros.engines.engine import missing_packages
-from dytrack_ros.engines.graph_files import graph_file, graph_names, read_seal, seal, sha256
+from dytrack_ros.engines.graph_files import graph_file, graph_names, read_seal, seal
+from dytrack_ros.file_hash import file_sha256
 from dytrack_ros.model.dytrack import DyTrack, normalize
 from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.model.weights import load_weights
@@ -126,7 +127,7 @@ def write_graphs(weights: Path, folder: Path) -> None:
         names,
         {
             "weights": weights.name,
-            "weights_sha256": sha256(weights),
+            "weights_sha256": file_sha256(weights),
             "package_version": __version__,
             "opset": OPSET,
             "config": model.config.to_dict(),

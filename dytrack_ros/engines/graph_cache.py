@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dytrack_ros import __version__
-from dytrack_ros.engines.graph_files import GRAPHS_VERSION, SEAL, read_seal, sha256
+from dytrack_ros.engines.graph_files import GRAPHS_VERSION, SEAL, read_seal
+from dytrack_ros.file_hash import file_sha256
 
 KEPT_FOLDERS = 8  # most recently used; one of dytrack_small takes 130 MB
 ABANDONED_AFTER_S = 24 * 3600.0
@@ -40,7 +41,7 @@ def cached_graphs(weights: Path) -> Iterator[Path]:
     It is guaranteed to exist only inside the ``with`` statement. Raises ImportError where they must be made and onnx is
     not installed.
     """
-    folder = cache_folder() / f"{sha256(weights)[:32]}-{__version__}-{GRAPHS_VERSION}"
+    folder = cache_folder() / f"{file_sha256(weights)[:32]}-{__version__}-{GRAPHS_VERSION}"
     if _is_whole(folder):
         with contextlib.suppress(OSError):
             os.utime(folder)

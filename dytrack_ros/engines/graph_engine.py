@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dytrack_ros.engines.engine import check_device
 from dytrack_ros.engines.graph_cache import cached_graphs
-from dytrack_ros.engines.graph_files import read_seal, sha256
+from dytrack_ros.engines.graph_files import read_seal
 from dytrack_ros.engines.staged_engine import StagedEngine
+from dytrack_ros.file_hash import file_sha256
 from dytrack_ros.model.weight_files import load_config, resolve_weights
 
 
@@ -38,7 +39,7 @@ class GraphEngine(StagedEngine):
             with cached_graphs(path) as folder:
                 self._load(folder, threads)
         else:
-            if read_seal(Path(graphs)).get("weights_sha256") != sha256(path):
+            if read_seal(Path(graphs)).get("weights_sha256") != file_sha256(path):
                 raise ValueError(f"the graphs in {graphs} were not exported from {path}: export them again")
             self._load(Path(graphs), threads)
         self._warm_up()

@@ -7,9 +7,10 @@ score_1.  ``advance_k``: tokens_{k-1}, recycled_{k-1} -> tokens_k, recycled_k, s
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
+
+from dytrack_ros.file_hash import file_sha256
 
 SEAL = "graphs.json"
 GRAPHS_VERSION = 1  # to be raised when the graphs of the same weights change
@@ -31,18 +32,9 @@ def graph_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.onnx"
 
 
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def seal(folder: Path, names: list[str], facts: dict) -> None:
     """Writes the seal: ``facts`` and the SHA-256 of the file of each graph in ``names``."""
-    files = {path.name: sha256(path) for path in (graph_file(folder, name) for name in names)}
+    files = {path.name: file_sha256(path) for path in (graph_file(folder, name) for name in names)}
     (folder / SEAL).write_text(json.dumps({"graphs_version": GRAPHS_VERSION, **facts, "files": files}, indent=2) + "\n")
 
 
@@ -50,7 +42,7 @@ def read_seal(folder: Path) -> dict:
     """The seal of a folder whose files are as they were written. Raises ValueError saying what is wrong otherwise."""
     try:
         facts = json.loads((folder / SEAL).read_text())
-        broken = [name for name, expected in facts["files"].items() if sha256(folder / name) != expected]
+        broken = [name for name, expected in facts["files"].items() if file_sha256(folder / name) != expected]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder} is no folder of graphs: {error}") from None
     if broken:

@@ -8,13 +8,13 @@ import argparse
 import datetime
 import json
 import sys
-from collections.abc import Sequence as Frames
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
 
-from dytrack_ros.budget.calibration import Calibration, calibration_file, file_sha256
+from dytrack_ros.budget.calibration import Calibration, calibration_file
 from dytrack_ros.budget.threshold_search import (
     ExitSample,
     Mix,
@@ -24,9 +24,10 @@ from dytrack_ros.budget.threshold_search import (
     mean_iou_at_costs,
     quantile,
 )
-from dytrack_ros.engines import ENGINES
 from dytrack_ros.evaluation.all_exits import sample_exits
-from dytrack_ros.evaluation.datasets import VARIANTS, as_variant, load_sequences
+from dytrack_ros.evaluation.datasets import as_variant, load_sequences
+from dytrack_ros.evaluation.options import command_parser
+from dytrack_ros.file_hash import file_sha256
 from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.tracking import DyTracker
 
@@ -34,23 +35,14 @@ METHODS = {"direct search": direct_path, "shares in proportion to q^k": geometri
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="calibrate", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    p.add_argument("--data", required=True, help="folder of sequences: NAME/groundtruth.txt and NAME/img/*")
-    p.add_argument("--model", help="shipped name or path of weights; the package's default if not given")
-    p.add_argument("--engine", choices=ENGINES, default="auto")
-    p.add_argument("--device", default="auto")
-    p.add_argument("--threads", type=int)
-    p.add_argument("--variants", nargs="+", choices=VARIANTS, default=["standard"])
-    p.add_argument("--frames", type=int, help="only this many first frames of each sequence")
+    p = command_parser("calibrate", __doc__)
     p.add_argument("--seed", type=int, default=0, help="of the exits that the tracker follows")
     p.add_argument("--out", type=Path, help="the file to write; beside the weights if not given")
     p.add_argument("--samples", type=Path, help="also write every frame's scores and IoUs to this JSON file")
     return p
 
 
-def held_out_iou(groups: Frames[list[ExitSample]], costs: Frames[float], method) -> float:
+def held_out_iou(groups: Sequence[list[ExitSample]], costs: Sequence[float], method) -> float:
     """Mean IoU over all mean costs, each half of the sequences with the thresholds found on the other half."""
     halves = [[sample for group in groups[start::2] for sample in group] for start in (0, 1)]
     return sum(
@@ -60,7 +52,7 @@ def held_out_iou(groups: Frames[list[ExitSample]], costs: Frames[float], method)
     ) / len(halves)
 
 
-def exit_records(samples: Frames[ExitSample], row: Mix) -> list[dict]:
+def exit_records(samples: Sequence[ExitSample], row: Mix) -> list[dict]:
     """For every exit, over the frames that reach it under ``row``'s thresholds: its scores' quantiles and the mean IoU
     in every tenth of them."""
     records, reached = [], list(samples)
@@ -93,7 +85,7 @@ def _make_sure_it_can_be_written(file: Path) -> None:
         file.unlink()
 
 
-def _mean(values: Frames[float]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
@@ -111,8 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError, ImportError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2
-    exit_costs = tracker.exit_costs()
-    costs = [exit_costs.answer(exit_index) for exit_index in range(1, tracker.exit_count + 1)]
+    costs = tracker.exit_costs().answers
     prepared = [as_variant(s, variant).head(args.frames) for variant in args.variants for s in sequences]
     groups: list[list[ExitSample]] = []
     with tqdm(total=sum(map(len, prepared)), desc="every exit on every frame", unit="frame") as bar:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dytrack_ros.engines import ENGINES
 from dytrack_ros.evaluation import table
-from dytrack_ros.evaluation.datasets import VARIANTS, Sequence, as_variant, load_sequences
+from dytrack_ros.evaluation.datasets import Sequence, as_variant, load_sequences
+from dytrack_ros.evaluation.options import command_parser
 from dytrack_ros.evaluation.plan import CAMERA, OFFLINE, PlannedRun, plan
 from dytrack_ros.evaluation.report import add_to_card, json_text, report_entry
 from dytrack_ros.evaluation.run import SequenceRun, run_sequence
@@ -43,14 +43,7 @@ def share(text: str) -> float:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="evaluate", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    p.add_argument("--data", required=True, help="folder of sequences: NAME/groundtruth.txt and NAME/img/*")
-    p.add_argument("--model", help="shipped name or path of weights; the package's default if not given")
-    p.add_argument("--engine", choices=ENGINES, default="auto")
-    p.add_argument("--device", default="auto")
-    p.add_argument("--threads", type=int)
+    p = command_parser("evaluate", __doc__)
     p.add_argument("--exits", default="1,2,3,adaptive",
                    help="exits to hold, `adaptive` (thresholds), `random`; or `none`")  # fmt: skip
     p.add_argument("--thresholds", type=float, nargs="+", help="tau_1 tau_2 ... of `adaptive`")
@@ -63,8 +56,6 @@ def parser() -> argparse.ArgumentParser:
                         "frame waits for the tracker")  # fmt: skip
     p.add_argument("--latency", type=share, default=0.0, metavar="SIGMA",
                    help="how long after its arrival a frame of a stream is judged, in frames (sigma of e-LAE)")  # fmt: skip
-    p.add_argument("--variants", nargs="+", choices=VARIANTS, default=["standard"])
-    p.add_argument("--frames", type=int, help="only this many first frames of each sequence")
     p.add_argument("--out", type=Path, help="write all figures, and every frame's box and scores, to this JSON file")
     p.add_argument("--card", type=Path, help="add the means of offline runs without a budget to this model card (JSON)")
     return p

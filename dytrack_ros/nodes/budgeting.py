@@ -107,8 +107,7 @@ class NodeBudget:
     def __init__(self, tracker: DyTracker):
         self._lock = threading.Lock()
         self._exit_count = tracker.exit_count
-        costs = tracker.exit_costs()
-        self._exit_costs_s = tuple(costs.answer(index) for index in range(1, self._exit_count + 1))
+        self._exit_costs_s = tracker.exit_costs().answers
         self._calibration_note = tracker.calibration_note
         self._frame_budget = FrameBudget(budget_s=MAX_BUDGET_S)
         tracker.policy = self._frame_budget

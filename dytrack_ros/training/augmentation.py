@@ -108,9 +108,10 @@ class PairAugmentation:
         search = torch.where(mosaic & ~inside, clutter, search)
         black = ~(mosaic | inside)
         place, extent = uniform(batch, 2), 0.2 + 0.1 * uniform(batch)
-        covered = _intruder_mask(place, extent, self.model.search_size) & chance(c.intruder)[:, None, None, None]
+        grid = _intruder_grid(place, extent, self.model.search_size)
+        covered = (grid.abs().amax(3) < 1)[:, None] & chance(c.intruder)[:, None, None, None]
         covered &= ~_covers_centre(place, extent, box)
-        search = torch.where(covered, _intruders(template.roll(1, 0), place, extent, self.model.search_size), search)
+        search = torch.where(covered, _intruders(template.roll(1, 0), grid), search)
         black &= ~covered
         flipped = chance(c.flip)
         template = torch.where(flipped[:, None, None, None], template.flip(3), template)
@@ -211,13 +212,9 @@ def _intruder_grid(place: Tensor, extent: Tensor, size: int) -> Tensor:
     return torch.stack([xs, ys], dim=3)
 
 
-def _intruder_mask(place: Tensor, extent: Tensor, size: int) -> Tensor:
-    return (_intruder_grid(place, extent, size).abs().amax(3) < 1)[:, None]
-
-
-def _intruders(templates: Tensor, place: Tensor, extent: Tensor, size: int) -> Tensor:
+def _intruders(templates: Tensor, grid: Tensor) -> Tensor:
     """The middle half of ``templates``, which their objects fill, at their places in the search region."""
-    return F.grid_sample(templates, _intruder_grid(place, extent, size) / 2, align_corners=False)
+    return F.grid_sample(templates, grid / 2, align_corners=False)
 
 
 def _covers_centre(place: Tensor, extent: Tensor, box: Tensor) -> Tensor:

@@ -83,6 +83,13 @@ class LiveGraph:
     def wait_logged(self, process, text):
         self.wait_until(lambda: text in process.output, f"log of {text!r}")
 
+    def meet_tracker(self, diagnostics_type):
+        """Hear all that a tracker says and talk to it, until it answers to images."""
+        self.listen_to_tracker()
+        self.listen_to_diagnostics(diagnostics_type)
+        self.speak_to_tracker()
+        self.show_until_answered()
+
     # ---- listening
 
     def listen(self, message_type, topic, kept):

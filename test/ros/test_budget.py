@@ -26,10 +26,7 @@ def shared(tmp_path_factory, tiny_weights):
         lost__score=0.0,
         lost__uncertain_score=0.0,
     )
-    live.listen_to_tracker()
-    live.listen_to_diagnostics(DiagnosticArray)
-    live.speak_to_tracker()
-    live.show_until_answered()
+    live.meet_tracker(DiagnosticArray)
     yield SimpleNamespace(graph=live, process=process)
     live.close()
 

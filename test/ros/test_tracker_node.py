@@ -35,10 +35,7 @@ def shared(tmp_path_factory, tiny_weights):
     live = LiveGraph(tmp_path_factory.mktemp("tracker"))
     # Without a budget, so that it is the thresholds that count.
     process = live.start("tracker_node", model=str(tiny_weights), threads=1, budget__mode="off", **NEVER_LOST)
-    live.listen_to_tracker()
-    live.listen_to_diagnostics(DiagnosticArray)
-    live.speak_to_tracker()
-    live.show_until_answered()
+    live.meet_tracker(DiagnosticArray)
     yield SimpleNamespace(graph=live, process=process)
     live.close()
 

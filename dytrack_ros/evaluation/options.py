@@ -1,0 +1,23 @@
+"""The options that the commands share which run a tracker over sequences."""
+
+from __future__ import annotations
+
+import argparse
+
+from dytrack_ros.engines import ENGINES
+from dytrack_ros.evaluation.datasets import VARIANTS
+
+
+def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser with the sequences, how much of them, and the tracker."""
+    p = argparse.ArgumentParser(
+        prog=name, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    p.add_argument("--data", required=True, help="folder of sequences: NAME/groundtruth.txt and NAME/img/*")
+    p.add_argument("--variants", nargs="+", choices=VARIANTS, default=["standard"])
+    p.add_argument("--frames", type=int, help="only this many first frames of each sequence")
+    p.add_argument("--model", help="shipped name or path of weights; the package's default if not given")
+    p.add_argument("--engine", choices=ENGINES, default="auto")
+    p.add_argument("--device", default="auto")
+    p.add_argument("--threads", type=int)
+    return p
