@@ -25,7 +25,8 @@ class PairSampler:
 
     Sources are drawn in proportion to the ``balance``-th power of their number of images, so that a large one does
     not drown the small ones (1 = by size, 0 = all alike); a share ``video_share`` of the pairs comes from videos.
-    Batch ``step`` of a given ``seed`` is always the same, whatever was drawn before it.
+    Batch ``step`` of a given ``seed`` is always the same, whatever was drawn before it. It is ordered by source, so that
+    a pair's neighbour, which the augmentation takes intruders and clutter from, mostly shows the same kind of thing.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class PairSampler:
     def batch(self, step: int, size: int) -> PairBatch:
         rng = np.random.default_rng((self.seed, step))
         pairs = [self._video_pair(rng) if rng.random() < self.video_share else self._still_pair(rng) for _ in range(size)]
+        pairs.sort(key=lambda pair: self.images[pair[0]].source)
         template_image, template_box, search_image, search_box = (np.stack(column) for column in zip(*pairs, strict=True))
         return PairBatch(template_image, template_box, search_image, search_box)
 
