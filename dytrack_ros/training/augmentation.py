@@ -31,7 +31,8 @@ class AugmentationConfig:
     batch instead of black, so that large targets too are learnt among clutter rather than by the image's border.
     ``low_resolution``: half of the chosen pairs lose every second pixel, half three of four, as a target of 32 or 16 px
     does. ``intruder``: the probability that the object of another pair stands in the search region, beside the target
-    or before a part of it, never before its centre.
+    or before a part of it, never before its centre. ``absent``: the probability that the search region shows another
+    scene, without the target, so that the predicted IoU tells when it is gone (beyond the paper).
     """
 
     centre_jitter: float | None = None
@@ -50,16 +51,19 @@ class AugmentationConfig:
     noise: float = 0.1
     mosaic: float = 0.5
     intruder: float = 0.3
+    absent: float = 0.0
 
 
 @dataclass(frozen=True)
 class CropBatch:
     """``template`` (B, 3, Tz, Tz) and ``search`` (B, 3, Tx, Tx), RGB in [0, 255] float; ``box`` (B, 4), the target in
-    the search region as (x1, y1, x2, y2) in units of its side, clipped to [0, 1]."""
+    the search region as (x1, y1, x2, y2) in units of its side, clipped to [0, 1]; ``present`` (B,) bool, whether it is
+    there at all: if not, its box means nothing."""
 
     template: Tensor
     search: Tensor
     box: Tensor
+    present: Tensor
 
 
 class PairAugmentation:
@@ -129,7 +133,10 @@ class PairAugmentation:
         search = _motion_blur(search, chance(c.motion_blur), uniform(batch) * math.pi)
         noisy = chance(c.noise)[:, None, None, None]
         search = torch.where(noisy, search + 8 * normal(*search.shape), search)
-        return CropBatch(template.clamp(0, 255), search.clamp(0, 255), box.clamp(0, 1))
+        scene = torch.from_numpy(pairs.scene).to(device)
+        present = ~(chance(c.absent) & (scene != scene.roll(1)))
+        search = torch.where(present[:, None, None, None], search, search.roll(1, 0))
+        return CropBatch(template.clamp(0, 255), search.clamp(0, 255), box.clamp(0, 1), present)
 
     def _other_images(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Each member's neighbour in the batch, and the window that shows all of it."""

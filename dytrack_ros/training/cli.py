@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
         "--corner-weight", type=float, default=defaults.corner_weight, help="weight of the heat maps' own loss; paper: 0"
     )
     p.add_argument("--video-share", type=float, default=0.4, help="share of the pairs that come from videos")
+    p.add_argument(
+        "--absent", type=float, default=0.0, help="share of the pairs without the target, whose score is to be 0; paper: 0"
+    )
     p.add_argument("--seed", type=int, default=defaults.seed)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--amp", choices=["auto", *AMP_TYPES], default="auto", help="auto: bf16 where the chip has it")
@@ -117,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     trainer = Trainer(
         model,
         PairSampler(dataset, args.seed, video_share=args.video_share),
-        PairAugmentation(bank, model.config, AugmentationConfig(), args.seed),
+        PairAugmentation(bank, model.config, AugmentationConfig(absent=args.absent), args.seed),
         config,
         args.out,
         amp=amp_type(args.amp, args.device),

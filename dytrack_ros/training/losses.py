@@ -25,16 +25,16 @@ def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def giou_loss(predicted: Tensor, truth: Tensor) -> Tensor:
-    """1 - GIoU, the batch's mean (Rezatofighi et al., CVPR 2019)."""
+    """1 - GIoU of each pair of boxes, (B,) (Rezatofighi et al., CVPR 2019)."""
     iou, union = _overlap(predicted, truth)
     hull = (torch.maximum(predicted[:, 2:], truth[:, 2:]) - torch.minimum(predicted[:, :2], truth[:, :2])).clamp(min=0)
     hull_area = hull.prod(1).clamp(min=1e-9)
-    return (1 - iou + (hull_area - union) / hull_area).mean()
+    return 1 - iou + (hull_area - union) / hull_area
 
 
 def corner_loss(log_heat_maps: Tensor, truth: Tensor) -> Tensor:
     """Cross-entropy of the heat maps (B, 2, H, W) against the true corners, each spread bilinearly over the four
-    cells around it, less that target's own entropy: 0 for a map whose expectation is the corner with least spread.
+    cells around it, less that target's own entropy, (B,): 0 for a map whose expectation is the corner with least spread.
 
     Supervises each cell, where the box losses see only the expectation; heads learn in far fewer steps (the
     regularised soft-argmax of Nibali et al., "DSNT", 2018).
@@ -48,7 +48,7 @@ def corner_loss(log_heat_maps: Tensor, truth: Tensor) -> Tensor:
             log_heat = log_heat_maps.flatten(2).gather(2, (ys * width + xs)[..., None])[..., 0]
             loss = loss - weight * log_heat
             log_target = log_target + torch.xlogy(weight, weight)
-    return (loss + log_target).mean()
+    return (loss + log_target).mean(1)
 
 
 def _neighbours(position: Tensor, cells: int) -> list[tuple[Tensor, Tensor]]:
@@ -70,14 +70,15 @@ class LossWeights:
     corner: float = 0.0
 
 
-def exit_loss(output: ExitOutput, truth: Tensor, weights: LossWeights) -> tuple[Tensor, Tensor]:
-    """One exit's loss, 5 L1 + 2 GIoU + 5 L2(s_k, IoU(box_k, truth)), and the mean IoU of its boxes (detached)."""
-    iou = box_iou(output.box.detach(), truth)
-    loss = (
-        weights.l1 * F.l1_loss(output.box, truth)
-        + weights.giou * giou_loss(output.box, truth)
-        + weights.iou * F.mse_loss(output.score, iou)
-    )
+def exit_loss(output: ExitOutput, truth: Tensor, present: Tensor, weights: LossWeights) -> tuple[Tensor, Tensor]:
+    """One exit's loss, 5 L1 + 2 GIoU + 5 L2(s_k, IoU(box_k, truth)), and the mean IoU of its boxes (detached).
+
+    Where the target is not ``present`` (B,) the IoU to predict is 0 and the box counts for nothing.
+    """
+    iou = box_iou(output.box.detach(), truth) * present
+    box_loss = weights.l1 * (output.box - truth).abs().mean(1) + weights.giou * giou_loss(output.box, truth)
     if weights.corner:
-        loss = loss + weights.corner * corner_loss(output.log_heat_maps, truth)
-    return loss, iou.mean()
+        box_loss = box_loss + weights.corner * corner_loss(output.log_heat_maps, truth)
+    count = present.sum().clamp(min=1)
+    loss = (box_loss * present).sum() / count + weights.iou * F.mse_loss(output.score, iou)
+    return loss, iou.sum() / count

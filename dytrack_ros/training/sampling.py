@@ -12,12 +12,16 @@ from dytrack_ros.training.datasets import Dataset
 
 @dataclass(frozen=True)
 class PairBatch:
-    """``template_image`` and ``search_image`` (B,) image numbers, their boxes (B, 4) as (x, y, w, h) in pixels."""
+    """``template_image`` and ``search_image`` (B,) image numbers, their boxes (B, 4) as (x, y, w, h) in pixels.
+
+    ``scene`` (B,) is the same number for pairs of one still or one video, which may show the same object.
+    """
 
     template_image: np.ndarray
     template_box: np.ndarray
     search_image: np.ndarray
     search_box: np.ndarray
+    scene: np.ndarray
 
 
 class PairSampler:
@@ -42,6 +46,9 @@ class PairSampler:
                 videos[image.video].append(number)
         self.stills = [np.asarray(numbers) for numbers in stills.values()]
         self.videos = [np.asarray(sorted(v, key=lambda n: self.images[n].frame)) for v in videos.values()]
+        self.scenes = np.arange(len(self.images))
+        for video in self.videos:
+            self.scenes[video] = video[0]
         self.still_odds = self._odds(self.stills, balance)
         self.video_odds = self._odds(self.videos, balance)
         self.video_share = video_share if self.stills and self.videos else float(not self.stills)
@@ -56,7 +63,8 @@ class PairSampler:
         pairs = [self._video_pair(rng) if rng.random() < self.video_share else self._still_pair(rng) for _ in range(size)]
         pairs.sort(key=lambda pair: self.images[pair[0]].source)
         template_image, template_box, search_image, search_box = (np.stack(column) for column in zip(*pairs, strict=True))
-        return PairBatch(template_image, template_box, search_image, search_box)
+        scene = self.scenes[template_image]
+        return PairBatch(template_image, template_box, search_image, search_box, scene)
 
     def _still_pair(self, rng: np.random.Generator):
         group = self.stills[rng.choice(len(self.stills), p=self.still_odds)]

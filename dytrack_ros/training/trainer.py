@@ -152,10 +152,11 @@ class Trainer:
         total = crops.box.new_zeros(())
         for position, output in zip(self.exits, outputs, strict=True):
             if position in exits:
-                loss, iou = exit_loss(output, crops.box, self.weights)
+                loss, iou = exit_loss(output, crops.box, crops.present, self.weights)
                 total = total + loss
                 figures[f"iou_{position + 1}"] = iou
-                figures[f"score_{position + 1}"] = output.score.detach().mean()
+                figures[f"score_{position + 1}"] = _mean(output.score.detach(), crops.present)
+                figures[f"absent_{position + 1}"] = _mean(output.score.detach(), ~crops.present)
         imitation = self.distillation([output.features for output in outputs], exits)
         figures["imitation"] = imitation.detach()
         total = total + self.weights.imitation * imitation
@@ -178,9 +179,9 @@ class Trainer:
                 bar.update()
                 self.elapsed = time.monotonic() - started
                 if self.step % log_every == 0:
-                    means = {name: float(torch.stack(values).mean()) for name, values in window.items()}
+                    means = {name: float(torch.stack(values).nanmean()) for name, values in window.items()}
                     self._log(means)
-                    bar.set_postfix({name: f"{value:.3f}" for name, value in means.items() if "score" not in name})
+                    bar.set_postfix({name: f"{value:.3f}" for name, value in means.items() if name.startswith(("iou", "loss"))})
                     window.clear()
                 ending = self.progress >= 1
                 if ending or time.monotonic() - saved_at > 60 * self.config.save_minutes:
@@ -216,7 +217,7 @@ class Trainer:
 
     @property
     def _curve_names(self) -> list[str]:
-        per_exit = [f"{name}_{position + 1}" for position in self.exits for name in ("iou", "score")]
+        per_exit = [f"{name}_{position + 1}" for position in self.exits for name in ("iou", "score", "absent")]
         return ["step", "minutes", "pairs", "lr", *per_exit, "imitation", "loss"]
 
     def _trim_curves(self) -> None:
@@ -265,3 +266,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.elapsed = state["step"], state["elapsed"]
         return True
+
+
+def _mean(score: Tensor, where: Tensor) -> Tensor:
+    """The mean of the chosen scores (B,), NaN if there are none; without waiting for the device, as indexing would."""
+    return (score * where).sum() / where.sum()
