@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dytrack_ros.budget import FixedExit, FixedThresholds, RandomExit
 from dytrack_ros.engines import create_engine
 from dytrack_ros.model.weights import load_weights
-from dytrack_ros.tracking import DyTracker, StateThresholds, TrackState
+from dytrack_ros.tracking import DyTracker, StateThresholds
 from dytrack_ros.tracking.box import check_init_box, clip_box, iou
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.training.augmentation import crop_window, sample_crops
@@ -199,12 +199,6 @@ def test_random_exits_follow_their_probabilities():
 def test_policies_refuse_values_that_mean_nothing(make):
     with pytest.raises(ValueError, match="must"):
         make()
-
-
-def test_states_follow_the_score():
-    thresholds = StateThresholds(uncertain=0.5, lost=0.25)
-    states = [thresholds.state(score) for score in (0.1, 0.25, 0.49, 0.5, 1.0)]
-    assert states == [TrackState.LOST, TrackState.UNCERTAIN, TrackState.UNCERTAIN, *[TrackState.TRACKING] * 2]
 
 
 def test_wrong_images_are_refused(tracker, image):

@@ -14,7 +14,7 @@ from typing import Any
 
 from dytrack_ros.budget.budget_source import MODES, BudgetSource
 from dytrack_ros.engines.engine import ENGINES
-from dytrack_ros.tracking import StateThresholds
+from dytrack_ros.tracking import RecoverySettings, StateThresholds
 from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS
 
 Value = bool | int | float | str | tuple[float, ...]
@@ -160,12 +160,45 @@ TRACKER = (
         False,
         "Choose a frame's exit before it starts, from the scores of the frame before. Counts while there is a budget.",
     ),
-    Parameter("lost.score", StateThresholds.lost, "Below this predicted IoU the target counts as LOST.", 0.0, 1.0),
+    Parameter(
+        "lost.score",
+        StateThresholds.lost,
+        "Below this predicted IoU, for lost.frames frames in a row, the target counts as LOST.",
+        0.0,
+        1.0,
+    ),
     Parameter(
         "lost.uncertain_score",
         StateThresholds.uncertain,
         "Below this predicted IoU the target counts as UNCERTAIN.",
         0.0,
+        1.0,
+    ),
+    Parameter(
+        "lost.hysteresis",
+        StateThresholds.hysteresis,
+        "An UNCERTAIN or LOST target is TRACKING again from lost.uncertain_score plus this on.",
+        0.0,
+        1.0,
+    ),
+    Parameter(
+        "lost.frames", StateThresholds.lost_frames, "Frames in a row below lost.score that make the target LOST.", 1, 1000
+    ),
+    Parameter(
+        "lost.deepen",
+        RecoverySettings.deepen,
+        "While the target is UNCERTAIN or LOST, go as deep as budget and deadline allow, whatever the scores.",
+    ),
+    Parameter(
+        "lost.search",
+        RecoverySettings.search,
+        "Look for a LOST target in the whole image, a window a frame, nearest first; otherwise only where it was last seen.",
+    ),
+    Parameter(
+        "lost.match",
+        RecoverySettings.match,
+        "How alike to the target's earlier looks a find must be to end LOST: 1 is the same picture, -1 takes anything.",
+        -1.0,
         1.0,
     ),
     Parameter("lost.hide", False, "Publish no detection while the target is LOST (status goes on)."),

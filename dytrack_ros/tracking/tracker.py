@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -17,34 +16,10 @@ from dytrack_ros.engines.engine import Engine, create_engine
 from dytrack_ros.tracking.box import Box, check_init_box, clip_box
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.exit_costs import measure_exit_costs
+from dytrack_ros.tracking.recovery import Recovery, RecoverySettings
+from dytrack_ros.tracking.target_state import StateThresholds, TargetState, TrackState
 
 DEFAULT_THRESHOLDS = (0.74, 0.70)  # of dytrack_small by its calibration: exit 2, but for the surest and the least sure frames
-
-
-class TrackState(IntEnum):
-    """Values of ``TrackStatus.state``."""
-
-    IDLE = 0
-    TRACKING = 1
-    UNCERTAIN = 2
-    LOST = 3
-
-
-@dataclass(frozen=True)
-class StateThresholds:
-    """Predicted IoU below which a frame counts as UNCERTAIN or as LOST; 0 <= lost <= uncertain <= 1."""
-
-    uncertain: float = 0.5
-    lost: float = 0.25
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.lost <= self.uncertain <= 1:
-            raise ValueError(f"thresholds must satisfy 0 <= lost ({self.lost}) <= uncertain ({self.uncertain}) <= 1")
-
-    def state(self, score: float) -> TrackState:
-        if score < self.lost:
-            return TrackState.LOST
-        return TrackState.UNCERTAIN if score < self.uncertain else TrackState.TRACKING
 
 
 @dataclass(frozen=True)
@@ -53,6 +28,8 @@ class TrackResult:
 
     ``box`` (x, y, w, h) in pixels of the image; ``score`` the predicted IoU in [0, 1] of the exit taken,
     ``exit_index`` (1-based); ``exit_scores`` and ``stage_seconds`` of every exit reached; ``seconds`` the whole call.
+    While a lost target is looked for (``DyTracker.recovery``), ``box`` is where it was last seen and ``score`` 0;
+    ``exit_scores`` are then those of what was looked at instead.
     """
 
     box: Box
@@ -82,8 +59,11 @@ class DyTracker:
         self.engine = engine
         self.calibration, self.calibration_note = calibration, calibration_note
         self.state_thresholds = StateThresholds()
+        self.recovery: RecoverySettings | None = None
         self.model_name = model_name
         self.box: Box | None = None
+        self._state = TargetState()
+        self._target: Recovery | None = None
         self._exit_costs: ExitCosts | None = None
         self.policy = policy if policy is not None else FixedThresholds(default_thresholds(engine.exit_count))
 
@@ -145,6 +125,8 @@ class DyTracker:
         window = CropWindow.around(box, self.engine.template_factor)
         self.engine.set_template(window.cut(image_bgr, self.engine.template_size))
         self.box = box
+        self._state.start()
+        self._target = Recovery(image_bgr, box)
         if isinstance(self.policy, LearningPolicy):
             self.policy.restart()
 
@@ -157,7 +139,8 @@ class DyTracker:
         if self.box is None:
             raise RuntimeError("track() before initialize(): there is no target yet")
         _check_image(image_bgr)
-        window = CropWindow.around(self.box, self.engine.search_factor)
+        height, width = image_bgr.shape[:2]
+        window = self._search_window(width, height)
         self.engine.begin(window.cut(image_bgr, self.engine.search_size))
 
         scores: list[float] = []
@@ -168,27 +151,54 @@ class DyTracker:
             now = time.perf_counter()
             stage_seconds.append(now - stage_started)
             stage_started = now
-            is_last = exit_index == self.exit_count
-            if is_last or self.policy.should_exit(exit_index, scores[-1], now - started):
+            if exit_index == self.exit_count or self._may_exit(exit_index, scores[-1], now - started):
                 break
 
-        height, width = image_bgr.shape[:2]
-        self.box = clip_box(window.to_image(self.engine.locate()), width, height)
+        score = self._settle(image_bgr, clip_box(window.to_image(self.engine.locate()), width, height), scores[-1])
         result = TrackResult(
             box=self.box,
-            score=scores[-1],
+            score=score,
             exit_index=exit_index,
             exit_scores=tuple(scores),
             stage_seconds=tuple(stage_seconds),
             seconds=time.perf_counter() - started,
-            state=self.state_thresholds.state(scores[-1]),
+            state=self._state.now,
         )
         self.policy.observe(result)
         return result
 
+    def _is_searching(self) -> bool:
+        return self._state.now == TrackState.LOST and self.recovery is not None
+
+    def _search_window(self, width: int, height: int) -> CropWindow:
+        if self._is_searching():
+            return self._target.window(width, height, self.engine.search_factor, self.recovery)
+        return CropWindow.around(self.box, self.engine.search_factor)
+
+    def _may_exit(self, exit_index: int, score: float, elapsed_s: float) -> bool:
+        if self.recovery is not None and self.recovery.deepen and self._state.now != TrackState.TRACKING:
+            score = 0.0
+        return self.policy.should_exit(exit_index, score, elapsed_s)
+
+    def _settle(self, image_bgr: np.ndarray, box: Box, score: float) -> float:
+        """Takes over what a frame has shown into the state and the target's box; returns that box's score."""
+        thresholds, state = self.state_thresholds, self._state
+        is_sure = score >= thresholds.sure
+        if self._is_searching():
+            if self._target.is_found(image_bgr, box, is_sure, self.recovery):
+                state.found()
+        elif state.now == TrackState.LOST:
+            if is_sure:
+                state.found()
+        elif state.observe(score, thresholds) == TrackState.TRACKING and is_sure:
+            self._target.remember(image_bgr, box)
+        self.box = self._target.last_seen if self._is_searching() else box
+        return 0.0 if self._is_searching() else score
+
     def reset(self) -> None:
         """Forgets the target."""
-        self.box = None
+        self.box = self._target = None
+        self._state.stop()
 
 
 def default_thresholds(exit_count: int) -> tuple[float, ...]:
