@@ -14,7 +14,7 @@ from typing import Any
 
 from dytrack_ros.budget.budget_source import MODES, BudgetSource
 from dytrack_ros.engines.engine import ENGINES
-from dytrack_ros.tracking import RecoverySettings, StateThresholds
+from dytrack_ros.tracking import RecoverySettings, StateThresholds, TemplateSettings
 from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS
 
 Value = bool | int | float | str | tuple[float, ...]
@@ -202,6 +202,14 @@ TRACKER = (
         1.0,
     ),
     Parameter("lost.hide", False, "Publish no detection while the target is LOST (status goes on)."),
+    Parameter(
+        "template.update",
+        False,
+        "Mix newer pictures of the target, of frames that are sure at full depth, into its template.",
+    ),
+    Parameter(
+        "template.share", TemplateSettings.share, "The part of the template that is the newest such picture.", 0.0, 0.9
+    ),
     Parameter(
         "catch_up.seconds", 2.0, "How far back an init may be stamped: frames of this many seconds are kept.", 0.0, 60.0
     ),

@@ -31,7 +31,7 @@ from dytrack_ros.nodes.messages import box_of, detection_message, stamp_ns
 from dytrack_ros.nodes.run import leave, run
 from dytrack_ros.nodes.status import status_message
 from dytrack_ros.nodes.worker import Worker
-from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackState
+from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TemplateSettings, TrackState
 
 # Best effort takes from reliable and best-effort cameras alike. The mailbox keeps the newest frame anyway; the short
 # queue only bridges the moments in which the executor is busy.
@@ -136,8 +136,9 @@ class TrackerNode(Node):
             values["lost.uncertain_score"], values["lost.score"], values["lost.hysteresis"], values["lost.frames"]
         )
         recovery = RecoverySettings(values["lost.deepen"], values["lost.search"], values["lost.match"])
+        template = TemplateSettings(values["template.share"]) if values["template.update"] else None
         # One assignment: the worker thread takes all from the same moment.
-        self._settings = states, recovery, BudgetSettings.of(values)
+        self._settings = states, recovery, template, BudgetSettings.of(values)
         self._ring.set_limits(values["catch_up.seconds"], values["catch_up.mebibytes"])
 
     # ---- executor thread
@@ -204,7 +205,7 @@ class TrackerNode(Node):
     # ---- worker thread
 
     def _prepare(self, tracker: DyTracker) -> None:
-        tracker.state_thresholds, tracker.recovery, settings = self._settings
+        tracker.state_thresholds, tracker.recovery, tracker.template_updates, settings = self._settings
         self._budget.prepare(tracker, settings)
 
     def _work(self, frame: Frame | None) -> None:

@@ -2,6 +2,7 @@
 
 from dytrack_ros.tracking.recovery import RecoverySettings
 from dytrack_ros.tracking.target_state import StateThresholds, TrackState
+from dytrack_ros.tracking.template_memory import TemplateSettings
 from dytrack_ros.tracking.tracker import DyTracker, TrackResult
 
-__all__ = ["DyTracker", "RecoverySettings", "StateThresholds", "TrackResult", "TrackState"]
+__all__ = ["DyTracker", "RecoverySettings", "StateThresholds", "TemplateSettings", "TrackResult", "TrackState"]

@@ -18,6 +18,7 @@ from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.exit_costs import measure_exit_costs
 from dytrack_ros.tracking.recovery import Recovery, RecoverySettings
 from dytrack_ros.tracking.target_state import StateThresholds, TargetState, TrackState
+from dytrack_ros.tracking.template_memory import TemplateMemory, TemplateSettings
 
 DEFAULT_THRESHOLDS = (0.74, 0.70)  # of dytrack_small by its calibration: exit 2, but for the surest and the least sure frames
 
@@ -60,10 +61,12 @@ class DyTracker:
         self.calibration, self.calibration_note = calibration, calibration_note
         self.state_thresholds = StateThresholds()
         self.recovery: RecoverySettings | None = None
+        self.template_updates: TemplateSettings | None = None
         self.model_name = model_name
         self.box: Box | None = None
         self._state = TargetState()
         self._target: Recovery | None = None
+        self._template: TemplateMemory | None = None
         self._exit_costs: ExitCosts | None = None
         self.policy = policy if policy is not None else FixedThresholds(default_thresholds(engine.exit_count))
 
@@ -123,7 +126,9 @@ class DyTracker:
         height, width = image_bgr.shape[:2]
         box = check_init_box(box, width, height)
         window = CropWindow.around(box, self.engine.template_factor)
-        self.engine.set_template(window.cut(image_bgr, self.engine.template_size))
+        template = window.cut(image_bgr, self.engine.template_size)
+        self.engine.set_template(template)
+        self._template = TemplateMemory(template)
         self.box = box
         self._state.start()
         self._target = Recovery(image_bgr, box)
@@ -155,6 +160,8 @@ class DyTracker:
                 break
 
         score = self._settle(image_bgr, clip_box(window.to_image(self.engine.locate()), width, height), scores[-1])
+        if self.template_updates is not None:
+            self._update_template(image_bgr, score, exit_index)
         result = TrackResult(
             box=self.box,
             score=score,
@@ -195,9 +202,19 @@ class DyTracker:
         self.box = self._target.last_seen if self._is_searching() else box
         return 0.0 if self._is_searching() else score
 
+    def _update_template(self, image_bgr: np.ndarray, score: float, exit_index: int) -> None:
+        template = None
+        if self._state.now != TrackState.TRACKING:
+            template = self._template.forget()
+        elif exit_index == self.exit_count:
+            factor = self.engine.template_factor
+            template = self._template.updated(image_bgr, self.box, factor, score, self.template_updates)
+        if template is not None:
+            self.engine.set_template(template)
+
     def reset(self) -> None:
         """Forgets the target."""
-        self.box = self._target = None
+        self.box = self._target = self._template = None
         self._state.stop()
 
 
