@@ -241,6 +241,42 @@ def test_live_parameters(tracker):
     assert graph.set_parameters(NODE, **NEVER_LOST, exit__policy="thresholds", exit__tau_1=0.8, atomically=True)[0]
 
 
+def test_a_lost_target_is_held_then_hidden_and_found_again(tracker):
+    graph = tracker.graph
+    graph.follow(BOX)
+    hopeless = {"lost__score": 1.0, "lost__uncertain_score": 1.0, "lost__frames": 3}
+    assert graph.set_parameters(NODE, **hopeless, atomically=True)[0]
+    doubtful = [graph.show() for _ in range(2)]
+    assert [answer.status.state for answer in doubtful] == [TrackStatus.UNCERTAIN] * 2
+    assert {answer.status.exit_index for answer in doubtful} == {3}, "doubt goes to full depth"
+    for _ in range(4):
+        lost = graph.show()
+        assert lost.status.state == TrackStatus.LOST
+        assert lost.box == pytest.approx(BOX), "where it was last seen"
+        assert lost.detection.results[0].hypothesis.score == lost.status.score == 0
+        assert len(lost.status.exit_scores) == 3
+
+    assert graph.set_parameters(NODE, lost__hide=True)[0]
+    message = graph.image_message()
+    graph.publish(message)
+    stamp = stamp_ns(message.header)
+    graph.wait_until(lambda: graph.statuses.get(stamp), "status of a hidden target")
+    assert graph.statuses[stamp].state == TrackStatus.LOST
+    assert stamp not in graph.detections
+
+    anything = {**NEVER_LOST, "lost__hysteresis": 0.0, "lost__match": -1.0, "lost__hide": False}
+    assert graph.set_parameters(NODE, **anything, atomically=True)[0]
+    states = [graph.show().status.state for _ in range(6)]
+    assert states[-1] == TrackStatus.TRACKING, "two finds in a row end it"
+    defaults = {name: default_of(name) for name in ("lost__hysteresis", "lost__match", "lost__frames")}
+    assert graph.set_parameters(NODE, **defaults, atomically=True)[0]
+
+
+def default_of(name):
+    (default,) = (each.default for each in parameters.TRACKER if each.name == name.replace("__", "."))
+    return default
+
+
 def test_parameters_describe_themselves(tracker):
     names = [parameter.name for parameter in parameters.TRACKER]
     answer = tracker.graph.call(
