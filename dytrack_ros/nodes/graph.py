@@ -32,10 +32,12 @@ def prepare_environment() -> None:
 
 
 class NodeProcess:
-    """A program of this package, running as a process of its own, its output in a file."""
+    """A program, running as a process of its own, its output in a file."""
 
     def __init__(self, name: str, parameters: Mapping[str, Any], log: Path) -> None:
-        """`parameters` are set as by `--ros-args -p`; the environment is this process's at the moment."""
+        """`name` is one of this package's programs, or the absolute path of another; `parameters` are set as by
+        `--ros-args -p`; the environment is this process's at the moment.
+        """
         program = Path(get_package_prefix(PACKAGE)) / "lib" / PACKAGE / name
         settings = [part for key, value in parameters.items() for part in ("-p", f"{key}:={json.dumps(value)}")]
         self.name = name
@@ -48,6 +50,10 @@ class NodeProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:

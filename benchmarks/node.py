@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""What tracker_node costs and whether it lasts, measured on real processes and real DDS.
+
+    benchmarks/node.py overhead     # milliseconds from the image received to the box published, beside the engine's own
+    benchmarks/node.py delivery     # images that arrive in another process, with and without the Fast DDS profile
+    benchmarks/node.py startup      # seconds from the start of the process to the first tracked image
+    benchmarks/node.py soak         # memory, latency and age over 30 minutes of tracking and of changing parameters
+    benchmarks/node.py table        # the tables of docs/node.md from the results
+    benchmarks/node.py draw         # its figure (needs matplotlib)
+
+Runs in the environment of the built package: ``tools/ros_env benchmarks/node.py ...`` or a sourced workspace. Results
+are merged into one JSON file; each part notes the machine and how busy others kept it meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # not there by itself under PYTHONSAFEPATH, which tools/ros_env sets
+
+from node_graph import Graph, Heard, MachineUse, environment  # noqa: E402
+from node_metered import STAND_IN  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+from vision_msgs.msg import Detection2D  # noqa: E402
+
+from dytrack_ros.engines.engine import choose_engine  # noqa: E402
+from dytrack_ros.evaluation.machine import machine_facts  # noqa: E402
+from dytrack_ros.model.weight_files import default_model  # noqa: E402
+from dytrack_ros.nodes.graph import FAST_DDS_VARIABLES  # noqa: E402
+from dytrack_ros.nodes.images import fill_image  # noqa: E402
+from dytrack_ros.nodes.messages import detection_message  # noqa: E402
+
+RESULTS = HERE / "results" / "node.json"
+FIGURES = HERE.parent / "docs" / "images"
+SETTLING_FRAMES = 10  # after an init or another size: left out
+
+
+def size(text: str) -> tuple[int, int]:
+    width, height = map(int, text.split("x"))
+    return width, height
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("part", choices=("overhead", "delivery", "startup", "soak", "table", "draw"))
+    p.add_argument("--model", default="", help="shipped name or path of weights; the default of the package")
+    p.add_argument("--engine", default="auto")
+    p.add_argument("--threads", type=int, default=0)
+    p.add_argument("--sizes", type=size, nargs="+", help="WIDTHxHEIGHT; by default those of the requirement")
+    p.add_argument("--encodings", nargs="+", default=["bgr8", "rgb8"], help="overhead")
+    p.add_argument("--exit", type=int, default=1, help="overhead: the exit that every frame takes")
+    p.add_argument("--rate", type=float, help="images a second; overhead 15, delivery and soak 30")
+    p.add_argument(
+        "--frames", type=int, help="overhead, delivery: images of each kind and round; by default 200 and 300"
+    )
+    p.add_argument("--rounds", type=int, default=3, help="overhead, delivery, startup: repetitions, in turns")
+    p.add_argument("--minutes", type=float, default=30.0, help="soak")
+    p.add_argument("--warm-up", type=float, default=2.0, help="soak: the first minutes, left out of the verdict")
+    p.add_argument("--results", type=Path, default=RESULTS)
+    return p
+
+
+def quantiles(values) -> dict[str, float]:
+    return {"p50": float(np.quantile(values, 0.5)), "p95": float(np.quantile(values, 0.95))}
+
+
+# --- overhead ---------------------------------------------------------------------------------------------------------
+
+
+def overhead(args: argparse.Namespace) -> dict:
+    """The node with its engine, and with a stand-in that answers at once; sizes and encodings in turns."""
+    sizes, rate, frames = args.sizes or [(1280, 720), (1920, 1080)], args.rate or 15.0, args.frames or 200
+    kinds = [(pixels, encoding) for pixels in sizes for encoding in args.encodings]
+    runs = []
+    for model in dict.fromkeys((args.model, STAND_IN)):
+        heard: dict[tuple, list[Heard]] = defaultdict(list)
+        with Graph() as graph, tqdm(total=args.rounds * len(kinds), unit="run", desc=model or "overhead") as bar:
+            graph.start_tracker(
+                "node_metered.py",
+                model=model,
+                engine=args.engine,
+                threads=args.threads,
+                exit__policy="fixed",
+                exit__fixed=args.exit,
+            )
+            for _ in range(args.rounds):
+                for kind in kinds:
+                    bar.set_postfix_str(f"{_by(kind[0])} {kind[1]}")
+                    heard[kind] += _tracked(graph, *kind, rate, frames)
+                    bar.update()
+        runs += [_overhead_entry(model == STAND_IN, *kind, heard[kind]) for kind in kinds]
+    return {"exit": args.exit, "rate_hz": rate, "runs": runs}
+
+
+def _tracked(graph: Graph, pixels: tuple[int, int], encoding: str, rate: float, frames: int) -> list[Heard]:
+    """What the node says of so many images of one kind, once it has settled."""
+    graph.statuses.clear()
+    width, height = pixels
+    camera = graph.start(
+        "node_camera.py",
+        width=width,
+        height=height,
+        encoding=encoding,
+        rate_hz=rate,
+        frames=frames + SETTLING_FRAMES,
+        init_every=0,
+    )
+    graph.run_to_end(camera, 60 + 3 * frames / rate)
+    return [heard for heard in graph.statuses if heard.exit_index][SETTLING_FRAMES:]
+
+
+def _overhead_entry(is_stand_in: bool, pixels: tuple[int, int], encoding: str, heard: list[Heard]) -> dict:
+    if not heard:
+        raise RuntimeError(f"no {_by(pixels)} {encoding} image was tracked; was the profile for large images in force?")
+    return {
+        "engine": STAND_IN if is_stand_in else "engine",
+        "size": list(pixels),
+        "encoding": encoding,
+        "frames": len(heard),
+        "overhead_ms": quantiles([each.latency_ms - each.stages_ms for each in heard]),
+        "engine_ms": quantiles([each.stages_ms for each in heard]),
+        "arrival_ms": quantiles([each.image_age_ms - each.latency_ms for each in heard]),
+    }
+
+
+# --- delivery ---------------------------------------------------------------------------------------------------------
+
+
+def delivery(args: argparse.Namespace) -> dict:
+    """Two processes, best effort, with the shipped profile and with what Fast DDS does by itself, in turns."""
+    sizes, rate, frames = args.sizes or [(1280, 720)], args.rate or 30.0, args.frames or 300
+    found: dict[tuple, list[dict]] = defaultdict(list)
+    kinds = [(pixels, profile) for pixels in sizes for profile in ("shipped", "none")]
+    for _ in tqdm(range(args.rounds), unit="round", desc="delivery"):
+        for pixels, profile in kinds:
+            found[pixels, profile].append(_delivered(pixels, profile, rate, frames))
+    return {"rate_hz": rate, "runs": [_delivery_entry(*kind, found[kind]) for kind in kinds]}
+
+
+def _delivered(pixels: tuple[int, int], profile: str, rate: float, frames: int) -> dict:
+    # The shipped one whatever the user has set, or none at all.
+    with environment(**dict.fromkeys(FAST_DDS_VARIABLES)), Graph() as graph:
+        without = dict.fromkeys(FAST_DDS_VARIABLES) if profile == "none" else {}
+        with environment(**without):
+            receiver = graph.start("node_receiver.py")
+            camera = graph.start("node_camera.py", width=pixels[0], height=pixels[1], rate_hz=rate, frames=frames)
+        sent = graph.run_to_end(camera, 60 + 3 * frames / rate)
+        received = graph.last_words(receiver)
+    return {"sent": sent["images"], "seconds": sent["seconds"]} | received
+
+
+def _delivery_entry(pixels: tuple[int, int], profile: str, rounds: list[dict]) -> dict:
+    sent, received = (sum(each[key] for each in rounds) for key in ("sent", "images"))
+    ages_ms = [age for each in rounds for age in each["ages_ms"]]
+    return {
+        "size": list(pixels),
+        "profile": profile,
+        "sent": sent,
+        "received": received,
+        "rate_hz": (sent - len(rounds)) / sum(each["seconds"] for each in rounds),
+        "age_ms": quantiles(ages_ms) if ages_ms else None,
+    }
+
+
+# --- startup ----------------------------------------------------------------------------------------------------------
+
+
+def startup(args: argparse.Namespace) -> dict:
+    """From the start of the process, while a camera runs and a box waits; in each round with an empty cache, then again."""
+    runs = []
+    for _ in tqdm(range(args.rounds), unit="round", desc="startup"):
+        with tempfile.TemporaryDirectory(prefix="dytrack_cache_") as cache, environment(XDG_CACHE_HOME=cache):
+            for kind in ("cold", "warm"):
+                runs.append({"cache": kind} | _first_frame(args))
+    return {"runs": runs}
+
+
+def _first_frame(args: argparse.Namespace) -> dict:
+    with Graph() as graph:
+        image = Image()
+        fill_image(image, np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8))
+        images = graph.node.create_publisher(Image, "image", 5)
+        inits = graph.node.create_publisher(Detection2D, "init", 1)
+
+        def show() -> None:
+            image.header = Header(stamp=graph.node.get_clock().now().to_msg())
+            images.publish(image)
+
+        def ask_once() -> None:
+            if inits.get_subscription_count():
+                inits.publish(detection_message(Header(), (280.0, 200.0, 80.0, 80.0)))
+                graph.node.destroy_timer(asking)
+
+        graph.node.create_timer(1 / 30, show)
+        asking = graph.node.create_timer(0.01, ask_once)
+        started_s = time.monotonic()
+        process = graph.start("tracker_node", model=args.model, engine=args.engine, threads=args.threads)
+        graph.wait(lambda: "ready: waits for images" in process.output, "tracker that is ready")
+        ready_s = time.monotonic()
+        graph.wait(lambda: any(heard.exit_index for heard in graph.statuses), "tracked image")
+        answered_s = next(heard.heard_s for heard in graph.statuses if heard.target_id)
+        tracked_s = next(heard.heard_s for heard in graph.statuses if heard.exit_index)
+    moments = {"ready_s": ready_s, "first_box_s": answered_s, "first_tracked_s": tracked_s}
+    return {name: moment - started_s for name, moment in moments.items()}
+
+
+# --- command ----------------------------------------------------------------------------------------------------------
+
+
+def _by(pixels) -> str:
+    return "x".join(map(str, pixels))
+
+
+def _soak(args: argparse.Namespace) -> dict:
+    from node_soak import soak
+
+    return soak(args)
+
+
+PARTS = {"overhead": overhead, "delivery": delivery, "startup": startup, "soak": _soak}
+
+
+def main() -> None:
+    args = parser().parse_args()
+    results = json.loads(args.results.read_text()) if args.results.exists() else {}
+    if args.part == "draw":
+        from node_report import draw
+
+        draw(results, FIGURES)
+        return
+    if args.part == "table":
+        from node_report import tables
+
+        print(tables(results))
+        return
+    machine, use = machine_facts(), MachineUse()
+    measured = PARTS[args.part](args)
+    settings = {
+        "model": Path(args.model).stem if args.model else default_model(),
+        "engine": choose_engine()[0] if args.engine == "auto" else args.engine,
+        "threads": args.threads,
+    }
+    results[args.part] = {"machine": machine, "use": use.facts()} | settings | measured
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    args.results.write_text(json.dumps(_rounded(results)) + "\n")
+
+
+def _rounded(value):
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    main()
