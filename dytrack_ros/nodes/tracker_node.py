@@ -219,11 +219,13 @@ class TrackerNode(Node):
             self._budget.observe(outcome.result.seconds, answered_s - started_s, now_s - started_s)
 
     def _publish(self, outcome: Outcome, frames_dropped: int) -> None:
-        now_ns = self.get_clock().now().nanoseconds
-        status = status_message(outcome, self._tracker.exit_count, self._budget, frames_dropped, now_ns)
         hidden = outcome.state == TrackState.LOST and self._live["lost.hide"]
         if outcome.box is not None and not hidden:
-            self._detection.publish(detection_message(status.header, outcome.box, outcome.score, outcome.target_id))
+            header = outcome.frame.message.header
+            self._detection.publish(detection_message(header, outcome.box, outcome.score, outcome.target_id))
+        # Only now: latency and age count until the box is out.
+        now_ns = self.get_clock().now().nanoseconds
+        status = status_message(outcome, self._tracker.exit_count, self._budget, frames_dropped, now_ns)
         self._status.publish(status)
         health = self._health
         health.outcome, health.dropped = outcome, frames_dropped

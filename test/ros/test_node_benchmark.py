@@ -4,13 +4,22 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import node_report
 import numpy as np
 import pytest
+import rclpy
 from node_metered import STAND_IN, MeteredTracker
 from node_soak import robust_slope, verdict
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+
+from dytrack_ros.nodes import tracker_node
+from dytrack_ros.nodes.follower import Outcome
+from dytrack_ros.nodes.mailbox import Frame
+from dytrack_ros.tracking import TrackState
 
 PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "node.py"
 PATIENCE_S = 280
@@ -93,6 +102,24 @@ def test_the_meter_tells_every_call_to_the_engine(tiny_weights):
         assert len(result.stage_seconds) == result.exit_index + 1, "every stage, and the box head"
         assert all(seconds > 0 for seconds in result.stage_seconds)
         assert sum(result.stage_seconds) < result.seconds
+
+
+def test_latency_counts_until_the_box_is_out(monkeypatch):
+    """Otherwise the overhead that is measured would leave out the publication."""
+    monkeypatch.setattr(tracker_node, "DyTracker", MeteredTracker)
+    rclpy.init(domain_id=93)
+    try:
+        node = tracker_node.TrackerNode(parameter_overrides=[Parameter("model", value=STAND_IN)])
+        said = []
+        monkeypatch.setattr(node._detection, "publish", lambda message: time.sleep(0.2))
+        monkeypatch.setattr(node._status, "publish", said.append)
+        frame = Frame(1, 0, time.monotonic(), Image())
+        node._publish(Outcome(frame, NOISE, TrackState.TRACKING, "cup", (1, 2, 3, 4), 0.9), 0)
+        node.close()
+        node.destroy_node()
+    finally:
+        rclpy.shutdown()
+    assert said[0].latency_ms >= 200
 
 
 def test_a_robust_slope_is_not_moved_by_a_few_wild_points():
