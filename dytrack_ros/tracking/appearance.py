@@ -21,6 +21,9 @@ _MIDDLE = cv2.ellipse(
     np.zeros((_CROP_SIDE, _CROP_SIDE), np.uint8), (_CROP_SIDE // 2,) * 2, (_CROP_SIDE // 2,) * 2, 0, 0, 360, 1, -1
 )
 
+# OpenCV builds its tables for Lab at the first conversion (80 ms on one core): now, not when the first target is given.
+cv2.cvtColor(np.zeros((1, 1, 3), np.uint8), cv2.COLOR_RGB2LAB)
+
 
 class Look(NamedTuple):
     """A picture's ``structure``, 16x16 grey levels without their mean, and its ``colours``, the root of a histogram

@@ -50,7 +50,7 @@ def measure(tmp_path):
 
 
 def test_overhead(measure):
-    options = ("--sizes", "1280x720", "--encodings", "rgb8", "--frames", 10, "--rounds", 1)
+    options = ("--sizes", "1280x720", "--encodings", "rgb8", "--frames", 20, "--rounds", 1)
     (run,) = measure("overhead", "--model", STAND_IN, *options)["runs"]
     assert run["frames"] > 0
     assert run["engine_ms"]["p50"] < run["overhead_ms"]["p50"] < 1000
