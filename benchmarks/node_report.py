@@ -154,7 +154,7 @@ def _soak_figure(result: dict):
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower right")
     memory.set_title(
-        f"{_network(result)}, {_size(result)} at {result['rate_hz']:g} Hz, "
+        f"{result['model']} on {result['engine']}, {_size(result)} at {result['rate_hz']:g} Hz, "
         f"parameters set 20 times a second (grey: warm-up)",
         fontsize=10,
     )
