@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE, one_line
 from dytrack_ros.nodes.frame_ring import FrameRing
 from dytrack_ros.nodes.images import UnreadableImage
 from dytrack_ros.nodes.mailbox import Frame
 from dytrack_ros.tracking import DyTracker, TrackResult, TrackState
 from dytrack_ros.tracking.box import Box
+from dytrack_ros.tracking.picture import Picture
 
 # How long an init waits for the image that it names: the two come on different topics, in any order.
 INIT_PATIENCE_S = 3.0
@@ -41,7 +40,7 @@ class Outcome:
     """What is known after one frame.
 
     Attributes:
-        frame, image: the frame and its picture, uint8 BGR, HxWx3.
+        frame, image: the frame and its picture, in no colours until somebody asks for them.
         state: IDLE where there is no target; then everything below is empty.
         box: x, y, w, h in pixels of the full image.
         score: the predicted IoU in [0, 1]; 1 for a box that was given by init.
@@ -50,7 +49,7 @@ class Outcome:
     """
 
     frame: Frame
-    image: np.ndarray
+    image: Picture
     state: TrackState = TrackState.IDLE
     target_id: str = ""
     box: Box | None = None
@@ -74,14 +73,14 @@ class Follower:
         self,
         tracker: DyTracker,
         ring: FrameRing,
-        decode: Callable[[Any], np.ndarray],
+        decode: Callable[[Any], Picture],
         publish: Callable[[Outcome, int], None],
         report: Callable[[str, str], None],
         prepare: Callable[[DyTracker], None] = lambda tracker: None,
     ) -> None:
         """
         Args:
-            decode: image message to BGR; raises UnreadableImage.
+            decode: image message to its picture; raises UnreadableImage.
             publish: takes every outcome and the number of frames dropped so far; called in the worker thread.
             report: takes the kind of a fault and a sentence about it.
             prepare: may change the tracker's settings; called in the worker thread before each frame is worked on.
@@ -221,7 +220,7 @@ class Follower:
             return self._failed(frame, image, error)
         return Outcome(frame, image, result.state, target_id, result.box, result.score, result, started_s)
 
-    def _failed(self, frame: Frame, image: np.ndarray, error: Exception) -> Outcome:
+    def _failed(self, frame: Frame, image: Picture, error: Exception) -> Outcome:
         self._report(TRACKING_FAILED, f"{one_line(error)}; the target is given up, send init again")
         with self._lock:
             self._target_id = ""

@@ -1,4 +1,4 @@
-"""Image messages to BGR arrays and back, without cv_bridge (which breaks under numpy 2) and without rclpy.
+"""Image messages to pictures and back, without cv_bridge (which breaks under numpy 2) and without rclpy.
 
 A message is anything with the fields of sensor_msgs/Image or sensor_msgs/CompressedImage, so that everything here can
 be tested without ROS.
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dytrack_ros.tracking.picture import BgrPicture, Picture
+
 
 class UnreadableImage(ValueError):
     """An image message that contradicts itself or comes in an unknown encoding; the text says how to mend it."""
@@ -19,51 +21,56 @@ class UnreadableImage(ValueError):
 
 @dataclass(frozen=True)
 class _Encoding:
-    """How the bytes of one encoding lie and which OpenCV conversion makes them BGR (None: they are BGR already)."""
+    """How the bytes of one encoding lie and which OpenCV conversions make them RGB and BGR (None: they are already)."""
 
     channels: int
-    conversion: int | None
+    to_rgb: int | None
+    to_bgr: int | None
     bytes_per_channel: int = 1
-    block: tuple[int, int] = (1, 1)  # the image's height and width must be multiples of these
-    extra_rows: float = 0.0  # rows below the picture, as a part of its height (the chroma of NV12)
+    block: tuple[int, int] = (1, 1)  # rows and columns of pixels that share their colours; an image has whole blocks
+    chroma_rows: bool = False  # the channel is luma, and below the picture half as many rows of chroma follow (NV12)
+
+    @property
+    def shares_colours(self) -> bool:
+        """A pixel's colours come from its neighbours' bytes too, so that they must be converted before resampling."""
+        return self.block != (1, 1)
 
 
 _ENCODINGS = {
-    "bgr8": _Encoding(3, None),
-    "8UC3": _Encoding(3, None),
-    "rgb8": _Encoding(3, cv2.COLOR_RGB2BGR),
-    "bgra8": _Encoding(4, cv2.COLOR_BGRA2BGR),
-    "8UC4": _Encoding(4, cv2.COLOR_BGRA2BGR),
-    "rgba8": _Encoding(4, cv2.COLOR_RGBA2BGR),
-    "bgr16": _Encoding(3, None, bytes_per_channel=2),
-    "rgb16": _Encoding(3, cv2.COLOR_RGB2BGR, bytes_per_channel=2),
-    "mono8": _Encoding(1, cv2.COLOR_GRAY2BGR),
-    "8UC1": _Encoding(1, cv2.COLOR_GRAY2BGR),
-    "mono16": _Encoding(1, cv2.COLOR_GRAY2BGR, bytes_per_channel=2),
-    "yuv422": _Encoding(2, cv2.COLOR_YUV2BGR_UYVY, block=(1, 2)),
-    "uyvy": _Encoding(2, cv2.COLOR_YUV2BGR_UYVY, block=(1, 2)),
-    "yuv422_yuy2": _Encoding(2, cv2.COLOR_YUV2BGR_YUYV, block=(1, 2)),
-    "yuyv": _Encoding(2, cv2.COLOR_YUV2BGR_YUYV, block=(1, 2)),
-    "nv12": _Encoding(1, cv2.COLOR_YUV2BGR_NV12, block=(2, 2), extra_rows=0.5),
-    "nv21": _Encoding(1, cv2.COLOR_YUV2BGR_NV21, block=(2, 2), extra_rows=0.5),
+    "bgr8": _Encoding(3, cv2.COLOR_BGR2RGB, None),
+    "8UC3": _Encoding(3, cv2.COLOR_BGR2RGB, None),
+    "rgb8": _Encoding(3, None, cv2.COLOR_RGB2BGR),
+    "bgra8": _Encoding(4, cv2.COLOR_BGRA2RGB, cv2.COLOR_BGRA2BGR),
+    "8UC4": _Encoding(4, cv2.COLOR_BGRA2RGB, cv2.COLOR_BGRA2BGR),
+    "rgba8": _Encoding(4, cv2.COLOR_RGBA2RGB, cv2.COLOR_RGBA2BGR),
+    "bgr16": _Encoding(3, cv2.COLOR_BGR2RGB, None, bytes_per_channel=2),
+    "rgb16": _Encoding(3, None, cv2.COLOR_RGB2BGR, bytes_per_channel=2),
+    "mono8": _Encoding(1, cv2.COLOR_GRAY2RGB, cv2.COLOR_GRAY2BGR),
+    "8UC1": _Encoding(1, cv2.COLOR_GRAY2RGB, cv2.COLOR_GRAY2BGR),
+    "mono16": _Encoding(1, cv2.COLOR_GRAY2RGB, cv2.COLOR_GRAY2BGR, bytes_per_channel=2),
+    "yuv422": _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2BGR_UYVY, block=(1, 2)),
+    "uyvy": _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2BGR_UYVY, block=(1, 2)),
+    "yuv422_yuy2": _Encoding(2, cv2.COLOR_YUV2RGB_YUYV, cv2.COLOR_YUV2BGR_YUYV, block=(1, 2)),
+    "yuyv": _Encoding(2, cv2.COLOR_YUV2RGB_YUYV, cv2.COLOR_YUV2BGR_YUYV, block=(1, 2)),
+    "nv12": _Encoding(1, cv2.COLOR_YUV2RGB_NV12, cv2.COLOR_YUV2BGR_NV12, block=(2, 2), chroma_rows=True),
+    "nv21": _Encoding(1, cv2.COLOR_YUV2RGB_NV21, cv2.COLOR_YUV2BGR_NV21, block=(2, 2), chroma_rows=True),
 }
 # OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by the first two rows' first two pixels.
-for _pattern, _conversion in (
-    ("rggb", cv2.COLOR_BayerBG2BGR),
-    ("bggr", cv2.COLOR_BayerRG2BGR),
-    ("gbrg", cv2.COLOR_BayerGR2BGR),
-    ("grbg", cv2.COLOR_BayerGB2BGR),
+for _pattern, _to_rgb, _to_bgr in (
+    ("rggb", cv2.COLOR_BayerBG2RGB, cv2.COLOR_BayerBG2BGR),
+    ("bggr", cv2.COLOR_BayerRG2RGB, cv2.COLOR_BayerRG2BGR),
+    ("gbrg", cv2.COLOR_BayerGR2RGB, cv2.COLOR_BayerGR2BGR),
+    ("grbg", cv2.COLOR_BayerGB2RGB, cv2.COLOR_BayerGB2BGR),
 ):
-    _ENCODINGS[f"bayer_{_pattern}8"] = _Encoding(1, _conversion, block=(2, 2))
-    _ENCODINGS[f"bayer_{_pattern}16"] = _Encoding(1, _conversion, bytes_per_channel=2, block=(2, 2))
+    _ENCODINGS[f"bayer_{_pattern}8"] = _Encoding(1, _to_rgb, _to_bgr, block=(2, 2))
+    _ENCODINGS[f"bayer_{_pattern}16"] = _Encoding(1, _to_rgb, _to_bgr, bytes_per_channel=2, block=(2, 2))
 
 READABLE_ENCODINGS = tuple(_ENCODINGS)
 
 
-def to_bgr(message) -> np.ndarray:
-    """The picture of a sensor_msgs/Image as uint8 BGR, HxWx3.
+def open_image(message) -> Picture:
+    """The picture of a sensor_msgs/Image: a view of the message's own bytes; nothing is copied or converted yet.
 
-    `bgr8` is a view of the message's own bytes (no copy, so treat it as read-only); anything else is converted once.
     16-bit channels keep their upper 8 bits. Rows may be padded (`step`).
 
     Raises:
@@ -75,19 +82,55 @@ def to_bgr(message) -> np.ndarray:
             f"image encoding {message.encoding!r} is unknown; publish one of "
             f"{', '.join(READABLE_ENCODINGS)} (image_proc converts)"
         )
-    height, width = message.height, message.width
-    pixels = _picture_bytes(message, encoding).reshape(-1, width, encoding.channels, encoding.bytes_per_channel)
-    # The upper byte of a 16-bit channel is its value in 8 bits, and comes first when the message is big-endian.
-    upper_byte = 0 if message.is_bigendian or encoding.bytes_per_channel == 1 else 1
-    pixels = pixels[..., upper_byte]
-    if encoding.conversion is None:
-        return pixels if encoding.bytes_per_channel == 1 else np.ascontiguousarray(pixels)
-    try:
-        return cv2.cvtColor(np.ascontiguousarray(pixels), encoding.conversion)
-    except cv2.error as error:
-        raise UnreadableImage(
-            f"OpenCV cannot convert this {width}x{height} {message.encoding} image: {error.err or error}; publish bgr8"
-        ) from error
+    return _MessagePicture(message, encoding)
+
+
+def to_bgr(message) -> np.ndarray:
+    """The whole picture of a sensor_msgs/Image as uint8 BGR, HxWx3.
+
+    `bgr8` is a view of the message's own bytes (no copy, so treat it as read-only); anything else is converted once.
+    Raises as `open_image` does.
+    """
+    return open_image(message).bgr()
+
+
+class _MessagePicture(Picture):
+    def __init__(self, message, encoding: _Encoding) -> None:
+        super().__init__(message.height, message.width)
+        self.block = encoding.block
+        self._encoding = encoding
+        rows = _picture_bytes(message, encoding)
+        channels = rows.reshape(-1, message.width, encoding.channels, encoding.bytes_per_channel)
+        # The upper byte of a 16-bit channel is its value in 8 bits, and comes first when the message is big-endian.
+        self._bytes = channels[..., 0 if message.is_bigendian else -1]
+
+    def part(self, rows: slice, columns: slice) -> np.ndarray:
+        if self._encoding.shares_colours:
+            return self._converted(rows, columns, self._encoding.to_rgb)
+        return self._readable(rows, columns)
+
+    def to_rgb(self, pixels: np.ndarray) -> np.ndarray:
+        if self._encoding.shares_colours or self._encoding.to_rgb is None:
+            return pixels
+        return cv2.cvtColor(pixels, self._encoding.to_rgb)
+
+    def bgr(self) -> np.ndarray:
+        return self._converted(slice(0, self.height), slice(0, self.width), self._encoding.to_bgr)
+
+    def _converted(self, rows: slice, columns: slice, conversion: int | None) -> np.ndarray:
+        pixels = self._readable(rows, columns)
+        if conversion is None:
+            return pixels
+        if not self._encoding.chroma_rows:
+            return cv2.cvtColor(pixels, conversion)
+        chroma_rows = slice(self.height + rows.start // 2, self.height + rows.stop // 2)
+        chroma = self._readable(chroma_rows, columns)
+        return cv2.cvtColorTwoPlane(pixels, chroma.reshape(len(chroma), -1, 2), conversion)
+
+    def _readable(self, rows: slice, columns: slice) -> np.ndarray:
+        """Bytes as OpenCV reads them: rows may lie apart, the bytes of a row may not."""
+        part = self._bytes[rows, columns]
+        return part if self._encoding.bytes_per_channel == 1 else np.ascontiguousarray(part)
 
 
 def _picture_bytes(message, encoding: _Encoding) -> np.ndarray:
@@ -107,13 +150,18 @@ def _picture_bytes(message, encoding: _Encoding) -> np.ndarray:
             f"{name} needs a step of at least {row} bytes a row, not {step}; "
             f"the camera driver must set step to the full row length"
         )
-    rows = height + int(height * encoding.extra_rows)
+    rows = height + height // 2 if encoding.chroma_rows else height
     if len(message.data) < rows * step:
         raise UnreadableImage(
             f"{name} with a step of {step} needs {rows * step} bytes of data, not "
             f"{len(message.data)}; the camera driver must fill data with {rows} rows"
         )
     return np.frombuffer(message.data, np.uint8, count=rows * step).reshape(rows, step)[:, :row]
+
+
+def open_compressed(message) -> Picture:
+    """The picture of a sensor_msgs/CompressedImage; it has to be decoded whole. Raises as `compressed_to_bgr` does."""
+    return BgrPicture(compressed_to_bgr(message))
 
 
 def compressed_to_bgr(message) -> np.ndarray:

@@ -70,7 +70,7 @@ class TrackerNode(Node):
         self._follower = Follower(
             self._tracker,
             self._ring,
-            images.compressed_to_bgr if compressed else images.to_bgr,
+            images.open_compressed if compressed else images.open_image,
             self._publish,
             self._faults.report,
             self._prepare,
@@ -232,7 +232,7 @@ class TrackerNode(Node):
         health.latency_ms, health.image_age_ms = status.latency_ms, status.image_age_ms
 
     def _publish_overlay(self, outcome: Outcome) -> None:
-        picture = outcome.image.copy()  # the original may be a view of the message, which is kept for init
+        picture = outcome.image.bgr().copy()  # the original may be a view of the message, which is kept for init
         exit_index = outcome.result.exit_index if outcome.result else 0
         overlay.draw(
             picture,

@@ -10,6 +10,7 @@ import numpy as np
 
 from dytrack_ros.tracking.box import Box
 from dytrack_ros.tracking.crop import CropWindow
+from dytrack_ros.tracking.picture import Picture
 
 _CROP_SIDE = 32
 _GREY_SIDE = 16
@@ -37,9 +38,9 @@ class Look(NamedTuple):
         return float(self.structure @ other.structure + self.colours @ other.colours) / 2
 
 
-def look_at(image_bgr: np.ndarray, box: Box) -> Look:
-    """The look of what is in ``box`` (x, y, w, h) of a BGR image."""
-    lab = cv2.cvtColor(CropWindow.around(box, 1.0).cut(image_bgr, _CROP_SIDE), cv2.COLOR_RGB2LAB)
+def look_at(image: np.ndarray | Picture, box: Box) -> Look:
+    """The look of what is in ``box`` (x, y, w, h) of a picture or a BGR image."""
+    lab = cv2.cvtColor(CropWindow.around(box, 1.0).cut(image, _CROP_SIDE), cv2.COLOR_RGB2LAB)
     grey = cv2.resize(lab[..., 0], (_GREY_SIDE, _GREY_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     # Most things' colours lie in the middle of Lab's range: the outer quarters of a and b get no bins of their own.
     lab[..., 1:] = lab[..., 1:].clip(64, 191)
@@ -54,20 +55,20 @@ class Appearance:
     EVERY = 5  # looks are taken this many sure frames apart
     NOVEL = 0.9  # what is more alike than this to a kept look adds nothing
 
-    def __init__(self, image_bgr: np.ndarray, box: Box, kept: int = 12):
-        self._first = look_at(image_bgr, box)
+    def __init__(self, image: np.ndarray | Picture, box: Box, kept: int = 12):
+        self._first = look_at(image, box)
         self._later: deque[Look] = deque(maxlen=kept)
         self._sure_frames = 0
 
-    def likeness(self, image_bgr: np.ndarray, box: Box) -> float:
+    def likeness(self, image: np.ndarray | Picture, box: Box) -> float:
         """How alike what is in ``box`` is to the most alike look that is kept, in [-0.5, 1]."""
-        return self._likeness(look_at(image_bgr, box))
+        return self._likeness(look_at(image, box))
 
-    def remember(self, image_bgr: np.ndarray, box: Box) -> None:
+    def remember(self, image: np.ndarray | Picture, box: Box) -> None:
         """Tells of a frame in which the target is in ``box`` for sure."""
         self._sure_frames += 1
         if self._sure_frames % self.EVERY == 0:
-            look = look_at(image_bgr, box)
+            look = look_at(image, box)
             if self._likeness(look) < self.NOVEL:
                 self._later.append(look)
 

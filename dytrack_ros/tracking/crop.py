@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from dytrack_ros.tracking.box import Box
+from dytrack_ros.tracking.picture import Picture, as_picture
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,6 @@ class CropWindow:
         x1, y1, x2, y2 = (float(value) * self.side for value in corners)
         return self.left + x1, self.top + y1, x2 - x1, y2 - y1
 
-    def cut(self, image_bgr: np.ndarray, size: int) -> np.ndarray:
-        """The window of a BGR image (H, W, 3) as RGB (size, size, 3), bilinear, black outside the image."""
-        scale = self.side / size
-        to_image = np.array(
-            [[scale, 0, self.left + scale / 2 - 0.5], [0, scale, self.top + scale / 2 - 0.5]], dtype=np.float64
-        )
-        crop = cv2.warpAffine(
-            image_bgr,
-            to_image,
-            (size, size),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(0, 0, 0),
-        )
-        return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
+    def cut(self, image: np.ndarray | Picture, size: int) -> np.ndarray:
+        """The window of a picture or of a BGR image (H, W, 3) as RGB (size, size, 3), bilinear, black outside it."""
+        return as_picture(image).square(self.left, self.top, self.side, size)

@@ -12,6 +12,7 @@ import numpy as np
 from dytrack_ros.tracking.appearance import Appearance
 from dytrack_ros.tracking.box import Box, iou
 from dytrack_ros.tracking.crop import CropWindow
+from dytrack_ros.tracking.picture import Picture
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Recovery:
     WIDENING = 1.5
     HOME_EVERY = 3  # every third window is where the target was last seen
 
-    def __init__(self, image_bgr: np.ndarray, box: Box):
-        self._appearance = Appearance(image_bgr, box)
+    def __init__(self, image: np.ndarray | Picture, box: Box):
+        self._appearance = Appearance(image, box)
         self._last_seen = box
         self._windows: Iterator[CropWindow] | None = None
         self._candidate: Box | None = None
@@ -54,10 +55,10 @@ class Recovery:
         """Where the target was when it was last followed."""
         return self._last_seen
 
-    def remember(self, image_bgr: np.ndarray, box: Box) -> None:
+    def remember(self, image: np.ndarray | Picture, box: Box) -> None:
         """Tells of a frame in which the target was surely in ``box``."""
         self._last_seen = box
-        self._appearance.remember(image_bgr, box)
+        self._appearance.remember(image, box)
         self._windows = self._candidate = None
 
     def window(self, image_width: int, image_height: int, factor: float, settings: RecoverySettings) -> CropWindow:
@@ -71,10 +72,10 @@ class Recovery:
             self._windows = search_windows(self._last_seen, image_width, image_height, factor * self.WIDENING)
         return next(self._windows)
 
-    def is_found(self, image_bgr: np.ndarray, box: Box, is_sure: bool, settings: RecoverySettings) -> bool:
+    def is_found(self, image: np.ndarray | Picture, box: Box, is_sure: bool, settings: RecoverySettings) -> bool:
         """Whether the target is back, now that the window given last has shown ``box``, ``is_sure`` by its score."""
         candidate, self._candidate = self._candidate, None
-        if not is_sure or self._appearance.likeness(image_bgr, box) < settings.match:
+        if not is_sure or self._appearance.likeness(image, box) < settings.match:
             return False
         if candidate is not None and iou(candidate, box) > 0:
             self._last_seen, self._windows = box, None

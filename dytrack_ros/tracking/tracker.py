@@ -16,6 +16,7 @@ from dytrack_ros.engines.engine import Engine, create_engine
 from dytrack_ros.tracking.box import Box, check_init_box, clip_box
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.exit_costs import measure_exit_costs
+from dytrack_ros.tracking.picture import Picture, as_picture
 from dytrack_ros.tracking.recovery import Recovery, RecoverySettings
 from dytrack_ros.tracking.target_state import StateThresholds, TargetState, TrackState
 from dytrack_ros.tracking.template_memory import TemplateMemory, TemplateSettings
@@ -117,36 +118,34 @@ class DyTracker:
     def engine_name(self) -> str:
         return f"{self.engine.name} ({self.engine.device})"
 
-    def initialize(self, image_bgr: np.ndarray, box) -> None:
-        """Takes the object in ``box`` (x, y, w, h), pixels, of a BGR image (H, W, 3) uint8 as the target.
+    def initialize(self, image_bgr: np.ndarray | Picture, box) -> None:
+        """Takes the object in ``box`` (x, y, w, h), pixels, of a BGR image (H, W, 3) uint8 or a picture as the target.
 
         A box partly outside the image is accepted. Raises ValueError otherwise; the previous target is kept then.
         """
-        _check_image(image_bgr)
-        height, width = image_bgr.shape[:2]
-        box = check_init_box(box, width, height)
+        picture = as_picture(image_bgr)
+        box = check_init_box(box, picture.width, picture.height)
         window = CropWindow.around(box, self.engine.template_factor)
-        template = window.cut(image_bgr, self.engine.template_size)
+        template = window.cut(picture, self.engine.template_size)
         self.engine.set_template(template)
         self._template = TemplateMemory(template)
         self.box = box
         self._state.start()
-        self._target = Recovery(image_bgr, box)
+        self._target = Recovery(picture, box)
         if isinstance(self.policy, LearningPolicy):
             self.policy.restart()
 
-    def track(self, image_bgr: np.ndarray) -> TrackResult:
-        """Finds the target in the next BGR image (H, W, 3) uint8.
+    def track(self, image_bgr: np.ndarray | Picture) -> TrackResult:
+        """Finds the target in the next BGR image (H, W, 3) uint8 or picture, of which it reads only what it searches.
 
         Raises RuntimeError before :meth:`initialize` and ValueError for an array that is no such image.
         """
         started = time.perf_counter()
         if self.box is None:
             raise RuntimeError("track() before initialize(): there is no target yet")
-        _check_image(image_bgr)
-        height, width = image_bgr.shape[:2]
-        window = self._search_window(width, height)
-        self.engine.begin(window.cut(image_bgr, self.engine.search_size))
+        picture = as_picture(image_bgr)
+        window = self._search_window(picture.width, picture.height)
+        self.engine.begin(window.cut(picture, self.engine.search_size))
 
         scores: list[float] = []
         stage_seconds: list[float] = []
@@ -159,9 +158,10 @@ class DyTracker:
             if exit_index == self.exit_count or self._may_exit(exit_index, scores[-1], now - started):
                 break
 
-        score = self._settle(image_bgr, clip_box(window.to_image(self.engine.locate()), width, height), scores[-1])
+        box = clip_box(window.to_image(self.engine.locate()), picture.width, picture.height)
+        score = self._settle(picture, box, scores[-1])
         if self.template_updates is not None:
-            self._update_template(image_bgr, score, exit_index)
+            self._update_template(picture, score, exit_index)
         result = TrackResult(
             box=self.box,
             score=score,
@@ -187,28 +187,28 @@ class DyTracker:
             score = 0.0
         return self.policy.should_exit(exit_index, score, elapsed_s)
 
-    def _settle(self, image_bgr: np.ndarray, box: Box, score: float) -> float:
+    def _settle(self, picture: Picture, box: Box, score: float) -> float:
         """Takes over what a frame has shown into the state and the target's box; returns that box's score."""
         thresholds, state = self.state_thresholds, self._state
         is_sure = score >= thresholds.sure
         if self._is_searching():
-            if self._target.is_found(image_bgr, box, is_sure, self.recovery):
+            if self._target.is_found(picture, box, is_sure, self.recovery):
                 state.found()
         elif state.now == TrackState.LOST:
             if is_sure:
                 state.found()
         elif state.observe(score, thresholds) == TrackState.TRACKING and is_sure:
-            self._target.remember(image_bgr, box)
+            self._target.remember(picture, box)
         self.box = self._target.last_seen if self._is_searching() else box
         return 0.0 if self._is_searching() else score
 
-    def _update_template(self, image_bgr: np.ndarray, score: float, exit_index: int) -> None:
+    def _update_template(self, picture: Picture, score: float, exit_index: int) -> None:
         template = None
         if self._state.now != TrackState.TRACKING:
             template = self._template.forget()
         elif exit_index == self.exit_count:
             factor = self.engine.template_factor
-            template = self._template.updated(image_bgr, self.box, factor, score, self.template_updates)
+            template = self._template.updated(picture, self.box, factor, score, self.template_updates)
         if template is not None:
             self.engine.set_template(template)
 
@@ -222,11 +222,3 @@ def default_thresholds(exit_count: int) -> tuple[float, ...]:
     """The thresholds used when none are given: the last of the defaults is repeated for further exits."""
     values = [DEFAULT_THRESHOLDS[min(i, len(DEFAULT_THRESHOLDS) - 1)] for i in range(exit_count - 1)]
     return tuple(values)
-
-
-def _check_image(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"an image must be a BGR uint8 array of (height, width, 3), not {got}")
-    if not image.size:
-        raise ValueError(f"an image must not be empty, but its shape is {image.shape}")
