@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from image_messages import image_message
 
 from dytrack_ros.nodes.images import (
     READABLE_ENCODINGS,
@@ -13,6 +14,8 @@ from dytrack_ros.nodes.images import (
     compressed_to_bgr,
     fill_compressed,
     fill_image,
+    open_compressed,
+    open_image,
     to_bgr,
 )
 
@@ -23,19 +26,8 @@ def picture(height=HEIGHT, width=WIDTH, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def message(encoding, rows, /, width=WIDTH, height=HEIGHT, padding=0, big_endian=False, **changes):
-    """An image message whose rows (bytes, one array row each) are followed by `padding` bytes of noise."""
-    rows = np.ascontiguousarray(rows).view(np.uint8).reshape(rows.shape[0], -1)
-    padded = np.hstack([rows, np.full((rows.shape[0], padding), 0xA5, np.uint8)])
-    fields = {
-        "encoding": encoding,
-        "height": height,
-        "width": width,
-        "step": padded.shape[1],
-        "is_bigendian": int(big_endian),
-        "data": array.array("B", padded.tobytes()),
-    }
-    return SimpleNamespace(**(fields | changes))
+def message(encoding, rows, /, width=WIDTH, height=HEIGHT, **fields):
+    return image_message(encoding, rows, width, height, **fields)
 
 
 @pytest.mark.parametrize("padding", [0, 5])
@@ -140,7 +132,7 @@ def test_every_readable_encoding_gives_a_picture_of_the_messages_size():
 )
 def test_a_message_that_contradicts_itself_is_refused_with_what_would_be_right(changes, words):
     with pytest.raises(UnreadableImage) as refusal:
-        to_bgr(message("bgr8", picture(), **changes))
+        open_image(message("bgr8", picture(), **changes))
     for word in words:
         assert word in str(refusal.value)
 
@@ -149,7 +141,11 @@ def test_a_message_that_contradicts_itself_is_refused_with_what_would_be_right(c
 def test_compressed_without_loss(suffix):
     bgr = picture(40, 60)
     data = cv2.imencode(suffix, bgr, (cv2.IMWRITE_WEBP_QUALITY, 101) if suffix == ".webp" else ())[1].tobytes()
-    np.testing.assert_array_equal(compressed_to_bgr(SimpleNamespace(format="x", data=array.array("B", data))), bgr)
+    compressed = SimpleNamespace(format="x", data=array.array("B", data))
+    np.testing.assert_array_equal(compressed_to_bgr(compressed), bgr)
+    opened = open_compressed(compressed)
+    assert (opened.height, opened.width) == (40, 60)
+    np.testing.assert_array_equal(opened.bgr(), bgr)
 
 
 def test_compressed_grey_has_three_channels():

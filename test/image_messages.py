@@ -1,0 +1,35 @@
+"""Image messages as plain objects with the fields of sensor_msgs/Image: nothing here needs ROS."""
+
+import array
+from types import SimpleNamespace
+
+import numpy as np
+
+BYTES_PER_PIXEL = {
+    **{"bgr8": 3, "8UC3": 3, "rgb8": 3, "bgra8": 4, "8UC4": 4, "rgba8": 4, "bgr16": 6, "rgb16": 6},
+    **{"mono8": 1, "8UC1": 1, "mono16": 2, "yuv422": 2, "uyvy": 2, "yuv422_yuy2": 2, "yuyv": 2, "nv12": 1, "nv21": 1},
+    **{f"bayer_{pattern}{bits}": bits // 8 for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)},
+}
+
+
+def image_message(encoding, rows, /, width, height, padding=0, big_endian=False, **changes):
+    """An image message whose rows (bytes, one array row each) are followed by `padding` bytes of noise."""
+    rows = np.ascontiguousarray(rows).view(np.uint8).reshape(rows.shape[0], -1)
+    padded = np.hstack([rows, np.full((rows.shape[0], padding), 0xA5, np.uint8)])
+    fields = {
+        "encoding": encoding,
+        "height": height,
+        "width": width,
+        "step": padded.shape[1],
+        "is_bigendian": int(big_endian),
+        "data": array.array("B", padded.tobytes()),
+    }
+    return SimpleNamespace(**(fields | changes))
+
+
+def noise_message(encoding, /, width, height, padding=0, big_endian=False, seed=0):
+    """An image message of random bytes."""
+    row_count = height * 3 // 2 if encoding in ("nv12", "nv21") else height
+    shape = row_count, width * BYTES_PER_PIXEL[encoding]
+    rows = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    return image_message(encoding, rows, width, height, padding, big_endian)
