@@ -31,9 +31,9 @@ from dytrack_ros.tracking.crop import CropWindow
 RESULTS = Path(__file__).parent / "results" / "crop.json"
 FRAMES = ((640, 480), (1280, 720), (1920, 1080))
 BYTES_PER_PIXEL = {"bgr8": 3, "rgb8": 3, "yuyv": 2, "nv12": 1.5, "bayer_rggb8": 1, "mono16": 2}
-# Sides of targets: the median of common benchmarks, that of the development sequences, and the frame's height, whose
-# window is larger than the frame.
-SMALL, MEDIUM, HUGE = 52, 118, 0
+# Sides of targets in pixels: the median of common benchmarks, that of the development sequences, and (None) the frame's
+# height, whose window is larger than the frame.
+TARGETS = {"small": 52, "medium": 118, "huge": None}
 SEARCH_FACTOR, SEARCH_SIZE = 4.0, 256
 MESSAGES = 4
 WARM_UP = 5
@@ -41,7 +41,7 @@ WARM_UP = 5
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--repeats", type=int, default=60, help="measured crops of each kind (default: %(default)s)")
+    p.add_argument("--repeats", type=int, default=100, help="measured crops of each kind (default: %(default)s)")
     p.add_argument("--results", type=Path, default=RESULTS)
     return p
 
@@ -72,8 +72,8 @@ def crop_alone(message, window: CropWindow) -> np.ndarray:
     return window.cut(open_image(message), SEARCH_SIZE)
 
 
-def measure(encoding: str, width: int, height: int, target: int, repeats: int) -> dict:
-    side = target or height
+def measure(encoding: str, width: int, height: int, target: str, repeats: int) -> dict:
+    side = TARGETS[target] or height
     window = CropWindow.around((width / 2 - side / 2 + 0.3, height / 2 - side / 2 + 0.4, side, side), SEARCH_FACTOR)
     frames = messages(encoding, width, height)
     seconds: dict[Callable, list[float]] = {whole_frame_first: [], crop_alone: []}
@@ -92,36 +92,33 @@ def measure(encoding: str, width: int, height: int, target: int, repeats: int) -
     return {
         "encoding": encoding,
         "frame": [width, height],
+        "target": target,
         "target_px": side,
         "window_px": window.side,
-        "target": {SMALL: "small", MEDIUM: "medium", HUGE: "huge"}[target],
         **figures,
     }
 
 
 def show(cases: list[dict]) -> None:
-    """A row an encoding and target: milliseconds (median, least) of both ways for each frame size."""
-    print(f"{'':24}" + "".join(f"{f'{width}x{height}: old':>20}{'new':>16}" for width, height in FRAMES))
+    """A row an encoding and target: milliseconds, median (least), of both ways for each frame size, and how many times
+    as long as on the smallest frame the new way takes on the largest (least to least)."""
+    print(f"{'':20}" + "".join(f"{f'{width}x{height}: old':>20}{'new':>14}" for width, height in FRAMES) + "   growth")
     rows: dict[tuple[str, str], list[dict]] = {}
     for case in cases:
         rows.setdefault((case["encoding"], case["target"]), []).append(case)
     for (encoding, target), row in rows.items():
         cells = "".join(
-            f"{case[way]['median_ms']:{width}.2f} ({case[way]['min_ms']:.2f})"
+            f"{case[way]['median_ms']:{columns}.2f} ({case[way]['min_ms']:.2f})"
             for case in row
-            for way, width in (("whole_frame_first", 13), ("crop_alone", 9))
+            for way, columns in (("whole_frame_first", 13), ("crop_alone", 7))
         )
-        print(f"{encoding:12}{target:12}{cells}")
+        least = [case["crop_alone"]["min_ms"] for case in row]
+        print(f"{encoding:12}{target:8}{cells}{least[-1] / least[0]:8.2f}x")
 
 
 def main() -> None:
     args = parser().parse_args()
-    plan = [
-        (encoding, *frame, target)
-        for encoding in BYTES_PER_PIXEL
-        for target in (SMALL, MEDIUM, HUGE)
-        for frame in FRAMES
-    ]
+    plan = [(encoding, *frame, target) for encoding in BYTES_PER_PIXEL for target in TARGETS for frame in FRAMES]
     cases = [measure(*case, args.repeats) for case in tqdm(plan, unit="case")]
     show(cases)
     results = {

@@ -331,6 +331,19 @@ def test_overlay_only_while_somebody_listens(tracker):
     graph.wait_until(lambda: graph.show() and graph.overlays, "overlay")
     overlay = to_bgr(next(iter(graph.overlays.values())))
     assert overlay.shape == (HEIGHT, WIDTH, 3)
+
+    sent = {}
+
+    def shown():
+        message = graph.image_message(encoding="rgb8")
+        sent[stamp_ns(message.header)] = message
+        graph.publish(message)
+        graph.answer_to(graph.newest_stamp)
+        return sent.keys() & graph.overlays.keys()
+
+    stamp = graph.wait_until(shown, "overlay of an image in other colours").pop()
+    unchanged = (to_bgr(graph.overlays[stamp]) == to_bgr(sent[stamp])).mean()
+    assert unchanged > 0.8, "all but what is drawn is as the camera saw it"
     graph.client.destroy_subscription(listener)
 
 
