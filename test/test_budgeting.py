@@ -20,6 +20,8 @@ class FakeTracker:
     """Counts the benchmarks; `policy` as DyTracker's."""
 
     exit_count = 3
+    engine_name = "first (cpu)"
+    costs = COSTS
     calibration = None
     calibration_note = "no such file: default thresholds"
 
@@ -29,7 +31,7 @@ class FakeTracker:
 
     def exit_costs(self):
         self.benchmarks += 1
-        return COSTS
+        return self.costs
 
     @property
     def policy(self):
@@ -38,7 +40,7 @@ class FakeTracker:
     @policy.setter
     def policy(self, policy):
         if isinstance(policy, FrameBudget) and not policy.is_prepared:
-            policy.prepare(COSTS, self.calibration, self.calibration_note)
+            policy.prepare(self.costs, self.calibration, self.calibration_note)
         self.policies.append(policy)
 
 
@@ -199,6 +201,36 @@ def test_other_settings_do_not_reset_what_was_learned(bench):
     again = bench.prepare(mode="rate", rate_hz=1 / 0.065)
     assert (again.slowdown, again.thrift) == (learned.slowdown, learned.thrift)
     assert len([policy for policy in set(bench.tracker.policies) if isinstance(policy, FrameBudget)]) == 1
+
+
+def test_another_engine_is_measured_once_and_starts_afresh_with_the_same_settings(bench):
+    settings = BudgetSettings(BudgetSource("milliseconds", milliseconds=300), None, TAUS, 0.4)
+    bench.prepare(settings)
+    for _ in range(30):
+        bench.frame(0.12)
+    bench.tracker.engine_name = "second (cpu)"
+    bench.tracker.costs = ExitCosts(stages=(0.2, 0.3, 0.4), head=0.1)
+    terms = bench.prepare(settings)
+    assert bench.tracker.benchmarks == 2
+    assert bench.figures["exit_costs_ms"] == "300.0, 600.0, 1000.0"
+    assert (terms.budget_s, terms.thrift, terms.slowdown) == (0.3, 1.0, 1.0)
+    assert bench.policy.exit_seconds(3) == pytest.approx(1.0)
+    assert bench.policy.deadline_s == 0.4
+    assert bench.figures["mean_ms"] == "0.0"
+    assert bench.prepare(THRESHOLDS).thresholds == TAUS
+    assert bench.tracker.benchmarks == 2
+
+
+def test_a_measurement_that_fails_is_not_tried_before_every_frame(bench):
+    def fail():
+        raise RuntimeError("no engine is left")
+
+    bench.prepare()
+    bench.tracker.engine_name = "second (cpu)"
+    bench.tracker.exit_costs = fail
+    with pytest.raises(RuntimeError):
+        bench.prepare()
+    bench.prepare()
 
 
 def test_all_settings_reach_the_policy(bench):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from random_network import TINY, random_model
 
-from dytrack_ros.engines import ENGINES, create_engine, engine, export, graph_cache
+from dytrack_ros.engines import ENGINES, FallbackEngine, create_engine, engine, export, graph_cache
 from dytrack_ros.engines.graph_cache import cache_folder, cached_graphs
 from dytrack_ros.engines.graph_files import SEAL, graph_names
 from dytrack_ros.model import load_weights, save_weights
@@ -86,10 +86,13 @@ def assert_same(got, expected):
 # --- every engine ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["torch", *GRAPH_ENGINES])
+@pytest.fixture(scope="module", params=["torch", *GRAPH_ENGINES, "fallback"])
 def shared_engine(request, weights):
     threads = torch.get_num_threads()
-    yield create_engine(request.param, weights, device="cpu", threads=1)
+    if request.param == "fallback":
+        yield FallbackEngine("torch", weights, device="cpu", threads=1)
+    else:
+        yield create_engine(request.param, weights, device="cpu", threads=1)
     torch.set_num_threads(threads)
 
 

@@ -207,6 +207,21 @@ def test_what_was_given_stays_and_the_rest_is_taken():
         FrameBudget(0.1, family=calibration.family, costs=ExitCosts((1, 1), 1))
 
 
+def test_another_engine_makes_void_what_was_known_of_times():
+    calibration = Calibration("00", ThresholdFamily((0, 1), [[0.9, 0.8], [0.5, 0.4]]))
+    policy = FrameBudget(0.25, costs=COSTS)
+    policy.prepare(COSTS, calibration, "a file")
+    play(policy, realistic(), 50, slow=lambda frame: 3.0)
+    assert policy.slowdown > 2
+    policy.forget_costs()
+    assert not policy.is_prepared and policy.exit_seconds(1) is None
+    slower = ExitCosts(tuple(2 * seconds for seconds in COSTS.stages), 2 * COSTS.head)
+    policy.prepare(slower, None)
+    assert policy.slowdown == 1 and policy.exit_seconds(1) == 2 * FIRST
+    assert policy.thrift == pytest.approx((2 * LAST - 0.25) / (2 * LAST - 2 * FIRST))
+    assert policy.thresholds == pytest.approx(calibration.family.thresholds(policy.thrift)), "the weights', as before"
+
+
 @pytest.mark.parametrize("burst", [0, 6])
 @pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("stages", [(0.05, 0.07), (0.05, 0.03, 0.04, 0.05)])

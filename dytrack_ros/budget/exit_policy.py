@@ -38,6 +38,10 @@ class LearningPolicy(ExitPolicy, Protocol):
         """Takes what every exit costs on this machine and the weights' calibration; ``note`` says which, or why none."""
         ...
 
+    def forget_costs(self) -> None:
+        """Another engine computes now: what was known of times is void, and :meth:`prepare` is needed again."""
+        ...
+
     def restart(self) -> None:
         """The next frame is the first of a new target."""
         ...

@@ -116,6 +116,12 @@ class FrameBudget:
         self._is_prepared = True
         self._set_thrift(self._expected_thrift(self._budget_s))
 
+    def forget_costs(self) -> None:
+        """Another engine computes now: costs, slow-down and saved time are void. Until :meth:`prepare` it learns them."""
+        self._latency = LatencyModel()
+        self._tokens = math.inf
+        self._is_prepared = False
+
     def restart(self) -> None:
         """A new target: its first frames teach nothing about times, and there is no score to predict from."""
         self._latency.restart()

@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -59,6 +59,14 @@ class Engine(Protocol):
         ...
 
 
+class Candidate(NamedTuple):
+    """An engine that can be loaded: its name (not ``auto``), the device that is asked for, and why it is taken."""
+
+    name: str
+    device: str
+    reason: str
+
+
 def create_engine(name: str, weights: str | Path, device: str = "auto", threads: int | None = None) -> Engine:
     """The engine called ``name`` with these weights (a shipped name or a path), loaded and warmed up.
 
@@ -66,17 +74,38 @@ def create_engine(name: str, weights: str | Path, device: str = "auto", threads:
     ``device`` is ``auto``, ``cpu`` or ``cuda[:N]``; ``threads`` the CPU threads (None: the library's default).
     Raises ValueError for an unknown name or device, ImportError where the engine's library is missing.
     """
+    return load_engine(resolve_engine(name, device), weights, threads)
+
+
+def resolve_engine(name: str, device: str = "auto") -> Candidate:
+    """What :func:`create_engine` loads for this name and device. Raises ValueError for unknown ones."""
     if name not in ENGINES:
         raise ValueError(f"unknown engine {name!r}; there are {', '.join(ENGINES)}")
     check_device(device)
     chosen, reason = choose_engine(device) if name == "auto" else (name, "asked for")
-    absent = missing_packages(chosen)
+    return Candidate(chosen, device, reason)
+
+
+def load_engine(candidate: Candidate, weights: str | Path, threads: int | None = None) -> Engine:
+    """The engine itself, warmed up; as :func:`create_engine`."""
+    absent = missing_packages(candidate.name)
     if absent:
-        raise ImportError(f"engine {chosen!r} is not installed; it needs: pip install {' '.join(absent)}")
-    engine = _engine_class(chosen)(weights, device, threads)
-    engine.chosen_because = reason
-    _log.info("engine %s on %s: %s", engine.name, engine.device, reason)
+        raise ImportError(f"engine {candidate.name!r} is not installed; it needs: pip install {' '.join(absent)}")
+    engine = _engine_class(candidate.name)(weights, candidate.device, threads)
+    engine.chosen_because = candidate.reason
+    _log.info("engine %s on %s: %s", engine.name, engine.device, engine.chosen_because)
     return engine
+
+
+def substitutes(candidate: Candidate) -> list[Candidate]:
+    """What could compute in this one's place: the :data:`CPU_ENGINES` that are installed, the fastest first."""
+    name, device, _ = candidate
+    on_gpu = name == "torch" and (device.startswith("cuda") or (device == "auto" and cuda_is_present()))
+    return [
+        Candidate(other, "cpu", f"in place of {name}")
+        for other in CPU_ENGINES
+        if (other != name or on_gpu) and not missing_packages(other)
+    ]
 
 
 def choose_engine(device: str = "auto") -> tuple[str, str]:

@@ -78,7 +78,7 @@ class BudgetView:
         mean_s: of `track`, over the last MEAN_FRAMES frames; 0 before the first.
         overhead_s: what a frame takes beside `track`.
         deadline_misses: frames whose box came out after the deadline.
-        exit_costs_s: of each exit, measured at the start.
+        exit_costs_s: of each exit, measured at the start and when another engine has taken over.
         calibration_note: which calibration is used, or why none.
     """
 
@@ -97,8 +97,8 @@ class BudgetView:
 
 
 class NodeBudget:
-    """Chooses the policy of every frame, and keeps one FrameBudget through all changes, so that nothing that it has
-    learned is lost.
+    """Chooses the policy of every frame, and keeps one FrameBudget through all changes but that of the engine, so that
+    nothing that it has learned is lost.
 
     Measures what the exits of ``tracker`` cost on this machine, which takes about a second. ``prepare`` and ``observe``
     belong to the thread that tracks; the other methods may be called from any.
@@ -107,20 +107,29 @@ class NodeBudget:
     def __init__(self, tracker: DyTracker):
         self._lock = threading.Lock()
         self._exit_count = tracker.exit_count
-        self._exit_costs_s = tracker.exit_costs().answers
         self._calibration_note = tracker.calibration_note
-        self._frame_budget = FrameBudget(budget_s=MAX_BUDGET_S)
-        tracker.policy = self._frame_budget
-        self._policy: ExitPolicy | None = None
-        self._settings: BudgetSettings | None = None
-        self._without_budget: ExitPolicy | None = None
         self._period = CameraPeriod()
-        self._pace = CameraPace()
         self._to_answer = Overhead()  # until the box is out: what a deadline must leave time for
         self._beside = Overhead()  # all that keeps the thread busy: what a rate must leave time for
-        self._tracked_s: deque[float] = deque(maxlen=MEAN_FRAMES)
         self._deadline_misses = 0
         self.terms = FrameTerms()
+        self._begin(tracker)
+
+    def _begin(self, tracker: DyTracker) -> None:
+        """With the tracker's present engine; what was learned of another one is void."""
+        self._engine_name = tracker.engine_name  # first: if the measurement fails it is not tried before every frame
+        exit_costs_s = tracker.exit_costs().answers
+        frame_budget = FrameBudget(budget_s=MAX_BUDGET_S)
+        tracker.policy = frame_budget
+        with self._lock:
+            self._engine_name = tracker.engine_name
+            self._exit_costs_s = exit_costs_s
+            self._frame_budget = frame_budget
+            self._policy: ExitPolicy | None = None
+            self._settings: BudgetSettings | None = None
+            self._without_budget: ExitPolicy | None = None
+            self._pace = CameraPace()
+            self._tracked_s: deque[float] = deque(maxlen=MEAN_FRAMES)
 
     # ---- the camera
 
@@ -137,7 +146,12 @@ class NodeBudget:
     # ---- around a frame
 
     def prepare(self, tracker: DyTracker, settings: BudgetSettings) -> None:
-        """Before a frame: give the tracker the policy that ``settings`` ask for, with the budget of this moment."""
+        """Before a frame: give the tracker the policy that ``settings`` ask for, with the budget of this moment.
+
+        Where another engine has taken over its exits are measured first, for about a second.
+        """
+        if tracker.engine_name != self._engine_name:
+            self._begin(tracker)
         with self._lock:
             is_changed = settings is not self._settings
             if is_changed:

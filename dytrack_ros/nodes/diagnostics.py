@@ -18,6 +18,7 @@ class Health:
     """What the diagnostics report; the node refreshes it.
 
     Attributes:
+        engine, engine_failures: what computes, and why each engine before it was given up.
         silent_s: seconds since the last image.
         publishers: the image topic's publishers, each with its QoS.
         rate_hz: images a second over the last report's interval.
@@ -28,8 +29,9 @@ class Health:
 
     topic: str
     model: str
-    engine: str
     silence_limit_s: float
+    engine: str = ""
+    engine_failures: tuple[str, ...] = ()
     received: int = 0
     late: int = 0
     dropped: int = 0
@@ -97,20 +99,29 @@ def _tracker(health: Health) -> tuple[bytes, str, dict]:
     values = {
         "model": health.model,
         "engine": health.engine,
+        "engine_failures": "; ".join(health.engine_failures),
         "state": state.name,
         "target_id": outcome.target_id if outcome else "",
         "score": f"{outcome.score if outcome else 0.0:.3f}",
         INIT_REFUSED: health.faults[INIT_REFUSED],
         TRACKING_FAILED: health.faults[TRACKING_FAILED],
     }
+    level, words = _target(health, state)
+    if health.engine_failures:
+        level = max(level, DiagnosticStatus.WARN)
+        words = f"{words}; {values['engine_failures']}; {health.engine} runs instead"
+    return level, words, values
+
+
+def _target(health: Health, state: TrackState) -> tuple[bytes, str]:
     if health.new_faults[TRACKING_FAILED]:
-        return DiagnosticStatus.ERROR, "tracking failed, see the log; waits for init", values
+        return DiagnosticStatus.ERROR, "tracking failed, see the log; waits for init"
     if health.new_faults[INIT_REFUSED]:
-        return DiagnosticStatus.WARN, "init refused, see the log", values
+        return DiagnosticStatus.WARN, "init refused, see the log"
     if state == TrackState.IDLE:
-        return DiagnosticStatus.OK, "idle, waits for init", values
+        return DiagnosticStatus.OK, "idle, waits for init"
     level = DiagnosticStatus.OK if state == TrackState.TRACKING else DiagnosticStatus.WARN
-    return level, f"{state.name.lower()} {outcome.target_id}", values
+    return level, f"{state.name.lower()} {health.outcome.target_id}"
 
 
 def _timing(health: Health) -> tuple[bytes, str, dict]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 UNREADABLE_IMAGE = "unreadable image"
 INIT_REFUSED = "init refused"
 TRACKING_FAILED = "tracking failed"
+ENGINE_FAILED = "engine failed"
 NO_IMAGE = "no image"
 
 # A sentence is repeated at most this often; a different one of the same kind may follow sooner.
@@ -44,8 +45,3 @@ class Faults:
             self._logged[kind] = now, sentence, count
         unlogged = count - logged_count - 1
         self._log(f"{kind}: {sentence}" + (f" (and {unlogged} more of this kind)" if unlogged else ""))
-
-
-def one_line(error: Exception) -> str:
-    """An error's type and text in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE, one_line
+from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE
 from dytrack_ros.nodes.frame_ring import FrameRing
 from dytrack_ros.nodes.images import UnreadableImage
 from dytrack_ros.nodes.mailbox import Frame
+from dytrack_ros.one_line import one_line
 from dytrack_ros.tracking import DyTracker, TrackResult, TrackState
 from dytrack_ros.tracking.box import Box
 from dytrack_ros.tracking.picture import Picture
@@ -204,8 +205,8 @@ class Follower:
         return outcome
 
     def _follow(self, frame: Frame) -> Outcome | None:
-        started_s = time.monotonic()
         self._prepare(self._tracker)
+        started_s = time.monotonic()
         try:
             image = self._decode(frame.message)
         except UnreadableImage as error:

@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from dytrack_ros.nodes.faults import one_line
+from dytrack_ros.one_line import one_line
 
 # How often a waiting executor looks up, so that a signal is noticed while nothing happens in the graph.
 WAIT_S = 0.1

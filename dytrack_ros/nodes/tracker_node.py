@@ -21,7 +21,7 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes import budget_words, diagnostics, images, overlay, parameters
 from dytrack_ros.nodes.budgeting import BudgetSettings, NodeBudget
-from dytrack_ros.nodes.faults import NO_IMAGE, TRACKING_FAILED, Faults, one_line
+from dytrack_ros.nodes.faults import ENGINE_FAILED, NO_IMAGE, TRACKING_FAILED, Faults
 from dytrack_ros.nodes.follower import Follower, Init, Outcome
 from dytrack_ros.nodes.frame_ring import FrameRing
 from dytrack_ros.nodes.intake import Intake
@@ -31,6 +31,7 @@ from dytrack_ros.nodes.messages import box_of, detection_message, stamp_ns
 from dytrack_ros.nodes.run import leave, run
 from dytrack_ros.nodes.status import status_message
 from dytrack_ros.nodes.worker import Worker
+from dytrack_ros.one_line import one_line
 from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TemplateSettings, TrackState
 
 # Best effort takes from reliable and best-effort cameras alike. The mailbox keeps the newest frame anyway; the short
@@ -58,11 +59,11 @@ class TrackerNode(Node):
     def __init__(self, **node_options) -> None:
         super().__init__("tracker_node", **node_options)
         self._live = LiveParameters(self, parameters.TRACKER)
+        self._faults = Faults(self.get_logger().warning)
+        self._faults_reported: Counter[str] = Counter()
         self._tracker = self._load_tracker()
         self._budget = self._measure_exits()
         self._enabled = True
-        self._faults = Faults(self.get_logger().warning)
-        self._faults_reported: Counter[str] = Counter()
 
         compressed = self._live["image_transport"] == "compressed"
         self._ring = FrameRing()
@@ -96,9 +97,7 @@ class TrackerNode(Node):
             IMAGE_QOS,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        self._health = diagnostics.Health(
-            self._images.topic_name, self._tracker.model_name, self._tracker.engine_name, SILENCE_LIMIT_S
-        )
+        self._health = diagnostics.Health(self._images.topic_name, self._tracker.model_name, SILENCE_LIMIT_S)
         # On a steady clock: simulated time may stand still, and that is when diagnostics are wanted.
         self.create_timer(REPORT_PERIOD_S, self._report_health, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._worker.start()
@@ -115,11 +114,15 @@ class TrackerNode(Node):
         self.get_logger().info(f"loading {values['model'] or 'the default model'} ...")
         started_s = time.monotonic()
         tracker = DyTracker.from_pretrained(
-            values["model"] or None, engine=values["engine"], device=values["device"], threads=values["threads"] or None
+            values["model"] or None,
+            engine=values["engine"],
+            device=values["device"],
+            threads=values["threads"] or None,
+            on_fallback=lambda sentence: self._faults.report(ENGINE_FAILED, sentence),
         )
         self.get_logger().info(
-            f"{tracker.model_name} with {tracker.exit_count} exits on {tracker.engine_name}, "
-            f"loaded and warmed up in {time.monotonic() - started_s:.1f} s"
+            f"{tracker.model_name} with {tracker.exit_count} exits on {tracker.engine_name}, loaded and warmed up in "
+            f"{time.monotonic() - started_s:.1f} s; why this engine: {tracker.engine.chosen_because}"
         )
         return tracker
 
@@ -181,6 +184,7 @@ class TrackerNode(Node):
         health, intake = self._health, self._intake
         health.rate_hz = (intake.received - health.received) / REPORT_PERIOD_S
         health.received, health.late = intake.received, intake.late
+        health.engine, health.engine_failures = self._tracker.engine_name, self._tracker.engine_failures
         health.enabled = self._enabled
         health.silent_s = time.monotonic() - intake.last_received_s if self._enabled else 0.0
         health.publishers = [

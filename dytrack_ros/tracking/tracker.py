@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from dytrack_ros.budget.calibration import Calibration, calibration_of
 from dytrack_ros.budget.exit_policy import ExitPolicy, FixedThresholds, LearningPolicy
 from dytrack_ros.budget.frame_budget import NO_CALIBRATION
 from dytrack_ros.budget.latency_model import ExitCosts
-from dytrack_ros.engines.engine import Engine, create_engine
+from dytrack_ros.engines import Engine, FallbackEngine, create_engine
 from dytrack_ros.tracking.box import Box, check_init_box, clip_box
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.exit_costs import measure_exit_costs
@@ -47,7 +48,8 @@ class DyTracker:
     """Follows one object. Not thread-safe: one tracker belongs to one thread at a time.
 
     ``policy`` may be replaced between two frames. A :class:`~dytrack_ros.budget.LearningPolicy` that is not prepared
-    yet is given the weights' ``calibration`` and this machine's exit costs, which are measured once, for about a second.
+    yet is given the weights' ``calibration`` and this machine's exit costs, which are measured once, for about a second;
+    once more where another engine has taken over.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class DyTracker:
         self._state = TargetState()
         self._target: Recovery | None = None
         self._template: TemplateMemory | None = None
-        self._exit_costs: ExitCosts | None = None
+        self._exit_costs: dict[str, ExitCosts] = {}  # by the engine's name and device
         self.policy = policy if policy is not None else FixedThresholds(default_thresholds(engine.exit_count))
 
     @classmethod
@@ -79,17 +81,23 @@ class DyTracker:
         policy: ExitPolicy | None = None,
         device: str = "auto",
         threads: int | None = None,
+        on_fallback: Callable[[str], None] | None = None,
     ) -> DyTracker:
         """A tracker with the weights of a shipped name or a path (None: the package's default), warmed up.
 
         ``engine`` is one of ``dytrack_ros.engines.ENGINES``, ``device`` ``auto``, ``cpu`` or ``cuda[:N]``. Without a
-        ``policy``, :class:`~dytrack_ros.budget.FixedThresholds` with the default thresholds.
+        ``policy``, :class:`~dytrack_ros.budget.FixedThresholds` with the default thresholds. With ``on_fallback`` the next
+        engine goes on where one fails, and ``on_fallback`` is told why; without, the failure is an error.
         Raises FileNotFoundError or ValueError saying what there is.
         """
         from dytrack_ros.model.weight_files import default_model, resolve_weights
 
         weights = resolve_weights(model or default_model())
-        return cls(create_engine(engine, weights, device, threads), policy, weights.stem, *calibration_of(weights))
+        if on_fallback is None:
+            chosen = create_engine(engine, weights, device, threads)
+        else:
+            chosen = FallbackEngine(engine, weights, device, threads, on_fallback)
+        return cls(chosen, policy, weights.stem, *calibration_of(weights))
 
     @property
     def policy(self) -> ExitPolicy:
@@ -99,16 +107,18 @@ class DyTracker:
     def policy(self, policy: ExitPolicy) -> None:
         if isinstance(policy, LearningPolicy) and not policy.is_prepared:
             policy.prepare(self.exit_costs(), self.calibration, self.calibration_note)
-        self._policy = policy
+        self._policy, self._policy_engine = policy, self.engine_name
 
     def exit_costs(self) -> ExitCosts:
-        """What every exit costs on this machine; measured on the first call, for about a second.
+        """What every exit costs on this machine with the present engine; measured on the first call, for about a second.
 
         To the engine it is a frame like any other; a target that is being followed stays.
         """
-        if self._exit_costs is None:
-            self._exit_costs = measure_exit_costs(self.engine, has_target=self.box is not None)
-        return self._exit_costs
+        while (engine := self.engine_name) not in self._exit_costs:
+            costs = measure_exit_costs(self.engine, has_target=self.box is not None)
+            if engine == self.engine_name:  # otherwise another one has taken over meanwhile
+                self._exit_costs[engine] = costs
+        return self._exit_costs[engine]
 
     @property
     def exit_count(self) -> int:
@@ -117,6 +127,11 @@ class DyTracker:
     @property
     def engine_name(self) -> str:
         return f"{self.engine.name} ({self.engine.device})"
+
+    @property
+    def engine_failures(self) -> tuple[str, ...]:
+        """Why the present engine is not the first one; empty where it is."""
+        return getattr(self.engine, "failures", ())
 
     def initialize(self, image_bgr: np.ndarray | Picture, box) -> None:
         """Takes the object in ``box`` (x, y, w, h), pixels, of a BGR image (H, W, 3) uint8 or a picture as the target.
@@ -140,6 +155,8 @@ class DyTracker:
 
         Raises RuntimeError before :meth:`initialize` and ValueError for an array that is no such image.
         """
+        if self._policy_engine != self.engine_name:
+            self._relearn_costs()
         started = time.perf_counter()
         if self.box is None:
             raise RuntimeError("track() before initialize(): there is no target yet")
@@ -211,6 +228,12 @@ class DyTracker:
             template = self._template.updated(picture, self.box, factor, score, self.template_updates)
         if template is not None:
             self.engine.set_template(template)
+
+    def _relearn_costs(self) -> None:
+        """Another engine computes than when the policy was set: its exits cost other times. Not counted as a frame's."""
+        if isinstance(self.policy, LearningPolicy):
+            self.policy.forget_costs()
+        self.policy = self.policy
 
     def reset(self) -> None:
         """Forgets the target."""

@@ -48,6 +48,7 @@ class LiveGraph:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.client)
         self.processes = []
+        self._hosted = []
         self.statuses, self.detections, self.truths = {}, {}, {}
         self.images, self.overlays, self.diagnostics = {}, {}, {}
         self.newest_stamp = 1_000_000_000_000
@@ -57,7 +58,11 @@ class LiveGraph:
     def close(self):
         for process in self.processes:
             process.stop()
+        for node in self._hosted:
+            node.close()
         self._executor.shutdown()
+        for node in self._hosted:
+            node.destroy_node()
         self.client.destroy_node()
         rclpy.shutdown(context=self._context)
 
@@ -68,6 +73,14 @@ class LiveGraph:
         process = NodeProcess(name, parameters, self._folder / f"{name}_{len(self.processes)}.log")
         self.processes.append(process)
         return process
+
+    def host(self, node_class, namespace="", **parameters):
+        """A node of the package in this process, on the client's executor: it lives while somebody waits."""
+        overrides = [Parameter(key.replace("__", "."), value=value) for key, value in parameters.items()]
+        node = node_class(context=self._context, namespace=namespace, parameter_overrides=overrides)
+        self._executor.add_node(node)
+        self._hosted.append(node)
+        return node
 
     def wait_until(self, condition, what, patience_s=PATIENCE_S):
         """Let messages come in until `condition()` holds; its value is returned."""
