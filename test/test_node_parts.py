@@ -168,6 +168,26 @@ def test_worker_survives_errors_and_ends_in_time():
     assert time.monotonic() - started_s < 2
 
 
+def test_a_worker_that_cannot_finish_in_time_is_left_and_does_not_complain():
+    mailbox, errors, started, ended = Mailbox(), [], threading.Event(), threading.Event()
+
+    def work(taken):
+        started.set()
+        ended.wait(30)
+        raise RuntimeError("the publisher is gone")
+
+    worker = Worker(mailbox, work, errors.append)
+    worker.start()
+    mailbox.put(frame(1))
+    assert started.wait(30)
+    worker.end(timeout_s=0.01)
+    assert worker.is_alive()
+    ended.set()
+    worker.join(30)
+    assert not worker.is_alive()
+    assert errors == []
+
+
 # ---- faults
 
 

@@ -43,8 +43,8 @@ OVERLAY_QOS = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=Hist
 
 SILENCE_LIMIT_S = 3.0
 REPORT_PERIOD_S = 1.0
-# A worker in the middle of a frame gets this long to finish it when the node ends.
-ENDING_PATIENCE_S = 0.5
+# A worker in the middle of a frame gets this long to finish it when the node ends, which it shall do within a second.
+ENDING_PATIENCE_S = 0.3
 
 
 class TrackerNode(Node):

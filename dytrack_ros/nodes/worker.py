@@ -11,7 +11,7 @@ from dytrack_ros.nodes.mailbox import Frame, Mailbox
 class Worker(threading.Thread):
     """Calls `work` with every frame that the mailbox gives, and with None whenever there is none for a while.
 
-    Nothing that `work` raises ends the thread: it goes to `on_error`.
+    Nothing that `work` raises ends the thread: it goes to `on_error`, until `end` is called.
     """
 
     IDLE_S = 0.5
@@ -33,7 +33,8 @@ class Worker(threading.Thread):
             try:
                 self._work(frame)
             except Exception as error:
-                self._on_error(error)
+                if not self._ending.is_set():  # otherwise it is the end that has taken something away
+                    self._on_error(error)
 
     def end(self, timeout_s: float) -> None:
         """Finish the frame under work and end; does not wait longer than `timeout_s`."""

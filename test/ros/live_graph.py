@@ -1,7 +1,9 @@
 """A client on a live graph: node processes of the built package on one side, this test process on the other."""
 
+import contextlib
 import itertools
 import os
+import threading
 import time
 from types import SimpleNamespace
 
@@ -151,6 +153,23 @@ class LiveGraph:
 
     def publish(self, image_message):
         self.image_publisher.publish(image_message)
+
+    @contextlib.contextmanager
+    def flood(self):
+        """Images all the time, as fast as they can be made, from a thread of its own."""
+        ending = threading.Event()
+
+        def publish():
+            while not ending.wait(0.01):
+                self.publish(self.image_message())
+
+        camera = threading.Thread(target=publish)
+        camera.start()
+        try:
+            yield
+        finally:
+            ending.set()
+            camera.join()
 
     def show(self):
         """Publish an image and wait for what the tracker says of it: status, detection or None, box or None, stamp."""
