@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dytrack_ros.nodes import faults as faults_module
 from dytrack_ros.nodes.faults import Faults
 from dytrack_ros.nodes.frame_ring import FrameRing
 from dytrack_ros.nodes.intake import Intake
@@ -192,8 +193,8 @@ def test_a_worker_that_cannot_finish_in_time_is_left_and_does_not_complain():
 
 
 def test_faults_are_counted_all_but_logged_at_a_throttled_rate():
-    now, log = [0.0], []
-    faults = Faults(log.append, clock=lambda: now[0])
+    now, log, errors = [0.0], [], []
+    faults = Faults(log.append, errors.append, clock=lambda: now[0])
     for _ in range(100):
         faults.report("unreadable image", "it has no data")
         now[0] += 0.05
@@ -208,3 +209,14 @@ def test_faults_are_counted_all_but_logged_at_a_throttled_rate():
     faults.report("unreadable image", "its step is too small")
     assert log[-1] == "unreadable image: its step is too small"
     assert faults.counts == {"unreadable image": 102, "init refused": 1}
+    assert errors == []
+
+
+def test_what_needs_help_from_outside_is_logged_as_an_error():
+    log, errors = [], []
+    faults = Faults(log.append, errors.append)
+    faults.report(faults_module.INCOMPATIBLE_QOS, "reliability does not fit")
+    faults.report(faults_module.TRACKING_FAILED, "no engine is left")
+    faults.report(faults_module.NO_IMAGE, "no image for 3 s on /image")
+    assert errors == ["incompatible QoS: reliability does not fit", "tracking failed: no engine is left"]
+    assert log == ["no image for 3 s on /image"], "the kind is not said twice"

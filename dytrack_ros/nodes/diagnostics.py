@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE
+from dytrack_ros.nodes.faults import INIT_REFUSED, NO_IMAGE, TRACKING_FAILED, UNREADABLE_IMAGE
 from dytrack_ros.nodes.follower import Outcome
 from dytrack_ros.tracking import TrackState
 
@@ -20,7 +20,8 @@ class Health:
     Attributes:
         engine, engine_failures: what computes, and why each engine before it was given up.
         silent_s: seconds since the last image.
-        publishers: the image topic's publishers, each with its QoS.
+        publishers: the image topic's publishers, each with its QoS; `refused`: how often one was refused for it.
+        incompatibility: which of them cannot be heard and why; empty while all can be.
         rate_hz: images a second over the last report's interval.
         latency_ms, image_age_ms: of the last frame.
         budget, budget_sentence: the time budget in figures, by key, and in words.
@@ -38,6 +39,8 @@ class Health:
     silent_s: float = 0.0
     rate_hz: float = 0.0
     publishers: list[str] = field(default_factory=list)
+    refused: int = 0
+    incompatibility: str = ""
     enabled: bool = True
     outcome: Outcome | None = None
     latency_ms: float = 0.0
@@ -51,10 +54,11 @@ class Health:
     def is_silent(self) -> bool:
         return self.silent_s >= self.silence_limit_s
 
-    @property
-    def publishers_in_words(self) -> str:
+    def silence(self, seconds: float) -> str:
+        """That nothing has come for so long, where, and who should have sent something."""
         count = len(self.publishers)
-        return f"{count or 'no'} publisher{'s' * (count != 1)}" + (f": {'; '.join(self.publishers)}" if count else "")
+        publishers = f"{count or 'no'} publisher{'s' * (count != 1)}" + (" with " if count else "")
+        return f"{NO_IMAGE} for {seconds:.0f} s on {self.topic}, {publishers}{'; '.join(self.publishers)}"
 
 
 def report(node_name: str, health: Health) -> DiagnosticArray:
@@ -78,6 +82,7 @@ def _input(health: Health) -> tuple[bytes, str, dict]:
     values = {
         "topic": health.topic,
         "publishers": len(health.publishers),
+        "refused_publishers": health.refused,
         "received": health.received,
         "rate_hz": f"{health.rate_hz:.1f}",
         "dropped": health.dropped,
@@ -86,8 +91,10 @@ def _input(health: Health) -> tuple[bytes, str, dict]:
     }
     if not health.enabled:
         return DiagnosticStatus.OK, "disabled: images are ignored", values
+    if health.incompatibility:
+        return DiagnosticStatus.ERROR, health.incompatibility, values
     if health.is_silent:
-        return DiagnosticStatus.WARN, f"no image for {health.silent_s:.0f} s, {health.publishers_in_words}", values
+        return DiagnosticStatus.WARN, health.silence(health.silent_s), values
     if unreadable := health.new_faults[UNREADABLE_IMAGE]:
         return DiagnosticStatus.ERROR, f"{unreadable} unreadable images", values
     return DiagnosticStatus.OK, f"{health.rate_hz:.1f} images a second", values

@@ -12,6 +12,10 @@ INIT_REFUSED = "init refused"
 TRACKING_FAILED = "tracking failed"
 ENGINE_FAILED = "engine failed"
 NO_IMAGE = "no image"
+INCOMPATIBLE_QOS = "incompatible QoS"
+
+# Without help from outside these are not got over; the others are warnings.
+ERRORS = frozenset({TRACKING_FAILED, INCOMPATIBLE_QOS})
 
 # A sentence is repeated at most this often; a different one of the same kind may follow sooner.
 REPETITION_S = 10.0
@@ -21,8 +25,14 @@ VARIATION_S = 1.0
 class Faults:
     """Counts every fault and logs the first of each kind at once, later ones at a throttled rate."""
 
-    def __init__(self, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._log = log
+    def __init__(
+        self,
+        log_warning: Callable[[str], None],
+        log_error: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log_warning = log_warning
+        self._log_error = log_error
         self._clock = clock
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
@@ -35,7 +45,10 @@ class Faults:
             return self._counts.copy()
 
     def report(self, kind: str, sentence: str) -> None:
-        """Count one fault of this kind; `sentence` says what came, what is allowed and how to mend it."""
+        """Count one fault of this kind; `sentence` says what came, what is allowed and how to mend it.
+
+        The log begins with the kind, whether or not the sentence does.
+        """
         with self._lock:
             self._counts[kind] += 1
             count, now = self._counts[kind], self._clock()
@@ -44,4 +57,9 @@ class Faults:
                 return
             self._logged[kind] = now, sentence, count
         unlogged = count - logged_count - 1
-        self._log(f"{kind}: {sentence}" + (f" (and {unlogged} more of this kind)" if unlogged else ""))
+        line = sentence if sentence.startswith(kind) else f"{kind}: {sentence}"
+        line += f" (and {unlogged} more of this kind)" if unlogged else ""
+        if kind in ERRORS:
+            self._log_error(line)
+        else:
+            self._log_warning(line)

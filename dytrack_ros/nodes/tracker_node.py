@@ -13,7 +13,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D
@@ -21,9 +20,10 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes import budget_words, diagnostics, images, overlay, parameters
 from dytrack_ros.nodes.budgeting import BudgetSettings, NodeBudget
-from dytrack_ros.nodes.faults import ENGINE_FAILED, NO_IMAGE, TRACKING_FAILED, Faults
+from dytrack_ros.nodes.faults import ENGINE_FAILED, INCOMPATIBLE_QOS, NO_IMAGE, TRACKING_FAILED, Faults
 from dytrack_ros.nodes.follower import Follower, Init, Outcome
 from dytrack_ros.nodes.frame_ring import FrameRing
+from dytrack_ros.nodes.image_subscription import ImageSubscription
 from dytrack_ros.nodes.intake import Intake
 from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.mailbox import Frame, Mailbox
@@ -34,9 +34,6 @@ from dytrack_ros.nodes.worker import Worker
 from dytrack_ros.one_line import one_line
 from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TemplateSettings, TrackState
 
-# Best effort takes from reliable and best-effort cameras alike. The mailbox keeps the newest frame anyway; the short
-# queue only bridges the moments in which the executor is busy.
-IMAGE_QOS = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=5)
 INIT_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=1)
 RESULT_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10)
 OVERLAY_QOS = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=1)
@@ -59,7 +56,7 @@ class TrackerNode(Node):
     def __init__(self, **node_options) -> None:
         super().__init__("tracker_node", **node_options)
         self._live = LiveParameters(self, parameters.TRACKER)
-        self._faults = Faults(self.get_logger().warning)
+        self._faults = Faults(self.get_logger().warning, self.get_logger().error)
         self._faults_reported: Counter[str] = Counter()
         self._tracker = self._load_tracker()
         self._budget = self._measure_exits()
@@ -90,19 +87,13 @@ class TrackerNode(Node):
         self.create_subscription(Detection2D, "init", self._on_init, INIT_QOS)
         # The compressed topic follows a remapping of image, as with image_transport.
         topic = self.resolve_topic_name("image") + ("/compressed" if compressed else "")
-        self._images = self.create_subscription(
-            CompressedImage if compressed else Image,
-            topic,
-            self._on_image,
-            IMAGE_QOS,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-        self._health = diagnostics.Health(self._images.topic_name, self._tracker.model_name, SILENCE_LIMIT_S)
+        self._images = ImageSubscription(self, CompressedImage if compressed else Image, topic, self._on_image)
+        self._health = diagnostics.Health(self._images.topic, self._tracker.model_name, SILENCE_LIMIT_S)
         # On a steady clock: simulated time may stand still, and that is when diagnostics are wanted.
         self.create_timer(REPORT_PERIOD_S, self._report_health, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._worker.start()
         self.get_logger().info(
-            f"ready: waits for images on {self._images.topic_name} and a box on {self.resolve_topic_name('init')}"
+            f"ready: waits for images on {self._images.topic} and a box on {self.resolve_topic_name('init')}"
         )
 
     def close(self) -> None:
@@ -187,16 +178,12 @@ class TrackerNode(Node):
         health.engine, health.engine_failures = self._tracker.engine_name, self._tracker.engine_failures
         health.enabled = self._enabled
         health.silent_s = time.monotonic() - intake.last_received_s if self._enabled else 0.0
-        health.publishers = [
-            f"{info.node_name} ({info.qos_profile.reliability.name.lower()}, {info.qos_profile.durability.name.lower()})"
-            for info in self.get_publishers_info_by_topic(self._images.topic_name)
-        ]
-        if health.is_silent:
-            self._faults.report(
-                NO_IMAGE,
-                f"nothing came on {health.topic} for {SILENCE_LIMIT_S:.0f} s and more; "
-                f"it has {health.publishers_in_words}",
-            )
+        health.publishers, health.refused = self._images.publishers(), self._images.refused
+        health.incompatibility = self._images.incompatibility() if self._enabled else ""
+        if health.incompatibility:
+            self._faults.report(INCOMPATIBLE_QOS, health.incompatibility)
+        elif health.is_silent:
+            self._faults.report(NO_IMAGE, health.silence(SILENCE_LIMIT_S))
         health.faults = self._faults.counts
         health.new_faults = health.faults - self._faults_reported
         self._faults_reported = health.faults
