@@ -34,7 +34,7 @@ def prepare_environment() -> None:
 class NodeProcess:
     """A program, running as a process of its own, its output in a file."""
 
-    def __init__(self, name: str, parameters: Mapping[str, Any], log: Path) -> None:
+    def __init__(self, name: str, parameters: Mapping[str, Any], log: Path, namespace: str = "/") -> None:
         """`name` is one of this package's programs, or the absolute path of another; `parameters` are set as by
         `--ros-args -p`; the environment is this process's at the moment.
         """
@@ -45,7 +45,7 @@ class NodeProcess:
         with log.open("wb") as output:
             # A session of its own: Ctrl-C is for whoever started this process, who then stops it in good order.
             self._process = subprocess.Popen(
-                [str(program), "--ros-args", *settings],
+                [str(program), "--ros-args", "-r", f"__ns:={namespace}", *settings],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -70,13 +70,13 @@ class LiveGraph:
 
     # ---- processes and waiting
 
-    def start(self, name, **parameters):
+    def start(self, name, namespace="/", **parameters):
         parameters = {key.replace("__", "."): value for key, value in parameters.items()}
-        process = NodeProcess(name, parameters, self._folder / f"{name}_{len(self.processes)}.log")
+        process = NodeProcess(name, parameters, self._folder / f"{name}_{len(self.processes)}.log", namespace)
         self.processes.append(process)
         return process
 
-    def host(self, node_class, namespace="", **parameters):
+    def host(self, node_class, namespace="/", **parameters):
         """A node of the package in this process, on the client's executor: it lives while somebody waits."""
         overrides = [Parameter(key.replace("__", "."), value=value) for key, value in parameters.items()]
         node = node_class(context=self._context, namespace=namespace, parameter_overrides=overrides)
