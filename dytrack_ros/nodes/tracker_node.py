@@ -240,6 +240,7 @@ class TrackerNode(Node):
 
     def _on_worker_error(self, error: Exception) -> None:
         self._follower.stop()
+        self._health.outcome = None  # there is none of this frame, and the last one's target is no longer followed
         self._faults.report(TRACKING_FAILED, f"{one_line(error)}; the target is given up, send init again")
 
 

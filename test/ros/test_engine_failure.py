@@ -102,6 +102,7 @@ def test_an_error_anywhere_in_the_worker_is_one_line_and_the_services_answer(gra
             graph.wait_until(lambda: node._faults.counts["tracking failed"] >= number, f"fault in {part}")  # noqa: B023
             assert graph.call(Trigger, f"{NODE}/stop", Trigger.Request()).message == "there was no target"
             assert set(graph.statuses) == answered
+            assert figure(graph, "tracker", "state") == "IDLE"
         assert graph.show().status.state == TrackStatus.IDLE
         graph.follow(BOX)
         assert graph.show().status.state == TrackStatus.TRACKING

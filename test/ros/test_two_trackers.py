@@ -31,14 +31,14 @@ class Side:
         graph.listen(Detection2D, f"{namespace}/detection", self.detections)
 
     def show(self, condition=lambda status: True):
-        """Images, until one is answered by a status for which `condition` holds; that status and its detection."""
-        self.statuses.clear()
+        """New images, until one is answered by a status for which `condition` holds; that status and its detection."""
+        before = self._graph.newest_stamp
         calls = itertools.count()
 
         def answered():
             if next(calls) % 10 == 0:
                 self.send_image()
-            return [stamp for stamp, status in self.statuses.items() if condition(status)]
+            return [stamp for stamp, status in self.statuses.items() if stamp > before and condition(status)]
 
         stamp = self._graph.wait_until(answered, f"answer in {self.namespace}")[-1]
         status = self.statuses[stamp]
