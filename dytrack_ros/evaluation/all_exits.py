@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from dytrack_ros.budget.threshold_search import ExitSample
+from dytrack_ros.evaluation import metrics
 from dytrack_ros.evaluation.datasets import Sequence
 from dytrack_ros.tracking import DyTracker
 from dytrack_ros.tracking.box import Box, clip_box, iou
@@ -25,6 +27,40 @@ def answers_of_all_exits(tracker: DyTracker, image: np.ndarray) -> tuple[list[fl
         scores.append(engine.advance())
         boxes.append(clip_box(window.to_image(engine.locate()), width, height))
     return scores, boxes
+
+
+@dataclass(frozen=True)
+class AllExitsRun:
+    """What each of K exits answered on every frame of a sequence: ``scores`` (N, K), ``boxes`` (N, K, 4) in pixels; NaN on
+    the first frame, where the tracker is started."""
+
+    sequence: Sequence
+    scores: np.ndarray
+    boxes: np.ndarray
+
+    @property
+    def ious(self) -> np.ndarray:
+        """(N, K), NaN on the first frame and where there is no target."""
+        truth = self.sequence.judged_truth[:, None]
+        known = metrics.is_present(self.sequence.judged_truth)[:, None] & ~np.isnan(self.scores)
+        return np.where(known, iou(np.nan_to_num(self.boxes), np.nan_to_num(truth)), np.nan)
+
+
+def run_all_exits(
+    tracker: DyTracker, sequence: Sequence, on_frame: Callable[[int, None], None] = lambda number, _: None
+) -> AllExitsRun:
+    """Every exit's answer on the same crops, those of a tracker that follows the last exit: how difficult each frame is,
+    whatever exit is taken on it."""
+    count = tracker.exit_count
+    scores, boxes = np.full((len(sequence), count), np.nan), np.full((len(sequence), count, 4), np.nan)
+    for number, image in enumerate(sequence.images()):
+        if number == 0:
+            tracker.initialize(image, sequence.start_box)
+        else:
+            scores[number], boxes[number] = answers_of_all_exits(tracker, image)
+            tracker.box = tuple(float(value) for value in boxes[number, -1])
+        on_frame(number, None)
+    return AllExitsRun(sequence, scores, boxes)
 
 
 def sample_exits(

@@ -25,7 +25,8 @@ from dytrack_ros.budget.threshold_search import (
     quantile,
 )
 from dytrack_ros.evaluation.all_exits import sample_exits
-from dytrack_ros.evaluation.datasets import as_variant, load_sequences
+from dytrack_ros.evaluation.datasets import as_variant
+from dytrack_ros.evaluation.layouts import load_dataset
 from dytrack_ros.evaluation.options import command_parser
 from dytrack_ros.file_hash import file_sha256
 from dytrack_ros.model.weight_files import default_model, resolve_weights
@@ -93,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         weights = resolve_weights(args.model or default_model())
-        sequences = load_sequences(args.data)
+        sequences = load_dataset(args.data, args.dataset).sequences
         if len(sequences) < 2:
             raise ValueError(f"{args.data} holds one sequence; thresholds are chosen on some and judged on others")
         path = args.out or calibration_file(weights)

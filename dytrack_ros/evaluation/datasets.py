@@ -1,4 +1,4 @@
-"""Sequences with a box a frame, and the hard variants of them."""
+"""Sequences with a box a frame, their hard variants, and starts from a part of the target."""
 
 from __future__ import annotations
 
@@ -10,21 +10,33 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dytrack_ros.tracking.box import MIN_INIT_SIDE_PX
+
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 VARIANTS = ("standard", "skip3", "small", "skip3_small")
 SMALL_SIDE_PX = 32.0
 SKIP = 3
+FULL = "full"
+INITS = (FULL, "half", "quarter")
 
 
 @dataclass(frozen=True)
 class Sequence:
     """``frames`` are image files, ``truth`` (N, 4) boxes (x, y, w, h) in pixels of the image shown, NaN where the
-    target is absent. Images are shrunk by ``scale`` (0 < scale <= 1) when read."""
+    target is absent. Images are shrunk by ``scale`` (0 < scale <= 1) when read.
+
+    ``attributes`` are what the dataset says is hard about it. A tracker is started with the part ``init`` of the first
+    box (:func:`part_of`). Without ``is_judged`` only the first box is known (a server keeps the others): the rest of
+    ``truth`` is NaN then, and the target may be there all the same.
+    """
 
     name: str
     frames: tuple[Path, ...]
     truth: np.ndarray
     scale: float = 1.0
+    attributes: tuple[str, ...] = ()
+    init: str = FULL
+    is_judged: bool = True
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -44,22 +56,72 @@ class Sequence:
     def head(self, count: int | None) -> Sequence:
         return replace(self, frames=self.frames[:count], truth=self.truth[:count])
 
+    def started_with(self, init: str) -> Sequence:
+        """The same, with trackers started with a part of the first box, one of :data:`INITS`."""
+        return replace(self, init=init)
+
+    @property
+    def start_box(self) -> np.ndarray:
+        """What a tracker is started with on the first frame: (4,), x, y, w, h in pixels of the image shown."""
+        return part_of(self.truth[0], self.init)
+
+    @property
+    def judged_truth(self) -> np.ndarray:
+        """What results are compared with: ``truth``, or NaN alone where nothing but the first box is known."""
+        return self.truth if self.is_judged else np.full_like(self.truth, np.nan)
+
+
+def part_of(box: np.ndarray, init: str) -> np.ndarray:
+    """The part of a box (x, y, w, h) that a tracker is started with: ``full``; ``half``, the first half along the longer
+    side (the top of a standing target, the left of a lying one); ``quarter``, half of both sides (top left).
+
+    After the paper's Figure 12, targets of which only a part is boxed at the start; which part is our choice. No side
+    becomes shorter than what a tracker takes (2 px).
+    """
+    x, y, w, h = (float(value) for value in box)
+
+    def halved(side: float) -> float:
+        return max(side / 2, min(side, MIN_INIT_SIDE_PX))
+
+    cut_width = init == "quarter" or (init == "half" and w > h)
+    cut_height = init == "quarter" or (init == "half" and w <= h)
+    return np.array([x, y, halved(w) if cut_width else w, halved(h) if cut_height else h])
+
 
 def read_truth(path: Path) -> np.ndarray:
-    """A box a line, separated by commas, tabs or spaces; ``nan`` = absent. Raises ValueError with the bad line."""
+    """A box a line, x, y, w, h, separated by commas, tabs or spaces; NaN where the target is absent: where a number is
+    ``nan`` or a side is not positive. Raises ValueError with the bad line."""
     boxes = []
+    for number, values in number_lines(path, "x, y, w, h"):
+        if len(values) != 4:
+            raise ValueError(f"{path}:{number}: expected x, y, w, h, got {len(values)} numbers")
+        boxes.append(values)
+    truth = np.asarray(boxes, float).reshape(-1, 4)
+    truth[~(truth[:, 2:] > 0).all(1) | np.isnan(truth).any(1)] = np.nan
+    return truth
+
+
+def number_lines(path: Path, meaning: str) -> Iterator[tuple[int, list[float]]]:
+    """Line number (from 1) and numbers of every line that is not empty, separated by commas, tabs or spaces.
+
+    Raises FileNotFoundError, or ValueError with the bad line; ``meaning`` says in both what is expected there.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: expected lines of {meaning}")
     for number, line in enumerate(path.read_text().splitlines(), start=1):
-        values = line.replace(",", " ").split()
-        if not values:
-            continue
         try:
-            box = [float(value) for value in values]
+            values = [float(value) for value in line.replace(",", " ").split()]
         except ValueError:
-            box = []
-        if len(box) != 4:
-            raise ValueError(f"{path}:{number}: expected x, y, w, h, got {line!r}")
-        boxes.append(box)
-    return np.asarray(boxes, float).reshape(-1, 4)
+            raise ValueError(f"{path}:{number}: expected {meaning}, got {line!r}") from None
+        if values:
+            yield number, values
+
+
+def check_start(sequence: Sequence, folder: Path) -> Sequence:
+    """The sequence itself. Raises ValueError where its first frame has no box."""
+    if not len(sequence) or np.isnan(sequence.truth[0]).any():
+        raise ValueError(f"{folder}: the first frame needs a box, for the tracker starts there")
+    return sequence
 
 
 def load_sequence(folder: str | Path) -> Sequence:
@@ -68,17 +130,12 @@ def load_sequence(folder: str | Path) -> Sequence:
     Raises FileNotFoundError without truth, ValueError where images and boxes differ in number or the first is absent.
     """
     folder = Path(folder)
-    truth_file = folder / "groundtruth.txt"
-    if not truth_file.is_file():
-        raise FileNotFoundError(f"{folder} has no groundtruth.txt")
+    truth = read_truth(folder / "groundtruth.txt")
     images = folder / "img" if (folder / "img").is_dir() else folder
     frames = tuple(sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
-    truth = read_truth(truth_file)
     if len(frames) != len(truth):
         raise ValueError(f"{folder} has {len(frames)} images but {len(truth)} boxes")
-    if not len(truth) or np.isnan(truth[0]).any():
-        raise ValueError(f"{folder}: the first frame needs a box, for the tracker starts there")
-    return Sequence(folder.name, frames, truth)
+    return check_start(Sequence(folder.name, frames, truth), folder)
 
 
 def load_sequences(folder: str | Path) -> list[Sequence]:

@@ -1,4 +1,7 @@
-"""The field's measures over one sequence: boxes (N, 4) as (x, y, w, h), NaN where the target is absent."""
+"""The field's measures over one sequence: boxes (N, 4) as (x, y, w, h), NaN where the target is absent.
+
+Each is a mean over the frames with the target, NaN where there is none.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,19 @@ from dytrack_ros.tracking.box import iou
 SUCCESS_THRESHOLDS = np.linspace(0, 1, 21)
 PRECISION_PX = 20.0
 NORMALISED_PRECISION = 0.2
+LEVEL_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def is_present(truth: np.ndarray) -> np.ndarray:
+    """Where there is a target: (N,) bool."""
+    return ~np.isnan(truth).any(1)
 
 
 def overlaps(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """IoU of every frame in which the target is present."""
-    present = ~np.isnan(truth).any(1)
-    return iou(predicted[present], truth[present])
+    present = is_present(truth)
+    # A sum of floats may put equal boxes above 1, and so above the last threshold of success.
+    return np.minimum(iou(predicted[present], truth[present]), 1.0)
 
 
 def success_auc(ious: np.ndarray) -> float:
@@ -23,8 +33,18 @@ def success_auc(ious: np.ndarray) -> float:
     return float((ious[None, :] > SUCCESS_THRESHOLDS[:, None]).mean()) if len(ious) else float("nan")
 
 
+def success_rate(ious: np.ndarray, threshold: float) -> float:
+    """Share of frames with an IoU above ``threshold`` (SR of GOT-10k, TPAMI 2021)."""
+    return float((ious > threshold).mean()) if len(ious) else float("nan")
+
+
+def mean_overlap(ious: np.ndarray) -> float:
+    """Mean IoU: GOT-10k's AO where the frame that a tracker starts on is left out."""
+    return float(ious.mean()) if len(ious) else float("nan")
+
+
 def _centre_errors(predicted: np.ndarray, truth: np.ndarray, normalised: bool) -> np.ndarray:
-    present = ~np.isnan(truth).any(1)
+    present = is_present(truth)
     predicted, truth = predicted[present], truth[present]
     error = (predicted[:, :2] + predicted[:, 2:] / 2) - (truth[:, :2] + truth[:, 2:] / 2)
     if normalised:
@@ -32,11 +52,42 @@ def _centre_errors(predicted: np.ndarray, truth: np.ndarray, normalised: bool) -
     return np.hypot(*error.T)
 
 
+def _share_within(errors: np.ndarray, limit: float) -> float:
+    return float((errors <= limit).mean()) if len(errors) else float("nan")
+
+
 def precision(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Share of frames whose centre is within 20 px of the truth's."""
-    return float((_centre_errors(predicted, truth, normalised=False) <= PRECISION_PX).mean())
+    return _share_within(_centre_errors(predicted, truth, normalised=False), PRECISION_PX)
 
 
 def normalised_precision(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Share of frames whose centre error, in units of the truth's size, is within 0.2 (TrackingNet, ECCV 2018)."""
-    return float((_centre_errors(predicted, truth, normalised=True) <= NORMALISED_PRECISION).mean())
+    return _share_within(_centre_errors(predicted, truth, normalised=True), NORMALISED_PRECISION)
+
+
+def measures(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """All measures of a sequence by name, each as its benchmark defines it: OTB's and LaSOT's count the first frame,
+    GOT-10k's AO and SR do not. ``present`` is the share of frames with the target: success and precision times it are
+    what toolkits give that count a frame without the target as missed."""
+    ious = overlaps(predicted, truth)
+    after_start = overlaps(predicted[1:], truth[1:])
+    return {
+        "success_auc": success_auc(ious),
+        "mean_iou": mean_overlap(ious),
+        "precision": precision(predicted, truth),
+        "normalised_precision": normalised_precision(predicted, truth),
+        "ao": mean_overlap(after_start),
+        "sr50": success_rate(after_start, 0.5),
+        "sr75": success_rate(after_start, 0.75),
+        "present": float(is_present(truth).mean()),
+    }
+
+
+def levels(ious: np.ndarray) -> np.ndarray:
+    """The difficulty of frames by the IoU of exit 1 on them, 1 (at least 0.8: the easiest) to 5 (below 0.2); 0 for NaN.
+
+    The paper sorts frames into five levels by exit 1's IoU; the equal fifths are our reading of it.
+    """
+    fifths = np.searchsorted(LEVEL_EDGES[1:-1], np.nan_to_num(ious), side="right")
+    return np.where(np.isnan(ious), 0, len(LEVEL_EDGES) - 1 - fifths)

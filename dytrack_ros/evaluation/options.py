@@ -6,6 +6,7 @@ import argparse
 
 from dytrack_ros.engines import ENGINES
 from dytrack_ros.evaluation.datasets import VARIANTS
+from dytrack_ros.evaluation.layouts import AUTO, LAYOUTS
 
 
 def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -13,7 +14,9 @@ def command_parser(name: str, description: str | None) -> argparse.ArgumentParse
     p = argparse.ArgumentParser(
         prog=name, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    p.add_argument("--data", required=True, help="folder of sequences: NAME/groundtruth.txt and NAME/img/*")
+    p.add_argument("--data", required=True, help="folder of a dataset in its official layout, or of plain sequences: "
+                   "NAME/groundtruth.txt and NAME/img/*")  # fmt: skip
+    p.add_argument("--dataset", choices=(AUTO, *LAYOUTS), default=AUTO, help="which layout --data has; `auto` looks")
     p.add_argument("--variants", nargs="+", choices=VARIANTS, default=["standard"])
     p.add_argument("--frames", type=int, help="only this many first frames of each sequence")
     p.add_argument("--model", help="shipped name or path of weights; the package's default if not given")

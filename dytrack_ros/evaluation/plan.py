@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import product
 
 from dytrack_ros.budget import ExitPolicy, FixedExit, FixedThresholds, FrameBudget, RandomExit
 from dytrack_ros.budget.budget_source import BudgetSource
+from dytrack_ros.evaluation.datasets import FULL, Sequence
 from dytrack_ros.evaluation.run import mean, times_ms
 from dytrack_ros.tracking.tracker import TrackResult, default_thresholds
 
@@ -32,14 +35,73 @@ class Budget:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A pass over all sequences. The policy is this run's alone, new at its start and then kept from one sequence to
-    the next, as in a node that runs on. ``stream_hz`` is None offline."""
+    """A pass over all sequences. The policy is this run's alone. One with a budget is new at the run's start and then kept
+    from one sequence to the next, as in a node that runs on; the others know nothing of earlier sequences. ``stream_hz``
+    is None offline."""
 
     variant: str
     stream_hz: float | None
     policy_name: str
     policy: ExitPolicy
     budget: Budget | None = None
+    init: str = FULL
+
+    @property
+    def label(self) -> str:
+        rate = "" if self.stream_hz is None else f", {self.stream_hz:g} Hz"
+        return f"{start_name(self.variant, self.init)}{rate}, {self.policy_name}"
+
+    @property
+    def learns(self) -> bool:
+        """Whether a sequence's results depend on the sequences before it."""
+        return self.budget is not None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the boxes depend on how long things take."""
+        return self.budget is not None or self.stream_hz is not None
+
+    def policy_for(self, sequence: Sequence) -> ExitPolicy:
+        """The policy itself; a drawn one with draws of the sequence's own, whatever was run before it."""
+        if isinstance(self.policy, RandomExit):
+            return RandomExit(self.policy.probabilities, seed=zlib.crc32(sequence.name.encode()))
+        return self.policy
+
+    def settings(self) -> dict:
+        """What the results depend on, ready for JSON."""
+        return {
+            "variant": self.variant,
+            "init": self.init,
+            "stream_hz": self.stream_hz,
+            "policy": f"{self.policy_name} {self.policy!r}",
+            "budget": asdict(self.budget) if self.budget else None,
+            "predict_ahead": getattr(self.policy, "predict_ahead", False),
+        }
+
+
+@dataclass(frozen=True)
+class DifficultyPass:
+    """A pass that takes every exit on every frame, for the difficulty of the frames."""
+
+    variant: str
+    init: str = FULL
+
+    learns = is_timed = False
+
+    @property
+    def label(self) -> str:
+        return f"{start_name(self.variant, self.init)}, all exits"
+
+    def settings(self) -> dict:
+        return {"variant": self.variant, "init": self.init, "all_exits": True}
+
+
+Pass = PlannedRun | DifficultyPass
+
+
+def start_name(variant: str, init: str) -> str:
+    """A variant and the part of the first box, in words."""
+    return variant if init == FULL else f"{variant} {init}"
 
 
 def plan(args: argparse.Namespace, exit_count: int, first_exit_s: float = 0.0) -> list[PlannedRun]:
@@ -53,17 +115,27 @@ def plan(args: argparse.Namespace, exit_count: int, first_exit_s: float = 0.0) -
         raise ValueError("--budget-ms camera is the period of a stream: give --stream HZ too")
     if args.card and OFFLINE not in args.stream:
         raise ValueError("--card takes offline results only: add `offline` to --stream")
+    if args.card and FULL not in args.init:
+        raise ValueError("--card takes results from whole first boxes only: add `full` to --init")
     runs = []
-    for variant in args.variants:
+    for variant, init in dict.fromkeys(product(args.variants, args.init)):
         for rate in args.stream:
             hz = None if rate == OFFLINE else rate
             for name, policy in policies(args.exits, exit_count, args.thresholds).items():
-                runs.append(PlannedRun(variant, hz, name, policy))
+                runs.append(PlannedRun(variant, hz, name, policy, init=init))
             for name, budget in budgets(args.budget_ms, args.deadline_ms, hz, first_exit_s).items():
-                runs.append(PlannedRun(variant, hz, name, frame_budget(budget, args.predict_ahead), budget))
+                policy = frame_budget(budget, args.predict_ahead)
+                runs.append(PlannedRun(variant, hz, name, policy, budget, init))
     if not runs:
         raise ValueError("nothing to run: --exits none needs --budget-ms")
+    if args.jobs > 1 and any(run.is_timed for run in runs):
+        raise ValueError("--jobs: streams and budgets depend on time, which processes take from each other; leave it at 1")
     return runs
+
+
+def difficulty_passes(runs: Iterable[PlannedRun]) -> list[DifficultyPass]:
+    """One for each variant and part of the first box that is run."""
+    return [DifficultyPass(*start) for start in dict.fromkeys((run.variant, run.init) for run in runs)]
 
 
 def policies(spec: str, exit_count: int, thresholds: list[float] | None) -> dict[str, ExitPolicy]:

@@ -6,24 +6,40 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
+
 from dytrack_ros.budget import ExitPolicy, FixedThresholds
+from dytrack_ros.evaluation.breakdown import by_attribute, by_exit, by_level, missed_where_absent, pooled
 from dytrack_ros.evaluation.plan import PlannedRun
 from dytrack_ros.evaluation.run import SequenceRun, mean_over_sequences
 
 ACCURACY_MEASURES = ("success_auc", "precision", "normalised_precision", "mean_score", "mean_iou")
 
 
-def report_entry(planned: PlannedRun, runs: list[SequenceRun], permitted_latency: float) -> dict:
-    """One run of the report: its means, its budget if it has one, and every sequence's measures and trace."""
+def report_entry(
+    planned: PlannedRun,
+    runs: list[SequenceRun],
+    permitted_latency: float,
+    levels: dict[str, np.ndarray] | None = None,
+) -> dict:
+    """One run of the report: its means, also by attribute, by exit and, with the ``levels`` of the frames, by difficulty;
+    its budget if it has one, and every sequence's measures and trace."""
     summaries = [run.summary() for run in runs]
     is_stream = planned.stream_hz is not None
     entry = {
         "variant": planned.variant,
+        "init": planned.init,
         "policy": planned.policy_name,
         "stream_hz": planned.stream_hz,
         "permitted_latency": permitted_latency if is_stream else None,
         "mean": mean_over_sequences(summaries),
+        "mean_missed_where_absent": missed_where_absent(summaries),
+        "pooled": pooled(runs),
+        "by_attribute": by_attribute(summaries),
+        "by_exit": by_exit(runs),
     }
+    if levels is not None:
+        entry["by_level"] = by_level(runs, levels)
     if planned.budget:
         kept = planned.budget.compare(result for run in runs for result in run.results)
         entry["budget"] = {**kept, "calibration": planned.policy.calibration_note}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,24 +18,27 @@ OnFrame = Callable[[int, "TrackResult | None"], None]
 
 @dataclass(frozen=True)
 class SequenceRun:
-    """One pass over a sequence: ``boxes`` (N, 4) for every frame (the first is the truth), ``results`` of every frame
-    that was tracked."""
+    """One pass over a sequence: ``boxes`` (N, 4) for every frame (the first is what the tracker was started with),
+    ``results`` of every frame that was tracked, ``initialize_s`` the seconds that starting took."""
 
     sequence: Sequence
     boxes: np.ndarray
     results: tuple[TrackResult, ...]
+    initialize_s: float
+
+    @property
+    def tracked_frames(self) -> np.ndarray:
+        """The number of the frame of each result (M,)."""
+        return np.arange(1, len(self.results) + 1)
 
     def summary(self) -> dict:
-        """The measures of this sequence; those over tracked frames are NaN where there is none."""
-        truth = self.sequence.truth
-        ious = metrics.overlaps(self.boxes, truth)
+        """The measures of this sequence; those over tracked frames are NaN where there is none, those against the truth
+        where it is not known."""
         return {
             "name": self.sequence.name,
             "frames": len(self.sequence),
-            "success_auc": metrics.success_auc(ious),
-            "mean_iou": float(ious.mean()),
-            "precision": metrics.precision(self.boxes, truth),
-            "normalised_precision": metrics.normalised_precision(self.boxes, truth),
+            "attributes": list(self.sequence.attributes),
+            **metrics.measures(self.boxes, self.sequence.judged_truth),
             "mean_score": mean(result.score for result in self.results),
             **times_ms(result.seconds for result in self.results),
             "exits": dict(sorted(Counter(result.exit_index for result in self.results).items())),
@@ -49,11 +53,14 @@ class SequenceRun:
 
 
 def run_sequence(tracker: DyTracker, sequence: Sequence, on_frame: OnFrame | None = None) -> SequenceRun:
-    """Initialises on the first frame's truth and tracks to the end (one-pass evaluation)."""
-    boxes, results = [sequence.truth[0]], []
+    """Initialises on the first frame's truth, or the part of it that the sequence says, and tracks to the end (one-pass
+    evaluation)."""
+    boxes, results, initialize_s = [sequence.start_box], [], float("nan")
     for number, image in enumerate(sequence.images()):
         if number == 0:
-            tracker.initialize(image, sequence.truth[0])
+            started = time.perf_counter()
+            tracker.initialize(image, sequence.start_box)
+            initialize_s = time.perf_counter() - started
             result = None
         else:
             result = tracker.track(image)
@@ -61,10 +68,12 @@ def run_sequence(tracker: DyTracker, sequence: Sequence, on_frame: OnFrame | Non
             results.append(result)
         if on_frame is not None:
             on_frame(number, result)
-    return SequenceRun(sequence, np.stack(boxes), tuple(results))
+    return SequenceRun(sequence, np.stack(boxes), tuple(results), initialize_s)
 
 
-MEASURES = ("success_auc", "mean_iou", "precision", "normalised_precision", "mean_score", "mean_ms", "p95_ms")
+MEASURES = (
+    "success_auc", "mean_iou", "precision", "normalised_precision", "ao", "sr50", "sr75", "mean_score", "mean_ms", "p95_ms",
+)  # fmt: skip
 STREAM_MEASURES = ("skipped", "mean_latency_ms", "p95_latency_ms")
 
 

@@ -43,6 +43,10 @@ class StreamRun(SequenceRun):
     finished_s: np.ndarray
 
     @property
+    def tracked_frames(self) -> np.ndarray:
+        return self.frame_numbers
+
+    @property
     def latencies_s(self) -> np.ndarray:
         """From each tracked frame's arrival to its answer (M,)."""
         return self.finished_s - self.frame_numbers / self.hz
@@ -74,7 +78,7 @@ def run_stream(
     on_frame: OnFrame | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> StreamRun:
-    """Initialises on the first frame's truth and tracks what a stream of ``hz`` frames a second leaves time for.
+    """Initialises as :func:`run_sequence` does and tracks what a stream of ``hz`` frames a second leaves time for.
 
     ``permitted_latency`` is sigma of e-LAE, in frames. ``clock`` gives seconds and times the tracker's calls.
     ``on_frame`` is told the number and the result of each tracked frame. Raises ValueError for a rate that is not
@@ -94,7 +98,8 @@ def run_stream(
         value = call(*arguments)
         return value, clock() - before
 
-    _, now = timed(tracker.initialize, sequence.image(0), sequence.truth[0])
+    _, initialize_s = timed(tracker.initialize, sequence.image(0), sequence.start_box)
+    now = initialize_s
     if on_frame is not None:
         on_frame(0, None)
     number = 0
@@ -112,10 +117,10 @@ def run_stream(
         if on_frame is not None:
             on_frame(number, result)
 
-    answers = np.array([sequence.truth[0], *(result.box for result in results)], float)
+    answers = np.array([sequence.start_box, *(result.box for result in results)], float)
     due = (np.arange(len(sequence)) + permitted_latency) / hz
     boxes = answers[np.searchsorted(finished, due, side="right")]
     return StreamRun(
-        sequence, boxes, tuple(results), hz, permitted_latency,
+        sequence, boxes, tuple(results), initialize_s, hz, permitted_latency,
         np.array(numbers, int), np.array(started, float), np.array(finished, float),
     )  # fmt: skip
