@@ -20,3 +20,16 @@ def random_model(config: DyTrackConfig = TINY, seed: int = 0) -> DyTrack:
     for decisioner in model.decisioners:
         torch.nn.init.normal_(decisioner.iou_mlp[-1].weight)
     return model.eval()
+
+
+def lively_model(config: DyTrackConfig = TINY, seed: int = 0) -> DyTrack:
+    """Random weights whose answers depend so strongly on both crops that agreement means something."""
+    model = random_model(config, seed)
+    with torch.no_grad():
+        for layer in [*model.blocks, *(layer for decisioner in model.decisioners for layer in decisioner.adapter)]:
+            layer.attn.qkv.weight *= 10
+            layer.attn.proj.weight *= 5
+        for head in model.heads:
+            head.top_left[-1].weight *= 10
+            head.bottom_right[-1].weight *= 10
+    return model

@@ -2,20 +2,18 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from random_network import TINY, random_model
+from engine_answers import SCORE_TOLERANCE, SEARCHES, TEMPLATES, answers, assert_same, expected_answers, finish, python
+from random_network import TINY, lively_model
 
 from dytrack_ros.engines import ENGINES, FallbackEngine, create_engine, engine, export, graph_cache
 from dytrack_ros.engines.graph_cache import cache_folder, cached_graphs
 from dytrack_ros.engines.graph_files import SEAL, graph_names
-from dytrack_ros.model import load_weights, save_weights
-from dytrack_ros.model.dytrack import normalize
+from dytrack_ros.model import save_weights
 
 GRAPH_ENGINES = [
     pytest.param(
@@ -25,74 +23,32 @@ GRAPH_ENGINES = [
     for name in ("openvino", "onnxruntime")
 ]
 INSTALLED_GRAPH_ENGINES = [name for name in ("openvino", "onnxruntime") if not engine.missing_packages(name)]
-BOX_TOLERANCE = 0.5 / 256  # half a pixel of the search region
-SCORE_TOLERANCE = 0.01
-
 needs_onnx = pytest.mark.skipif(
     bool(engine.missing_packages("onnxruntime")), reason="onnx or onnxruntime is not installed"
 )
 
 
-def lively_model(config=TINY, seed=0):
-    """Random weights whose answers depend so strongly on both crops that agreement means something."""
-    model = random_model(config, seed)
-    with torch.no_grad():
-        for layer in [*model.blocks, *(layer for decisioner in model.decisioners for layer in decisioner.adapter)]:
-            layer.attn.qkv.weight *= 10
-            layer.attn.proj.weight *= 5
-        for head in model.heads:
-            head.top_left[-1].weight *= 10
-            head.bottom_right[-1].weight *= 10
-    return model
-
-
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    return save_weights(tmp_path_factory.mktemp("weights") / "lively_tiny.safetensors", lively_model())
-
-
-def random_crop(seed, size):
-    """Coarse blotches, so that the network sees something other than the same grey everywhere."""
-    blotches = np.random.default_rng(seed).integers(0, 256, (size // 32, size // 32, 3), np.uint8)
-    return blotches.repeat(32, axis=0).repeat(32, axis=1)
-
-
-TEMPLATES = [random_crop(seed, 128) for seed in (1, 2)]
-SEARCHES = [random_crop(seed, 256) for seed in (3, 4, 5)]
-
-
-def answers(engine, search, depth=3):
-    """(score, x1, y1, x2, y2) of each exit down to ``depth``."""
-    engine.begin(search)
-    return np.array([[engine.advance(), *engine.locate()] for _ in range(depth)])
-
-
-def expected_answers(weights, template, search):
-    """The same from the network itself, in one piece."""
-
-    def image(crop):
-        return normalize(torch.from_numpy(crop).permute(2, 0, 1)[None].float())
-
-    with torch.inference_mode():
-        outputs = load_weights(weights)(image(template), image(search))
-    return np.array([[float(output.score), *output.box[0].numpy()] for output in outputs])
-
-
-def assert_same(got, expected):
-    assert np.abs(got[:, 0] - expected[:, 0]).max() < SCORE_TOLERANCE
-    assert np.abs(got[:, 1:] - expected[:, 1:]).max() < BOX_TOLERANCE
+def weights(lively_weights):
+    return lively_weights
 
 
 # --- every engine ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["torch", *GRAPH_ENGINES, "fallback"])
+@pytest.fixture(
+    scope="module", params=["torch", *GRAPH_ENGINES, "fallback", pytest.param("tensorrt", marks=needs_onnx)]
+)
 def shared_engine(request, weights):
+    device = "cpu"
+    if request.param == "tensorrt":  # its own part: TensorRT and the GPU are stand-ins
+        request.getfixturevalue("shared_tensorrt")
+        device = "cuda:0"
     threads = torch.get_num_threads()
     if request.param == "fallback":
         yield FallbackEngine("torch", weights, device="cpu", threads=1)
     else:
-        yield create_engine(request.param, weights, device="cpu", threads=1)
+        yield create_engine(request.param, weights, device, threads=1)
     torch.set_num_threads(threads)
 
 
@@ -105,7 +61,7 @@ def any_engine(shared_engine):
 
 def test_it_describes_itself(any_engine):
     assert any_engine.name in ENGINES
-    assert any_engine.device == "cpu"
+    assert any_engine.device == ("cuda:0" if any_engine.name == "tensorrt" else "cpu")
     assert any_engine.chosen_because == "asked for"
     assert (any_engine.exit_count, any_engine.template_size, any_engine.search_size) == (3, 128, 256)
     assert (any_engine.template_factor, any_engine.search_factor) == (2.0, 4.0)
@@ -266,7 +222,7 @@ def test_an_unknown_device_is_an_error(name, weights):
 
 @pytest.mark.parametrize("name", GRAPH_ENGINES)
 def test_the_cpu_engines_refuse_a_gpu(name, weights):
-    with pytest.raises(ValueError, match="use engine 'torch'"):
+    with pytest.raises(ValueError, match="use engine 'torch' or 'tensorrt'"):
         create_engine(name, weights, device="cuda:0")
 
 
@@ -280,7 +236,8 @@ def installed(monkeypatch):
     def pretend(*packages):
         monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: object() if name in packages else None)
 
-    monkeypatch.setattr(engine, "cuda_is_present", lambda: False)
+    for question in ("is_jetson", "has_gpu_driver", "cuda_is_present"):
+        monkeypatch.setattr(engine, question, lambda: False)
     return pretend
 
 
@@ -361,9 +318,10 @@ def filled_cache(graphs, cache):
 def small_graphs(monkeypatch):
     """Stands in for the export where only the handling of folders is tested."""
 
-    def write(weights, folder):
-        (folder / "embed_template.onnx").write_bytes(weights.read_bytes())
-        export.seal(folder, ["embed_template"], {})
+    def write(weights, folder, precision):
+        file = folder / "embed_template.onnx"
+        file.write_bytes(weights.read_bytes())
+        export.seal(folder, [file], {})
 
     monkeypatch.setattr(export, "write_graphs", write)
 
@@ -374,9 +332,9 @@ def made(monkeypatch):
     folders = []
     original = export.write_graphs
 
-    def write(weights, folder):
+    def write(weights, folder, precision):
         folders.append(folder)
-        original(weights, folder)
+        original(weights, folder, precision)
 
     monkeypatch.setattr(export, "write_graphs", write)
     return folders
@@ -452,7 +410,7 @@ def test_an_engine_survives_a_damaged_cache(filled_cache, graphs, made, weights,
 
 
 def test_a_crash_while_making_graphs_leaves_nothing(cache, weights, monkeypatch):
-    def crash(weights, folder):
+    def crash(weights, folder, precision):
         (folder / "embed_template.onnx").touch()
         raise KeyboardInterrupt
 
@@ -500,16 +458,6 @@ def test_the_cache_folder_follows_the_standard(monkeypatch, tmp_path):
     assert str(cache_folder()) == "/somewhere/dytrack_ros/graphs"
 
 
-def python(code):
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process):
-    out, err = process.communicate(timeout=100)
-    assert process.returncode == 0, err
-    return out
-
-
 @needs_onnx
 def test_two_processes_at_once(cache, weights):
     code = f"from dytrack_ros.engines import create_engine; print(create_engine('onnxruntime', {str(weights)!r}).name)"
@@ -555,6 +503,7 @@ def test_export_writes_checked_static_graphs(tmp_path, weights, capsys):
         assert [opset.version for opset in model.opset_import if opset.domain == ""] == [18]
         for value in [*model.graph.input, *model.graph.output]:
             assert all(size.dim_value > 0 for size in value.type.tensor_type.shape.dim), value.name
+        assert not {node.op_type for node in model.graph.node} & {"Constant", "Shape", "Expand", "Where", "Sqrt"}, name
         assert {value.name for value in model.graph.input} <= made | {"template", "search"}
         made |= {value.name for value in model.graph.output}
     assert made >= {f"{value}_{k}" for value in ("score", "box") for k in (1, 2, 3)}
@@ -568,6 +517,42 @@ def test_export_writes_checked_static_graphs(tmp_path, weights, capsys):
     cut_short(tmp_path / "out" / "advance_2.onnx")
     with pytest.raises(ValueError, match="damaged: advance_2.onnx"):
         OnnxRuntimeEngine(weights, graphs=tmp_path / "out")
+
+
+@needs_onnx
+def test_export_fills_the_cache(weights, capsys):
+    assert export.main(["--model", str(weights), "--cache", "--precision", "fp16", "--no-check"]) == 0
+    with cached_graphs(weights, "fp16") as folder:
+        assert f"fp16, in {folder}\n" in capsys.readouterr().out
+    with cached_graphs(weights) as other:
+        assert other != folder
+    with pytest.raises(SystemExit):
+        export.main(["--model", str(weights), "--cache", "--out", str(folder)])
+
+
+@needs_onnx
+def test_half_precision_graphs_are_what_tensorrt_takes(weights):
+    """TensorRT computes each layer in the type that its graph says, and of its layers only the cast takes uint8."""
+    import onnx
+    from onnx import TensorProto
+
+    with cached_graphs(weights, "fp16") as folder:
+        graphs = {name: onnx.load(folder / f"{name}.onnx").graph for name in graph_names(3)}
+    for name, graph in graphs.items():
+        types = {value.name: value.type.tensor_type.elem_type for value in [*graph.input, *graph.output]}
+        for value, type_ in types.items():
+            kind = value.rstrip("_123")
+            expected = {"template": TensorProto.UINT8, "search": TensorProto.UINT8, "score": 1, "box": 1}
+            assert type_ == expected.get(kind, TensorProto.FLOAT16), value
+            if type_ == TensorProto.UINT8:
+                assert {node.op_type for node in graph.node if value in node.input} == {"Cast"}
+        weights_of = {tensor.name: tensor.data_type for tensor in graph.initializer}
+        for node in graph.node:
+            if node.op_type in ("MatMul", "Gemm", "Conv", "LayerNormalization"):
+                used = {weights_of[value] for value in node.input if value in weights_of}
+                assert used <= {TensorProto.FLOAT16}, f"{name}: {node.name}"
+            if node.op_type == "LayerNormalization":  # its inside, by default
+                assert all(a.i == TensorProto.FLOAT for a in node.attribute if a.name == "stash_type")
 
 
 @pytest.mark.parametrize("recycling", ["none", "a", "c", "d"])

@@ -200,9 +200,10 @@ def test_a_gpu_is_replaced_by_the_cpu_engines_torch_among_them(engines, monkeypa
         return [(other.name, other.device) for other in engine_module.substitutes(candidate)]
 
     assert names("torch", "auto") == names("torch", "cpu") == [("onnxruntime", "cpu")]
-    assert names("torch", "cuda:1") == [("onnxruntime", "cpu"), ("torch", "cpu")]
+    assert names("torch", "cuda:1") == names("tensorrt", "cuda:1") == [("onnxruntime", "cpu"), ("torch", "cpu")]
     monkeypatch.setattr(engine_module, "cuda_is_present", lambda: True)
     assert names("auto", "auto") == [("onnxruntime", "cpu"), ("torch", "cpu")]
+    assert names("tensorrt", "cuda:1") == [("torch", "cuda:1"), ("onnxruntime", "cpu"), ("torch", "cpu")]
     assert names("auto", "cpu") == [("torch", "cpu")]
 
 

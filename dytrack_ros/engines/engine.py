@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-ENGINES = ("auto", "torch", "openvino", "onnxruntime")
+ENGINES = ("auto", "torch", "openvino", "onnxruntime", "tensorrt")
 CPU_ENGINES = ("openvino", "onnxruntime", "torch")  # fastest first: what `auto` tries on a CPU
 
 # Modules that an engine (or `export`) needs, each also the name of its pip package.
@@ -18,10 +18,16 @@ _PACKAGES = {
     "torch": ("torch",),
     "openvino": ("openvino", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
+    "tensorrt": ("tensorrt",),
     "export": ("torch", "onnx"),
 }
-# What the drivers of NVIDIA's cards, of Jetsons and of WSL put into /dev.
-_GPU_NODES = ("nvidia[0-9]*", "nvhost-gpu", "nvgpu", "dxg")
+TENSORRT_ADVICE = (
+    "TensorRT 10 or newer: on a Jetson JetPack 6.1 or newer and `sudo apt install python3-libnvinfer`, "
+    "elsewhere `pip install tensorrt`"
+)
+# What the drivers of Jetsons, of NVIDIA's cards and of WSL put into /dev.
+_JETSON_NODES = ("nvhost-gpu", "nvgpu", "nvmap")
+_GPU_NODES = ("nvidia[0-9]*", *_JETSON_NODES, "dxg")
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +96,7 @@ def load_engine(candidate: Candidate, weights: str | Path, threads: int | None =
     """The engine itself, warmed up; as :func:`create_engine`."""
     absent = missing_packages(candidate.name)
     if absent:
-        raise ImportError(f"engine {candidate.name!r} is not installed; it needs: pip install {' '.join(absent)}")
+        raise ImportError(f"engine {candidate.name!r} is not installed; it needs: {install_advice(absent)}")
     engine = _engine_class(candidate.name)(weights, candidate.device, threads)
     engine.chosen_because = candidate.reason
     _log.info("engine %s on %s: %s", engine.name, engine.device, engine.chosen_because)
@@ -98,11 +104,14 @@ def load_engine(candidate: Candidate, weights: str | Path, threads: int | None =
 
 
 def substitutes(candidate: Candidate) -> list[Candidate]:
-    """What could compute in this one's place: the :data:`CPU_ENGINES` that are installed, the fastest first."""
+    """What could compute in this one's place: for TensorRT PyTorch on the GPU, if it can use it, then the
+    :data:`CPU_ENGINES` that are installed, the fastest first."""
     name, device, _ = candidate
     on_gpu = name == "torch" and (device.startswith("cuda") or (device == "auto" and cuda_is_present()))
-    return [
-        Candidate(other, "cpu", f"in place of {name}")
+    reason = f"in place of {name}"
+    others = [Candidate("torch", device, reason)] if name == "tensorrt" and cuda_is_present() else []
+    return others + [
+        Candidate(other, "cpu", reason)
         for other in CPU_ENGINES
         if (other != name or on_gpu) and not missing_packages(other)
     ]
@@ -111,13 +120,24 @@ def substitutes(candidate: Candidate) -> list[Candidate]:
 def choose_engine(device: str = "auto") -> tuple[str, str]:
     """The engine that ``auto`` stands for on this machine, and the reason in words.
 
-    PyTorch where a CUDA device is asked for or present, else the first of :data:`CPU_ENGINES` that is installed.
+    On a CUDA device that is asked for or present PyTorch, which starts at once; TensorRT on a Jetson, and where PyTorch
+    cannot use the device. Otherwise the first of :data:`CPU_ENGINES` that is installed.
     """
-    if device.startswith("cuda"):
-        return "torch", f"device {device} was asked for"
-    if device == "auto" and cuda_is_present():
-        return "torch", "this machine has a CUDA device"
-    where = "device cpu was asked for" if device == "cpu" else "no CUDA device"
+    if device == "cpu":
+        return _choose_cpu_engine("device cpu was asked for")
+    where = "this machine has a CUDA device" if device == "auto" else f"device {device} was asked for"
+    if is_jetson() and (version := tensorrt_version()):
+        return "tensorrt", f"{where}, a Jetson's, and TensorRT {version} is installed"
+    if cuda_is_present():
+        return "torch", where
+    if has_gpu_driver() and (version := tensorrt_version()):
+        return "tensorrt", f"{where}, which TensorRT {version} can use and PyTorch cannot"
+    if device != "auto":
+        return "torch", where
+    return _choose_cpu_engine("neither PyTorch nor TensorRT can use the GPU" if has_gpu_driver() else "no CUDA device")
+
+
+def _choose_cpu_engine(where: str) -> tuple[str, str]:
     for name in CPU_ENGINES[:-1]:
         if not missing_packages(name):
             return name, f"{where}, {name} is installed"
@@ -129,13 +149,42 @@ def missing_packages(engine: str) -> list[str]:
     return [package for package in _PACKAGES[engine] if importlib.util.find_spec(package) is None]
 
 
+def install_advice(packages: list[str]) -> str:
+    """How to install what :func:`missing_packages` names."""
+    return TENSORRT_ADVICE if packages == ["tensorrt"] else f"pip install {' '.join(packages)}"
+
+
+def has_gpu_driver(device_folder: Path = Path("/dev")) -> bool:
+    """Whether there is a driver's device file that could be a GPU's."""
+    return any(any(device_folder.glob(pattern)) for pattern in _GPU_NODES)
+
+
+def is_jetson(device_folder: Path = Path("/dev")) -> bool:
+    """Whether the GPU is a Jetson's."""
+    return any((device_folder / name).exists() for name in _JETSON_NODES)
+
+
 def cuda_is_present(device_folder: Path = Path("/dev")) -> bool:
     """Whether PyTorch can use a CUDA device. PyTorch is imported only where a driver's device file exists."""
-    if not any(any(device_folder.glob(pattern)) for pattern in _GPU_NODES) or missing_packages("torch"):
+    if not has_gpu_driver(device_folder) or missing_packages("torch"):
         return False
     import torch
 
     return torch.cuda.is_available()
+
+
+def tensorrt_version() -> str | None:
+    """The version of TensorRT, None where it is missing or too old or finds no GPU."""
+    if missing_packages("tensorrt"):
+        return None
+    from dytrack_ros.engines.cuda_driver import CudaError, device_count
+    from dytrack_ros.engines.tensorrt_plans import import_tensorrt
+
+    try:
+        return import_tensorrt().__version__ if device_count() else None
+    except (ImportError, CudaError) as error:
+        _log.info("TensorRT is not used: %s", error)
+        return None
 
 
 def check_device(device: str) -> None:
@@ -154,6 +203,10 @@ def _engine_class(name: str):
         from dytrack_ros.engines.openvino_engine import OpenVINOEngine
 
         return OpenVINOEngine
+    if name == "tensorrt":
+        from dytrack_ros.engines.tensorrt_engine import TensorRTEngine
+
+        return TensorRTEngine
     from dytrack_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine

@@ -1,8 +1,9 @@
-"""Where the graphs of a weights file are kept, so that they are made only once.
+"""Where the graphs of a weights file, and what is built from them, are kept, so that they are made only once.
 
 ``$XDG_CACHE_HOME/dytrack_ros/graphs`` (``~/.cache`` where it is not set) has one folder for each content of a weights
-file and version of this package. It may be deleted at any time. A folder appears whole or not at all, a damaged one
-is replaced, and where nothing can be written the graphs are made anew for each process.
+file, precision and version of this package, and its neighbour ``plans`` has TensorRT's. Both may be deleted at any
+time. A folder appears whole or not at all, a damaged one is replaced, and where nothing can be written its content is
+made anew for each process.
 """
 
 from __future__ import annotations
@@ -14,34 +15,43 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dytrack_ros import __version__
+from dytrack_ros.engines.engine import missing_packages
 from dytrack_ros.engines.graph_files import GRAPHS_VERSION, SEAL, read_seal
 from dytrack_ros.file_hash import file_sha256
 
-KEPT_FOLDERS = 8  # most recently used; one of dytrack_small takes 130 MB
+KEPT_FOLDERS = 8  # of each kind, the most recently used; graphs of dytrack_small take 130 MB in fp32
 ABANDONED_AFTER_S = 24 * 3600.0
 
 _log = logging.getLogger(__name__)
 
 
-def cache_folder() -> Path:
-    """The user's cache of graphs; need not exist."""
+def cache_folder(kind: str = "graphs") -> Path:
+    """The user's cache of ``graphs`` or ``plans``; need not exist."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The standard: a relative path counts as unset.
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "dytrack_ros" / "graphs"
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "dytrack_ros" / kind
+
+
+def cached_graphs(weights: Path, precision: str = "fp32") -> contextlib.AbstractContextManager[Path]:
+    """The folder with the graphs of a weights file, made if need be (some ten seconds, with torch and onnx).
+
+    It is guaranteed to exist only inside the ``with`` statement. Raises ImportError where they must be made and torch
+    or onnx is not installed.
+    """
+    folder = cache_folder() / f"{file_sha256(weights)[:32]}-{__version__}-{GRAPHS_VERSION}-{precision}"
+    return cached(folder, functools.partial(_write_graphs, weights, precision=precision))
 
 
 @contextlib.contextmanager
-def cached_graphs(weights: Path) -> Iterator[Path]:
-    """The folder with the graphs of a weights file, made if need be (some ten seconds, with torch and onnx).
+def cached(folder: Path, write: Callable[[Path], None]) -> Iterator[Path]:
+    """This folder of the cache, filled and sealed by ``write`` if it is missing or damaged.
 
-    It is guaranteed to exist only inside the ``with`` statement. Raises ImportError where they must be made and onnx is
-    not installed.
+    It is guaranteed to exist only inside the ``with`` statement.
     """
-    folder = cache_folder() / f"{file_sha256(weights)[:32]}-{__version__}-{GRAPHS_VERSION}"
     if _is_whole(folder):
         with contextlib.suppress(OSError):
             os.utime(folder)
@@ -51,24 +61,31 @@ def cached_graphs(weights: Path) -> Iterator[Path]:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+            keep = True
         except OSError as error:
             _warn_unwritable(folder.parent, str(error))
             partial = Path(tempfile.mkdtemp(prefix="dytrack_ros-"))
-            folder = None
+            keep = False
         cleanup.callback(shutil.rmtree, partial, ignore_errors=True)
-        _write(weights, partial)
-        if folder is not None and _publish(partial, folder):
+        write(partial)
+        if keep and _publish(partial, folder):
             _tidy(folder.parent)
             yield folder
         else:
             yield partial
 
 
-def _write(weights: Path, folder: Path) -> None:
+def _write_graphs(weights: Path, folder: Path, precision: str) -> None:
+    absent = missing_packages("export")
+    if absent:
+        raise ImportError(
+            f"making the graphs of {weights} needs, once: pip install {' '.join(absent)}; or make them on another "
+            f"machine by `export --cache --precision {precision}` and copy {cache_folder()} from there"
+        )
     from dytrack_ros.engines.export import write_graphs  # only here: it imports torch
 
-    _log.info("making the graphs of %s, once", weights)
-    write_graphs(weights, folder)
+    _log.info("making the graphs of %s (%s), once", weights, precision)
+    write_graphs(weights, folder, precision)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -113,4 +130,6 @@ def _tidy(root: Path) -> None:
 @functools.cache
 def _warn_unwritable(folder: Path, reason: str) -> None:
     """Once: the cache is kept for what it returned."""
-    _log.warning("graphs cannot be kept in %s (%s) and are made anew each time; set XDG_CACHE_HOME", folder, reason)
+    _log.warning(
+        "%s cannot be kept in %s (%s) and are made anew each time; set XDG_CACHE_HOME", folder.name, folder, reason
+    )

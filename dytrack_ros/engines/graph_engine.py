@@ -9,7 +9,6 @@ from dytrack_ros.engines.engine import check_device
 from dytrack_ros.engines.graph_cache import cached_graphs
 from dytrack_ros.engines.graph_files import read_seal
 from dytrack_ros.engines.staged_engine import StagedEngine
-from dytrack_ros.file_hash import file_sha256
 from dytrack_ros.model.weight_files import load_config, resolve_weights
 
 
@@ -32,15 +31,16 @@ class GraphEngine(StagedEngine):
     ):
         check_device(device)
         if device.startswith("cuda"):
-            raise ValueError(f"engine {self.name!r} computes on the CPU: for device {device!r} use engine 'torch'")
+            raise ValueError(
+                f"engine {self.name!r} computes on the CPU: for device {device!r} use engine 'torch' or 'tensorrt'"
+            )
         path = resolve_weights(weights)
         super().__init__(load_config(path))
         if graphs is None:
             with cached_graphs(path) as folder:
                 self._load(folder, threads)
         else:
-            if read_seal(Path(graphs)).get("weights_sha256") != file_sha256(path):
-                raise ValueError(f"the graphs in {graphs} were not exported from {path}: export them again")
+            read_seal(Path(graphs), path)
             self._load(Path(graphs), threads)
         self._warm_up()
 

@@ -8,12 +8,16 @@ score_1.  ``advance_k``: tokens_{k-1}, recycled_{k-1} -> tokens_k, recycled_k, s
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
 
 from dytrack_ros.file_hash import file_sha256
 
 SEAL = "graphs.json"
-GRAPHS_VERSION = 1  # to be raised when the graphs of the same weights change
+GRAPHS_VERSION = 2  # to be raised when the graphs of the same weights change
+PRECISIONS = ("fp32", "fp16")
 
 
 def graph_names(exit_count: int) -> list[str]:
@@ -32,14 +36,23 @@ def graph_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.onnx"
 
 
-def seal(folder: Path, names: list[str], facts: dict) -> None:
-    """Writes the seal: ``facts`` and the SHA-256 of the file of each graph in ``names``."""
-    files = {path.name: file_sha256(path) for path in (graph_file(folder, name) for name in names)}
+def reference_crop(size: int) -> np.ndarray:
+    """A picture of blotches, uint8 (size, size, 3), from which the answers in the seal come: the same everywhere."""
+    y, x, channel = np.mgrid[:size, :size, :3] // np.array([32, 32, 1]).reshape(3, 1, 1, 1)
+    return ((97 * x + 61 * y + 89 * channel) * 57 % 256).astype(np.uint8)
+
+
+def seal(folder: Path, files: Iterable[Path], facts: dict) -> None:
+    """Writes the seal: ``facts`` and the SHA-256 of each of these files of the folder."""
+    files = {path.name: file_sha256(path) for path in files}
     (folder / SEAL).write_text(json.dumps({"graphs_version": GRAPHS_VERSION, **facts, "files": files}, indent=2) + "\n")
 
 
-def read_seal(folder: Path) -> dict:
-    """The seal of a folder whose files are as they were written. Raises ValueError saying what is wrong otherwise."""
+def read_seal(folder: Path, weights: Path | None = None) -> dict:
+    """The seal of a folder whose files are as they were written, from these weights if any are given.
+
+    Raises ValueError saying what is wrong otherwise.
+    """
     try:
         facts = json.loads((folder / SEAL).read_text())
         broken = [name for name, expected in facts["files"].items() if file_sha256(folder / name) != expected]
@@ -51,4 +64,6 @@ def read_seal(folder: Path) -> dict:
         raise ValueError(
             f"{folder} has graphs of version {facts.get('graphs_version')}, not {GRAPHS_VERSION}: export again"
         )
+    if weights is not None and facts.get("weights_sha256") != file_sha256(weights):
+        raise ValueError(f"the graphs in {folder} were not exported from {weights}: export them again")
     return facts

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dytrack_ros.engines import ENGINES
-from dytrack_ros.engines.engine import check_device, missing_packages
+from dytrack_ros.engines.engine import check_device, install_advice, missing_packages
 from dytrack_ros.evaluation.benchmark_peers import available_peers
 from dytrack_ros.evaluation.benchmark_report import NOTE, build_report, size_name, tables
 from dytrack_ros.evaluation.benchmark_run import (
@@ -159,7 +159,7 @@ def wanted_engines(asked_for: list[str] | None) -> tuple[list[str], dict[str, st
     Raises ImportError where one of those asked for is not installed.
     """
     missing = {name: missing_packages(name) for name in asked_for or MEASURABLE}
-    lacking = {name: f"it needs: pip install {' '.join(packages)}" for name, packages in missing.items() if packages}
+    lacking = {name: f"it needs: {install_advice(packages)}" for name, packages in missing.items() if packages}
     if asked_for and lacking:
         raise ImportError("; ".join(f"engine {name!r} is not installed, {need}" for name, need in lacking.items()))
     return [name for name in missing if name not in lacking], lacking

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from dytrack_ros.budget import FixedExit
+from dytrack_ros.engines.cuda_driver import device_name
 from dytrack_ros.engines.engine import Engine
 from dytrack_ros.evaluation.benchmark_frames import open_frames
 from dytrack_ros.evaluation.benchmark_peers import Peer
@@ -46,7 +47,7 @@ class EngineBench:
         device = self._tracker.engine.device
         return {
             "device": device,
-            "device_name": _cuda_name(device) if device.startswith("cuda") else None,
+            "device_name": device_name(int(device.partition(":")[2] or 0)) if device.startswith("cuda") else None,
             # The one module that makes graphs: an engine that finds them in the cache never loads it.
             "made_graphs": "dytrack_ros.engines.export" in sys.modules,
         }
@@ -110,12 +111,6 @@ def _seconds(call: Callable, *arguments) -> float:
     started = time.perf_counter()
     call(*arguments)
     return time.perf_counter() - started
-
-
-def _cuda_name(device: str) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device)
 
 
 class PeerBench:
