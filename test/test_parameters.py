@@ -70,6 +70,14 @@ def test_the_shipped_file_is_the_table():
     )
 
 
+@pytest.mark.parametrize("name", [parameter.name for parameter in TRACKER if parameter.choices])
+def test_the_readme_names_the_choices(name):
+    readme = Path(__file__).resolve().parents[1] / "README.md"
+    (row,) = [line for line in readme.read_text().splitlines() if line.startswith(f"| `{name}` | ")]
+    (parameter,) = [parameter for parameter in TRACKER if parameter.name == name]
+    assert row.split(" | ")[1] == ", ".join(f"`{choice}`" for choice in parameter.choices)
+
+
 def test_the_file_holds_every_default_with_its_type():
     values = yaml.safe_load(as_yaml(TRACKER))["/**"]["ros__parameters"]
     flat = {}
