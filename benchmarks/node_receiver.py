@@ -13,16 +13,16 @@ import time
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from dytrack_ros.nodes.image_subscription import image_qos
 from dytrack_ros.nodes.messages import stamp_ns
 from dytrack_ros.nodes.run import run
-from dytrack_ros.nodes.tracker_node import IMAGE_QOS
 
 
 class Receiver(Node):
     def __init__(self, **node_options) -> None:
         super().__init__("benchmark_receiver", **node_options)
         self._ages_ms: list[float] = []
-        self.create_subscription(Image, "image", self._on_image, IMAGE_QOS)
+        self.create_subscription(Image, "image", self._on_image, image_qos())
 
     def _on_image(self, message: Image) -> None:
         self._ages_ms.append((time.time_ns() - stamp_ns(message.header)) * 1e-6)

@@ -19,6 +19,15 @@ except ImportError:  # ROS 2 Humble
 _OVERRIDABLE = (QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY, QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
 
 
+def image_qos() -> QoSProfile:
+    """The profile without overrides; a new one each time, since rclpy writes overrides into the one that it is given.
+
+    Best effort takes from reliable and best-effort cameras alike. The mailbox keeps the newest frame anyway; the short
+    queue only bridges the moments in which the executor is busy.
+    """
+    return QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=5)
+
+
 class ImageSubscription:
     """Images by best effort, unless the parameters `qos_overrides.<topic>.subscription.*` say otherwise.
 
@@ -30,10 +39,7 @@ class ImageSubscription:
     def __init__(self, node: Node, message_type: type, topic: str, callback: Callable[[Any], None]) -> None:
         self._node = node
         self.refused = 0
-        # Best effort takes from reliable and best-effort cameras alike. The mailbox keeps the newest frame anyway; the
-        # short queue only bridges the moments in which the executor is busy. A profile of this node's own: rclpy writes
-        # the overrides into it.
-        qos = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=5)
+        qos = image_qos()
         options = {"qos_overriding_options": QoSOverridingOptions(_OVERRIDABLE)}
         try:
             events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
