@@ -240,6 +240,59 @@ def test_re_init_starts_a_new_target_and_a_refused_one_keeps_the_old(bench):
     ]
 
 
+def test_when_time_jumps_a_waiting_init_stays(bench):
+    bench.init(target_id="cup")
+    bench.show(1)
+    bench.init(3, target_id="mug")
+    bench.follower.forget_target()
+    bench.show(2, 3)
+    assert bench.states[1:] == [(2, "IDLE", ""), (3, "TRACKING", "mug")]
+
+
+@pytest.mark.parametrize("number", [None, 2], ids=["without stamp", "stamped"])
+def test_while_nobody_knows_whether_time_jumped_init_waits(bench, number):
+    bench.show(5)
+    bench.ring.is_in_doubt = True  # frame 2 has come
+    bench.init(number)
+    bench.follower.step(None)
+    assert bench.tracker.calls == []
+    bench.ring.clear()
+    bench.follower.forget_target()
+    bench.arrive(2)
+    bench.arrive(3)
+    bench.follower.step(None)
+    assert bench.tracker.calls[0] == ("initialize", number or 3)
+
+
+def test_init_without_stamp_passes_unreadable_images_over(bench):
+    bench.show(1)
+    bench.arrive(2, readable=False)
+    bench.arrive(3, readable=False)
+    bench.init()
+    bench.follower.step(None)
+    assert bench.tracker.calls == [("initialize", 1)]
+    assert bench.states[-1] == (1, "TRACKING", "target-1")
+
+
+def test_init_without_stamp_waits_where_no_image_was_readable(bench):
+    bench.follower.step(bench.arrive(1, readable=False))
+    bench.init()
+    bench.follower.step(None)
+    bench.show(2)
+    assert bench.tracker.calls == [("initialize", 2)]
+
+
+def test_an_id_of_any_length_does_not_go_into_every_message(bench):
+    bench.init(target_id="cup")
+    bench.show(1)
+    bench.init(target_id="x" * 10_000)
+    bench.show(2)
+    assert bench.reports == [
+        (INIT_REFUSED, "id has 10000 characters, at most 256 are allowed; send a shorter one"),
+    ]
+    assert bench.states[-1] == (2, "TRACKING", "cup")
+
+
 def test_stop_forgets_target_and_waiting_init(bench):
     bench.init(target_id="cup")
     bench.show(1)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from dytrack_ros.nodes import faults as faults_module
-from dytrack_ros.nodes.faults import Faults
+from dytrack_ros.nodes.faults import ODD_STAMP, Faults
 from dytrack_ros.nodes.frame_ring import FrameRing
 from dytrack_ros.nodes.intake import Intake
 from dytrack_ros.nodes.mailbox import Frame, Mailbox
@@ -92,6 +92,17 @@ def test_ring_finds_by_stamp_to_a_millisecond():
     assert ring.find(202_000_000) is None
 
 
+def test_a_discarded_frame_is_not_found_and_takes_no_memory():
+    ring = FrameRing(seconds=60, mebibytes=1)
+    for sequence in range(1, 5):
+        ring.append(frame(sequence, byte_count=MIB // 4))
+    ring.discard(frame(2, byte_count=MIB // 4))
+    ring.append(frame(5, byte_count=MIB // 4))
+    assert sequences(ring) == [1, 3, 4, 5]
+    ring.discard(frame(2, byte_count=MIB // 4))
+    assert sequences(ring) == [1, 3, 4, 5]
+
+
 def test_ring_says_what_it_holds():
     ring = FrameRing()
     assert ring.span() == "no frames are kept yet"
@@ -107,8 +118,10 @@ def test_ring_says_what_it_holds():
 
 class IntakeBench:
     def __init__(self):
-        self.ring, self.mailbox, self.jumps = FrameRing(), Mailbox(), []
-        self.intake = Intake(self.ring, self.mailbox, self.jumps.append)
+        self.ring, self.mailbox, self.jumps, self.reports = FrameRing(), Mailbox(), [], []
+        self.intake = Intake(
+            self.ring, self.mailbox, self.jumps.append, lambda kind, sentence: self.reports.append((kind, sentence))
+        )
 
     def receive(self, *stamps_s):
         for stamp_s in stamps_s:
@@ -132,9 +145,46 @@ def test_late_frames_are_counted_and_skipped(intake_bench):
 
 
 def test_time_that_goes_back_forgets_the_older_frames(intake_bench):
-    intake_bench.receive(100.0, 101.0, 20.0, 20.1)
-    assert intake_bench.jumps == pytest.approx([81.0])
-    assert intake_bench.kept_s == pytest.approx([20.0, 20.1])
+    intake_bench.receive(100.0, 101.0, 20.0)
+    assert intake_bench.jumps == []
+    assert intake_bench.ring.is_in_doubt
+    intake_bench.receive(20.1)
+    assert intake_bench.jumps == pytest.approx([80.9])
+    assert intake_bench.kept_s == pytest.approx([20.0, 20.1]), "an init may be drawn on the first, too"
+    assert not intake_bench.ring.is_in_doubt
+    assert intake_bench.mailbox.take(0).sequence == 4
+    intake_bench.receive(20.2)
+    assert (intake_bench.intake.late, intake_bench.reports) == (0, [])
+
+
+def test_one_stamp_from_long_ago_costs_its_own_image_only(intake_bench):
+    intake_bench.receive(100.0, 100.1, 0, 100.2, 100.3)
+    assert intake_bench.kept_s == pytest.approx([100.0, 100.1, 100.2, 100.3])
+    assert (intake_bench.jumps, intake_bench.intake.late) == ([], 0)
+    ((kind, sentence),) = intake_bench.reports
+    assert kind == ODD_STAMP
+    assert "0.000 s, 100.1 s before the other images, was not believed, and the image skipped" in sentence
+
+
+def test_one_stamp_from_the_future_costs_nothing(intake_bench):
+    intake_bench.receive(100.0, 100.1, 2e9, 100.2, 100.3)
+    assert intake_bench.kept_s == pytest.approx([100.0, 100.1, 2e9, 100.2, 100.3])
+    assert (intake_bench.jumps, intake_bench.intake.late) == ([], 0)
+    ((kind, sentence),) = intake_bench.reports
+    assert kind == ODD_STAMP
+    assert "2000000000.000 s, 1999999899.9 s after the other images, was not believed;" in sentence
+
+
+def test_one_stamp_a_little_ahead_costs_one_image(intake_bench):
+    intake_bench.receive(100.0, 100.9, 100.1, 100.2, 100.3)
+    assert intake_bench.kept_s == pytest.approx([100.0, 100.9, 100.2, 100.3])
+    assert (intake_bench.jumps, intake_bench.intake.late) == ([], 1)
+
+
+def test_a_pause_a_clock_that_is_set_and_a_slow_camera_are_no_faults(intake_bench):
+    intake_bench.receive(100.0, 100.1, 500.0, 500.1, 502.0, 504.0, 506.0)
+    assert intake_bench.kept_s == pytest.approx([100.0, 100.1, 500.0, 500.1, 502.0, 504.0, 506.0])
+    assert (intake_bench.jumps, intake_bench.intake.late, intake_bench.reports) == ([], 0, [])
 
 
 def test_a_camera_without_stamps_is_taken_as_it_is(intake_bench):

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from dytrack_ros.nodes.faults import INIT_REFUSED, NO_IMAGE, TRACKING_FAILED, UNREADABLE_IMAGE
+from dytrack_ros.nodes.faults import (
+    INIT_REFUSED,
+    NO_IMAGE,
+    ODD_STAMP,
+    TIME_JUMP,
+    TRACKING_FAILED,
+    UNREADABLE_IMAGE,
+)
 from dytrack_ros.nodes.follower import Outcome
 from dytrack_ros.tracking import TrackState
 
@@ -88,6 +95,8 @@ def _input(health: Health) -> tuple[bytes, str, dict]:
         "dropped": health.dropped,
         "late": health.late,
         UNREADABLE_IMAGE: health.faults[UNREADABLE_IMAGE],
+        ODD_STAMP: health.faults[ODD_STAMP],
+        TIME_JUMP: health.faults[TIME_JUMP],
     }
     if not health.enabled:
         return DiagnosticStatus.OK, "disabled: images are ignored", values
@@ -97,6 +106,8 @@ def _input(health: Health) -> tuple[bytes, str, dict]:
         return DiagnosticStatus.WARN, health.silence(health.silent_s), values
     if unreadable := health.new_faults[UNREADABLE_IMAGE]:
         return DiagnosticStatus.ERROR, f"{unreadable} unreadable images", values
+    if odd := health.new_faults[ODD_STAMP]:
+        return DiagnosticStatus.WARN, f"{odd} images with odd stamps, see the log", values
     return DiagnosticStatus.OK, f"{health.rate_hz:.1f} images a second", values
 
 

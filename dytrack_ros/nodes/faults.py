@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 
 UNREADABLE_IMAGE = "unreadable image"
+ODD_STAMP = "odd stamp"
+TIME_JUMP = "time jump"
 INIT_REFUSED = "init refused"
 TRACKING_FAILED = "tracking failed"
 ENGINE_FAILED = "engine failed"

@@ -21,6 +21,8 @@ from dytrack_ros.tracking.picture import Picture
 INIT_PATIENCE_S = 3.0
 # Catching up advances by at least this many seconds of video a second of work, so that it ends.
 CATCH_UP_SPEED = 2.0
+# Every message about a target carries its name.
+MAX_NAME_LENGTH = 256
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,18 @@ class Follower:
     def stop(self) -> str:
         """Forget the target and any waiting init; returns the target's id, empty if there was none."""
         with self._lock:
-            stopped, self._target_id, self._init = self._target_id, "", None
-            self._epoch += 1
-            return stopped
+            self._init = None
+            return self._forget()
+
+    def forget_target(self) -> None:
+        """Forget the target only: time has jumped, and a waiting init may be meant for what comes now."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> str:
+        forgotten, self._target_id = self._target_id, ""
+        self._epoch += 1
+        return forgotten
 
     def step(self, frame: Frame | None) -> Outcome | None:
         """Handle what was requested, then `frame` if there is one; returns what was published."""
@@ -159,7 +170,7 @@ class Follower:
     def _frame_of(self, init: Init) -> Frame | None:
         if init.stamp_ns:
             return self._ring.find(init.stamp_ns)
-        newest = self._ring.newest()
+        newest = None if self._ring.is_in_doubt else self._ring.newest()
         # What a camera sent that has stopped since is not what somebody who asks for the newest frame sees.
         return newest if newest and init.received_s - newest.received_s <= self._ring.seconds else None
 
@@ -167,14 +178,24 @@ class Follower:
         if init.stamp_ns == 0:
             return True
         newest = self._ring.newest()
-        return (
-            newest is None or init.stamp_ns > newest.stamp_ns
-        ) and time.monotonic() - init.received_s < INIT_PATIENCE_S
+        is_to_come = newest is None or init.stamp_ns > newest.stamp_ns or self._ring.is_in_doubt
+        return is_to_come and time.monotonic() - init.received_s < INIT_PATIENCE_S
 
     def _start(self, init: Init, frame: Frame, epoch: int) -> Outcome | None:
+        if len(init.target_id) > MAX_NAME_LENGTH:
+            self._report(
+                INIT_REFUSED,
+                f"id has {len(init.target_id)} characters, at most {MAX_NAME_LENGTH} are allowed; send a shorter one",
+            )
+            return None
         try:
             image = self._decode(frame.message)
         except UnreadableImage as error:
+            self._ring.discard(frame)
+            if init.stamp_ns == 0:  # then any image will do: the one before, or the next
+                with self._lock:
+                    self._init = self._init or init
+                return self._start_requested(epoch)
             self._report(INIT_REFUSED, str(error))
             return None
         self._prepare(self._tracker)
@@ -211,6 +232,7 @@ class Follower:
             image = self._decode(frame.message)
         except UnreadableImage as error:
             self._report(UNREADABLE_IMAGE, str(error))
+            self._ring.discard(frame)
             return None
         target_id = self._target_id
         if not target_id:

@@ -12,12 +12,16 @@ STAMP_TOLERANCE_NS = 1_000_000
 
 
 class FrameRing:
-    """The newest frames, bounded by age and by memory; the newest one always stays. Safe to use from any thread."""
+    """The newest frames, bounded by age and by memory; the newest one always stays. Safe to use from any thread.
+
+    `is_in_doubt` may be set when a frame has come that may or may not be the newest; the next one appended ends it.
+    """
 
     def __init__(self, seconds: float = 2.0, mebibytes: float = 64.0) -> None:
         self._lock = threading.Lock()
         self._frames: deque[Frame] = deque()
         self._byte_count = 0
+        self.is_in_doubt = False
         self.set_limits(seconds, mebibytes)
 
     def set_limits(self, seconds: float, mebibytes: float) -> None:
@@ -29,12 +33,21 @@ class FrameRing:
 
     def append(self, frame: Frame) -> None:
         with self._lock:
+            self.is_in_doubt = False
             self._frames.append(frame)
             self._byte_count += frame.byte_count
             self._trim()
 
+    def discard(self, frame: Frame) -> None:
+        """Forget one frame, as far as it is kept."""
+        with self._lock:
+            if frame in self._frames:
+                self._frames.remove(frame)
+                self._byte_count -= frame.byte_count
+
     def clear(self) -> None:
         with self._lock:
+            self.is_in_doubt = False
             self._frames.clear()
             self._byte_count = 0
 

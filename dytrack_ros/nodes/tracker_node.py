@@ -20,7 +20,7 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes import budget_words, diagnostics, images, overlay, parameters
 from dytrack_ros.nodes.budgeting import BudgetSettings, NodeBudget
-from dytrack_ros.nodes.faults import ENGINE_FAILED, INCOMPATIBLE_QOS, NO_IMAGE, TRACKING_FAILED, Faults
+from dytrack_ros.nodes.faults import ENGINE_FAILED, INCOMPATIBLE_QOS, NO_IMAGE, TIME_JUMP, TRACKING_FAILED, Faults
 from dytrack_ros.nodes.follower import Follower, Init, Outcome
 from dytrack_ros.nodes.frame_ring import FrameRing
 from dytrack_ros.nodes.image_subscription import ImageSubscription
@@ -73,7 +73,7 @@ class TrackerNode(Node):
             self._faults.report,
             self._prepare,
         )
-        self._intake = Intake(self._ring, self._mailbox, self._on_time_jump)
+        self._intake = Intake(self._ring, self._mailbox, self._on_time_jump, self._faults.report)
         self._worker = Worker(self._mailbox, self._work, self._on_worker_error)
         self._apply_parameters()
         self._live.on_change(self._apply_parameters)
@@ -148,11 +148,12 @@ class TrackerNode(Node):
         self._mailbox.wake()
 
     def _on_time_jump(self, seconds: float) -> None:
-        self._follower.stop()
+        self._follower.forget_target()
         self._budget.forget_camera()
-        self.get_logger().warning(
+        self._faults.report(
+            TIME_JUMP,
             f"time went back by {seconds:.1f} s (does a bag loop?): the target and the frames "
-            "kept for init are forgotten; send init again"
+            "kept for init are forgotten; send init again",
         )
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

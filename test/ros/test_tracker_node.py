@@ -307,6 +307,7 @@ def test_time_going_back_forgets_the_target(tracker):
     graph = tracker.graph
     graph.follow(BOX)
     graph.jump_back(30)
+    graph.publish(graph.image_message())  # one alone could be a wrong stamp
     assert graph.show().status.state == TrackStatus.IDLE
     graph.wait_logged(tracker.process, "time went back by")
     graph.follow(BOX)
