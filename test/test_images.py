@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from hostile_messages import jpeg_that_claims, png_that_claims
 from image_messages import image_message
 
 from dytrack_ros.nodes.images import (
@@ -157,6 +158,42 @@ def test_compressed_grey_has_three_channels():
 def test_unreadable_compressed_data_is_refused_with_its_format(data):
     with pytest.raises(UnreadableImage, match="jpeg"):
         compressed_to_bgr(SimpleNamespace(format="jpeg", data=array.array("B", data)))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (png_that_claims(60_000, 60_000), "too large"),
+        (png_that_claims(12_000, 12_000), "12000x12000 pixels"),
+        (jpeg_that_claims(12_000, 12_000), "12000x12000 pixels"),
+        (png_that_claims(33_000, 5), "33000x5 pixels"),
+    ],
+    ids=["png", "smaller png", "jpeg", "long png"],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_small_file_that_claims_to_be_a_huge_picture_is_not_decoded(data, words, monkeypatch):
+    def imdecode(*arguments):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(cv2, "imdecode", imdecode)
+    with pytest.raises(UnreadableImage, match=words):
+        compressed_to_bgr(SimpleNamespace(format="png", data=array.array("B", data)))
+
+
+def test_an_image_that_opencv_cannot_resample_is_refused():
+    with pytest.raises(UnreadableImage, match="at most 32766"):
+        to_bgr(message("mono8", np.zeros((1, 40_000)), width=40_000, height=1))
+
+
+def test_what_is_quoted_is_short_and_in_one_line():
+    for refused in (
+        lambda text: to_bgr(message(text, picture())),
+        lambda text: compressed_to_bgr(SimpleNamespace(format=text, data=b"no picture")),
+    ):
+        with pytest.raises(UnreadableImage) as refusal:
+            refused("long\n" * 10_000)
+        assert len(str(refusal.value)) < 700
+        assert "\n" not in str(refusal.value)
 
 
 def test_there_and_back():

@@ -7,12 +7,25 @@ be tested without ROS.
 from __future__ import annotations
 
 import array
+import io
+import warnings
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from dytrack_ros.tracking.picture import BgrPicture, Picture
+
+# OpenCV cannot resample images with longer sides.
+MAX_SIDE_PX = 32766
+# A few bytes of PNG can claim to be a picture of gigabytes.
+MAX_COMPRESSED_PIXELS = 2**26
+_COMPRESSED_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+# Both libraries would write a line for each bad file; the node counts them and reports them itself.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+if hasattr(cv2, "setLogLevel"):  # not in every distribution's OpenCV
+    cv2.setLogLevel(0)
 
 
 class UnreadableImage(ValueError):
@@ -79,7 +92,7 @@ def open_image(message) -> Picture:
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
         raise UnreadableImage(
-            f"image encoding {message.encoding!r} is unknown; publish one of "
+            f"image encoding {_quoted(message.encoding)} is unknown; publish one of "
             f"{', '.join(READABLE_ENCODINGS)} (image_proc converts)"
         )
     return _MessagePicture(message, encoding)
@@ -156,6 +169,8 @@ def _picture_bytes(message, encoding: _Encoding) -> np.ndarray:
             f"{name} with a step of {step} needs {rows * step} bytes of data, not "
             f"{len(message.data)}; the camera driver must fill data with {rows} rows"
         )
+    if max(height, width) > MAX_SIDE_PX:
+        raise UnreadableImage(f"{name} is too long; width and height must be at most {MAX_SIDE_PX}")
     return np.frombuffer(message.data, np.uint8, count=rows * step).reshape(rows, step)[:, :row]
 
 
@@ -170,21 +185,26 @@ def compressed_to_bgr(message) -> np.ndarray:
     A rotation note inside the file is ignored: boxes are in the pixels that the camera sent.
 
     Raises:
-        UnreadableImage: no data, or data that OpenCV cannot decode.
+        UnreadableImage: no data, data that cannot be decoded, or a picture larger than MAX_COMPRESSED_PIXELS.
     """
+    name = f"a compressed image ({_quoted(message.format)}, {len(message.data)} bytes)"
     if len(message.data) == 0:
-        raise UnreadableImage(
-            f"a compressed image ({message.format!r}) has no data; it must hold a whole JPEG or PNG file"
-        )
+        raise UnreadableImage(f"{name} has no data; it must hold a whole JPEG or PNG file")
     try:
+        with Image.open(io.BytesIO(message.data), formats=_COMPRESSED_FORMATS) as header:
+            width, height = header.size
+        if max(height, width) > MAX_SIDE_PX or height * width > MAX_COMPRESSED_PIXELS:
+            raise Image.DecompressionBombError(f"it would be {width}x{height} pixels large")
         image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # sizes that OpenCV refuses to allocate
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(
+            f"{name} is too large: {error}; at most {MAX_COMPRESSED_PIXELS} pixels are decoded, "
+            f"and no side over {MAX_SIDE_PX}; scale it down in the camera driver"
+        ) from error
+    except Exception:  # both libraries fail in many ways at what is no picture
         image = None
     if image is None:
-        raise UnreadableImage(
-            f"a compressed image ({message.format!r}, {len(message.data)} bytes) cannot be decoded; "
-            f"publish JPEG or PNG (compressed_image_transport does)"
-        )
+        raise UnreadableImage(f"{name} cannot be decoded; publish JPEG or PNG (compressed_image_transport does)")
     return image
 
 
@@ -202,6 +222,11 @@ def fill_compressed(message, bgr: np.ndarray, quality: int = 90) -> None:
     _, encoded = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
     message.format = "bgr8; jpeg compressed bgr8"
     message.data = _byte_array(encoded)
+
+
+def _quoted(text: str) -> str:
+    """Somebody else's text for a sentence in the log: without line breaks, and not too long."""
+    return repr(text if len(text) <= 40 else text[:40] + "...")
 
 
 def _byte_array(values: np.ndarray) -> array.array:
