@@ -55,6 +55,11 @@ class Recovery:
         """Where the target was when it was last followed."""
         return self._last_seen
 
+    def move(self, last_seen: Box) -> None:
+        """Tells that images have another size now, in which the target was last seen here."""
+        self._last_seen = last_seen
+        self._windows = self._candidate = None
+
     def remember(self, image: np.ndarray | Picture, box: Box) -> None:
         """Tells of a frame in which the target was surely in ``box``."""
         self._last_seen = box

@@ -19,6 +19,7 @@ from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.exit_costs import measure_exit_costs
 from dytrack_ros.tracking.picture import Picture, as_picture
 from dytrack_ros.tracking.recovery import Recovery, RecoverySettings
+from dytrack_ros.tracking.resolution import Resolution
 from dytrack_ros.tracking.target_state import StateThresholds, TargetState, TrackState
 from dytrack_ros.tracking.template_memory import TemplateMemory, TemplateSettings
 
@@ -147,12 +148,14 @@ class DyTracker:
         self.box = box
         self._state.start()
         self._target = Recovery(picture, box)
+        self._resolution = Resolution(picture.width, picture.height)
         if isinstance(self.policy, LearningPolicy):
             self.policy.restart()
 
     def track(self, image_bgr: np.ndarray | Picture) -> TrackResult:
         """Finds the target in the next BGR image (H, W, 3) uint8 or picture, of which it reads only what it searches.
 
+        The image may be of another size than the one before: see :class:`~dytrack_ros.tracking.resolution.Resolution`.
         Raises RuntimeError before :meth:`initialize` and ValueError for an array that is no such image.
         """
         if self._policy_engine != self.engine_name:
@@ -161,6 +164,9 @@ class DyTracker:
         if self.box is None:
             raise RuntimeError("track() before initialize(): there is no target yet")
         picture = as_picture(image_bgr)
+        if boxes := self._resolution.change(picture.width, picture.height, (self.box, self._target.last_seen)):
+            self.box, last_seen = boxes
+            self._target.move(last_seen)
         window = self._search_window(picture.width, picture.height)
         self.engine.begin(window.cut(picture, self.engine.search_size))
 
