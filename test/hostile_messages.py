@@ -12,6 +12,7 @@ import zlib
 import cv2
 import numpy as np
 from hypothesis import strategies as st
+from image_messages import BYTES_PER_PIXEL
 
 from dytrack_ros.nodes.images import READABLE_ENCODINGS
 
@@ -55,11 +56,6 @@ def contradictory_images(draw):
     }
 
 
-def _bytes_per_pixel(encoding):
-    channels = 4 if "a8" in encoding or encoding == "8UC4" else 3 if "gb" in encoding[:3] or encoding == "8UC3" else 1
-    return 2 if "yuv" in encoding or "uyvy" in encoding else channels * (2 if encoding.endswith("16") else 1)
-
-
 @st.composite
 def surprising_images(draw):
     """Fields of sensor_msgs/Image that fit together, or nearly so, but of any small or stretched size and encoding."""
@@ -67,7 +63,7 @@ def surprising_images(draw):
     long_side = draw(st.sampled_from([1, 2, 64, 2000, 33_000]) | st.integers(1, 64))
     short_side = draw(st.integers(1, 2)) if long_side > 64 else draw(st.sampled_from([1, 2, 48]) | st.integers(1, 64))
     height, width = draw(st.permutations([long_side, short_side]))
-    step = width * _bytes_per_pixel(encoding) + draw(st.sampled_from([0, 0, 0, 0, 0, 13, -1]))
+    step = width * BYTES_PER_PIXEL[encoding] + draw(st.sampled_from([0, 0, 0, 0, 0, 13, -1]))
     rows = height * 3 // 2 if encoding.startswith("nv") else height
     size = rows * step + draw(st.sampled_from([0, 0, 0, 0, 0, 1, -1]))
     return {

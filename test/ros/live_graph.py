@@ -88,11 +88,15 @@ class LiveGraph:
         """Let messages come in until `condition()` holds; its value is returned."""
         deadline_s = time.monotonic() + patience_s
         while not (result := condition()):
-            assert time.monotonic() < deadline_s, f"no {what} within {patience_s} s; {self._what_the_processes_say()}"
+            assert time.monotonic() < deadline_s, f"no {what} within {patience_s} s; {self.what_the_processes_say()}"
             self._executor.spin_once(timeout_sec=0.02)
         return result
 
-    def _what_the_processes_say(self):
+    def hear(self):
+        """Take in one message that is there already, without waiting."""
+        self._executor.spin_once(timeout_sec=0)
+
+    def what_the_processes_say(self):
         return "\n".join(f"{process.name} ({process.exit_code}):\n{process.output}" for process in self.processes)
 
     def wait_logged(self, process, text):
@@ -107,8 +111,8 @@ class LiveGraph:
 
     # ---- listening
 
-    def listen(self, message_type, topic, kept):
-        self.client.create_subscription(message_type, topic, lambda m: kept.update({stamp_ns(m.header): m}), 50)
+    def listen(self, message_type, topic, kept, qos=50):
+        self.client.create_subscription(message_type, topic, lambda m: kept.update({stamp_ns(m.header): m}), qos)
 
     def listen_to_tracker(self):
         self.listen(TrackStatus, "status", self.statuses)
