@@ -168,9 +168,11 @@ class Follower:
         return self._start(init, frame, epoch)
 
     def _frame_of(self, init: Init) -> Frame | None:
+        if self._ring.is_in_doubt:  # in a bag that loops, the same stamp may be kept from the time before
+            return None
         if init.stamp_ns:
             return self._ring.find(init.stamp_ns)
-        newest = None if self._ring.is_in_doubt else self._ring.newest()
+        newest = self._ring.newest()
         # What a camera sent that has stopped since is not what somebody who asks for the newest frame sees.
         return newest if newest and init.received_s - newest.received_s <= self._ring.seconds else None
 
