@@ -92,9 +92,9 @@ class LiveGraph:
             self._executor.spin_once(timeout_sec=0.02)
         return result
 
-    def hear(self):
-        """Take in one message that is there already, without waiting."""
-        self._executor.spin_once(timeout_sec=0)
+    def hear(self, patience_s=0.0):
+        """Take in one message, the next that comes if there is none yet."""
+        self._executor.spin_once(timeout_sec=patience_s)
 
     def what_the_processes_say(self):
         return "\n".join(f"{process.name} ({process.exit_code}):\n{process.output}" for process in self.processes)
