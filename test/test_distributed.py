@@ -37,6 +37,7 @@ def out(shard, tmp_path_factory):
     environment = os.environ | {
         "PYTHONPATH": f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
         "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",  # wherever the machine's own name leads
     }
     command = [*launcher, str(TESTS / "two_ranks.py"), str(shard), str(lasot), str(folder)]
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
