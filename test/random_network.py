@@ -5,6 +5,10 @@ import torch
 from dytrack_ros.model import DyTrack, DyTrackConfig
 
 TINY = DyTrackConfig(width=48, heads=3, head_channels=16)
+MINIATURE = DyTrackConfig(
+    width=16, depth=3, heads=2, exits=(1, 2, 3), adapters=(1, 1, 0), head_channels=8, template_size=32, search_size=64
+)
+"""Nothing of the paper's but three exits: a training step takes milliseconds."""
 
 
 def random_model(config: DyTrackConfig = TINY, seed: int = 0) -> DyTrack:

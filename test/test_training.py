@@ -14,13 +14,16 @@ import pytest
 import torch
 from random_network import TINY, random_model
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from dytrack_ros.model import DyTrack, DyTrackConfig, load_encoder, load_weights, save_weights
 from dytrack_ros.model.corner_head import CornerHead
 from dytrack_ros.model.dytrack import ExitOutput
+from dytrack_ros.model.presets import preset
 from dytrack_ros.model.vit import Block
 from dytrack_ros.model.weights import load_config, resample_patch_embedding, resample_positions, with_search_region
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation, box_in_window
+from dytrack_ros.training.cost import training_flops
 from dytrack_ros.training.datasets import ImageBank, ShardDataset, expand_shards
 from dytrack_ros.training.losses import LossWeights, box_iou, corner_loss, exit_loss, giou_loss
 from dytrack_ros.training.sampling import PairSampler
@@ -109,7 +112,8 @@ def test_pairs_keep_their_gap_and_are_reproducible(dataset):
     assert 70 < len(videos) < 130
     gaps = {abs(a.frame - b.frame) for a, b in videos}
     assert gaps == {0, 60}
-    assert all(a is b for a, b in frames if not a.video)
+    stills = [not dataset.images[number].video for number in batch.template_image]
+    assert np.array_equal(batch.template_image[stills], batch.search_image[stills])
 
 
 # --- augmentation ----------------------------------------------------------------------------------------------------
@@ -318,6 +322,17 @@ def test_curves_forget_what_came_after_the_saved_state(dataset, bank, tmp_path):
     trainer.step = 2
     trainer._trim_curves()
     assert [row["step"] for row in csv.DictReader((tmp_path / "curves.csv").open())] == ["1", "2"]
+
+
+@pytest.mark.parametrize(("stage", "exits"), [(1, [2]), (2, [0, 1, 2])])
+def test_the_cost_of_a_pair_is_what_pytorch_counts(stage, exits):
+    config = preset("dytrack_small")
+    with torch.device("meta"):
+        model = DyTrack(config)
+        crops = torch.randn(1, 3, 128, 128), torch.randn(1, 3, 256, 256)
+    with FlopCounterMode(display=False) as counter:
+        sum(output.box.sum() + output.score.sum() for output in model(*crops, exits)).backward()
+    assert training_flops(config, stage) == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
 def test_impossible_training_configurations_are_refused():

@@ -18,6 +18,8 @@ from dytrack_ros.training.datasets import ImageBank
 from dytrack_ros.training.sampling import PairBatch
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
+PART_STRIDE = 2_654_435_761
+"""Keeps the parts' seeds apart in the 32 bits that the generator of the CPU makes use of."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,49 @@ class CropBatch:
     present: Tensor
 
 
+@dataclass(frozen=True)
+class CropView:
+    """What crops can show of an image: ``reach``, how far from the target's centre, in target sides sqrt(w * h), and
+    ``side_px``, how many pixels of a crop the target's side has at most: a larger target may be shrunk to that."""
+
+    reach: float
+    side_px: float
+
+
 class PairAugmentation:
-    """Turns sampled pairs into crops; deterministic for a given seed, step and device type."""
+    """Turns sampled pairs into crops; deterministic for a given seed, step, part and device type.
+
+    ``bank`` holds the images of pairs that bring none of their own.
+    """
 
     def __init__(self, bank: ImageBank, model: DyTrackConfig, config: AugmentationConfig | None = None, seed: int = 0):
         self.bank, self.model, self.config, self.seed = bank, model, config or AugmentationConfig(), seed
 
-    def __call__(self, pairs: PairBatch, step: int) -> CropBatch:
-        device, c = self.bank.device, self.config
-        generator = torch.Generator(device).manual_seed((self.seed * 1_000_003 + step) % 2**63)
+    def views(self) -> tuple[CropView, CropView]:
+        """Of the template and of the search region (of the template in all but one of 15,000 draws)."""
+        c, m = self.config, self.model
+        stretch = math.exp(2 * c.scale_jitter + c.aspect_jitter / 2)
+        template_stretch = math.exp(4 * c.template_scale_jitter)
+        return (
+            CropView(
+                (m.template_factor + c.template_centre_jitter) / 2 * template_stretch,
+                m.template_size / m.template_factor * template_stretch,
+            ),
+            CropView((m.search_factor + self._centre_jitter) / 2 * stretch, m.search_size / m.search_factor * stretch),
+        )
+
+    @property
+    def _centre_jitter(self) -> float:
+        jitter = self.config.centre_jitter
+        return self.model.search_factor - 1 if jitter is None else jitter
+
+    def __call__(self, pairs: PairBatch, step: int, part: int = 0) -> CropBatch:
+        """The crops of a batch; ``part`` numbers the parts of a batch that several processes share."""
+        bank, device, c = pairs.bank or self.bank, self.bank.device, self.config
+        generator = torch.Generator(device).manual_seed((self.seed * 1_000_003 + step + part * PART_STRIDE) % 2**63)
         template_box = torch.from_numpy(pairs.template_box).to(device)
         search_box = torch.from_numpy(pairs.search_box).to(device)
         batch = len(template_box)
-        centre_jitter = self.model.search_factor - 1 if c.centre_jitter is None else c.centre_jitter
 
         def uniform(*shape: int) -> Tensor:
             return torch.rand(*shape, generator=generator, device=device) * 2 - 1
@@ -96,18 +128,18 @@ class PairAugmentation:
         search_window = crop_window(
             search_box,
             self.model.search_factor,
-            shift=uniform(batch, 2) * centre_jitter / 2,
+            shift=uniform(batch, 2) * self._centre_jitter / 2,
             log_scale=(normal(batch) * c.scale_jitter).clamp(-2 * c.scale_jitter, 2 * c.scale_jitter),
             log_aspect=uniform(batch) * c.aspect_jitter,
         )
         template_image = torch.from_numpy(pairs.template_image).to(device)
         search_image = torch.from_numpy(pairs.search_image).to(device)
-        template, _ = sample_crops(self.bank, template_image, template_window, self.model.template_size)
-        search, inside = sample_crops(self.bank, search_image, search_window, self.model.search_size)
+        template, _ = sample_crops(bank, template_image, template_window, self.model.template_size)
+        search, inside = sample_crops(bank, search_image, search_window, self.model.search_size)
         box = box_in_window(search_box, search_window)
 
         chance = Chance(batch, generator, device)
-        clutter, _ = sample_crops(self.bank, *self._other_images(search_image), self.model.search_size)
+        clutter, _ = sample_crops(bank, *_other_images(bank, search_image), self.model.search_size)
         mosaic = chance(c.mosaic)[:, None, None, None]
         search = torch.where(mosaic & ~inside, clutter, search)
         black = ~(mosaic | inside)
@@ -138,12 +170,6 @@ class PairAugmentation:
         search = torch.where(present[:, None, None, None], search, search.roll(1, 0))
         return CropBatch(template.clamp(0, 255), search.clamp(0, 255), box.clamp(0, 1), present)
 
-    def _other_images(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Each member's neighbour in the batch, and the window that shows all of it."""
-        other = image.roll(1)
-        size = torch.stack([self.bank.widths[other], self.bank.heights[other]], dim=1).float()
-        return other, torch.cat([torch.zeros_like(size), size], dim=1)
-
 
 class Chance:
     """Draws a boolean for each member of a batch, true with the given probability."""
@@ -173,6 +199,13 @@ def box_in_window(box: Tensor, window: Tensor) -> Tensor:
     """``box`` (B, 4) as (x, y, w, h) in pixels to (x1, y1, x2, y2) in units of the window."""
     corners = torch.cat([box[:, :2], box[:, :2] + box[:, 2:]], dim=1)
     return (corners - window[:, :2].repeat(1, 2)) / window[:, 2:].repeat(1, 2)
+
+
+def _other_images(bank: ImageBank, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Each member's neighbour in the batch, and the window that shows all of it."""
+    other = image.roll(1)
+    size = torch.stack([bank.widths[other], bank.heights[other]], dim=1).float()
+    return other, torch.cat([torch.zeros_like(size), size], dim=1)
 
 
 def sample_crops(bank: ImageBank, image: Tensor, window: Tensor, size: int) -> tuple[Tensor, Tensor]:

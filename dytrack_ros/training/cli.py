@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
+import os
 import shlex
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +26,14 @@ from dytrack_ros.model.weights import (
     with_search_region,
 )
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation
-from dytrack_ros.training.datasets import ImageBank, ShardDataset, expand_shards
+from dytrack_ros.training.datasets import ImageBank
 from dytrack_ros.training.distillation import MODES
-from dytrack_ros.training.sampling import PairSampler
-from dytrack_ros.training.trainer import SCHEDULES, STRATEGIES, TrainConfig, Trainer
+from dytrack_ros.training.distributed import Ranks, joined_ranks
+from dytrack_ros.training.labels import ImageTable
+from dytrack_ros.training.sampling import SAMPLINGS, PairSampler
+from dytrack_ros.training.sources import DATA_HELP, left_out, names_reader, open_data, summary
+from dytrack_ros.training.streaming import PairStream
+from dytrack_ros.training.trainer import PAIRS_PER_EPOCH, SCHEDULES, STRATEGIES, TrainConfig, Trainer
 
 AMP_TYPES = {"off": None, "bf16": torch.bfloat16}
 
@@ -36,7 +43,11 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="train", description="Trains DyTrack.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    p.add_argument("--data", nargs="+", required=True, help=".tar shards, or folders of them")
+    p.add_argument("--data", nargs="+", required=True, help=DATA_HELP)
+    p.add_argument("--stream", action=argparse.BooleanOptionalAction, default=None,
+                   help="read images from the disk throughout, instead of keeping all on the device "
+                        "(default: if --data names a NAME:FOLDER)")  # fmt: skip
+    p.add_argument("--reader-threads", type=int, help="threads of each process that read images (default: all its cores)")
     p.add_argument("--data-licence", default="research use", help="what the model card says of the data's licence")
     p.add_argument("--out", type=Path, required=True, help="folder for weights, curves and the state to resume from")
     p.add_argument("--model", choices=PRESETS, default="dytrack_small")
@@ -49,9 +60,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--recycling", choices=RECYCLING_SCHEMAS, default="b")
     p.add_argument("--search-size", type=int, help="side of the search region in px, if not the preset's")
     p.add_argument("--search-factor", type=float, help="its side in target sides, if not the preset's")
-    p.add_argument("--steps", type=int, default=defaults.steps)
+    length = p.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, default=defaults.steps)
+    length.add_argument("--epochs", type=float, help=f"length of the run in epochs of {PAIRS_PER_EPOCH} pairs, the paper's")
     p.add_argument("--minutes", type=float, help="end after this much training time even if steps are left")
-    p.add_argument("--batch", type=int, default=defaults.batch)
+    p.add_argument("--batch", type=int, default=defaults.batch, help="pairs in a step, of all processes together")
     p.add_argument("--lr-backbone", type=float, default=defaults.lr_backbone)
     p.add_argument("--lr", type=float, default=defaults.lr)
     p.add_argument("--lr-adapters", type=float, help="learning rate of the adapters (default: --lr)")
@@ -62,7 +75,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--corner-weight", type=float, default=defaults.corner_weight, help="weight of the heat maps' own loss; paper: 0"
     )
-    p.add_argument("--video-share", type=float, default=0.4, help="share of the pairs that come from videos")
+    p.add_argument("--sampling", choices=SAMPLINGS, default="balanced",
+                   help="balanced: large sources count more, but less than by size; paper: all sources alike")  # fmt: skip
+    p.add_argument("--video-share", type=float, default=0.4, help="share of the pairs from videos if balanced")
+    p.add_argument("--max-gap", type=int, default=100, help="how many frames apart the images of a video pair may be")
     p.add_argument(
         "--absent", type=float, default=0.0, help="share of the pairs without the target, whose score is to be 0; paper: 0"
     )
@@ -103,54 +119,107 @@ def starting_model(args: argparse.Namespace) -> DyTrack:
     return with_search_region(model, args.search_size or config.search_size, args.search_factor or config.search_factor)
 
 
+def train_config(args: argparse.Namespace) -> TrainConfig:
+    """What the options say of the training itself."""
+    names = TrainConfig.__dataclass_fields__
+    config = TrainConfig(**{name: value for name, value in vars(args).items() if name in names})
+    return replace(config, steps=math.ceil(args.epochs * PAIRS_PER_EPOCH / args.batch)) if args.epochs else config
+
+
+def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]:
+    """The trainer, ready to run, and the names of its data's sources.
+
+    Raises OSError or ValueError for what cannot be used.
+    """
+    dataset = open_data(args.data)
+    if ranks.leads and (absent := left_out(dataset)):
+        print(summary("left out for their labels", absent), flush=True)
+    model = starting_model(args)
+    sampler = PairSampler(dataset, args.seed, args.video_share, max_gap=args.max_gap, sampling=args.sampling)
+    streams = any(map(names_reader, args.data)) if args.stream is None else args.stream
+    bank = ImageBank.pack([]).to(ranks.device) if streams else ImageBank.load(dataset, ranks.device, progress=ranks.leads)
+    augmentation = PairAugmentation(bank, model.config, AugmentationConfig(absent=args.absent), args.seed)
+    if streams:
+        threads = args.reader_threads or max(os.cpu_count() // ranks.local_size, 1)
+        sampler = PairStream(dataset, sampler, augmentation.views(), ranks.device, threads)
+    trainer = Trainer(
+        model,
+        sampler,
+        augmentation,
+        train_config(args),
+        args.out,
+        amp=amp_type(args.amp, args.device),
+        compile_model=args.compile,
+        ranks=ranks,
+    )
+    if args.resume and trainer.resume() and ranks.leads:
+        print(f"resuming at step {trainer.step}, {trainer.elapsed / 60:.1f} minutes in", flush=True)
+    return trainer, sorted(ImageTable.of(dataset.images).source_names)
+
+
+def unreadable_images(trainer: Trainer) -> int:
+    """How many images no process could read while training; ends the threads that read."""
+    stream = trainer.sampler
+    if not isinstance(stream, PairStream):
+        return 0
+    stream.close()
+    if stream.unreadable:
+        print(summary("unreadable images, whose pairs were replaced", list(stream.unreadable.values())))
+    return int(trainer.ranks.total(torch.tensor(len(stream.unreadable))))
+
+
+def train(args: argparse.Namespace, ranks: Ranks, command: str) -> int:
+    """One run, from the options to the weights and their card; the exit code of the command."""
+    try:
+        trainer, sources = prepare(args, ranks)
+    except (OSError, ValueError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 2
+    trainer.run()
+    unreadable = unreadable_images(trainer)
+    if ranks.leads:
+        write_result(args, trainer, command, sources, unreadable)
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.set_float32_matmul_precision("high")
-    try:
-        dataset = ShardDataset(expand_shards(args.data))
-        model = starting_model(args)
-    except (FileNotFoundError, ValueError) as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 2
-    bank = ImageBank.load(dataset, args.device)
-    names = TrainConfig.__dataclass_fields__
-    config = TrainConfig(**{name: value for name, value in vars(args).items() if name in names})
-    trainer = Trainer(
-        model,
-        PairSampler(dataset, args.seed, video_share=args.video_share),
-        PairAugmentation(bank, model.config, AugmentationConfig(absent=args.absent), args.seed),
-        config,
-        args.out,
-        amp=amp_type(args.amp, args.device),
-        compile_model=args.compile,
-    )
-    try:
-        if args.resume and trainer.resume():
-            print(f"resuming at step {trainer.step}, {trainer.elapsed / 60:.1f} minutes in", flush=True)
-    except ValueError as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 2
-    trainer.run()
+    command = "train " + shlex.join(argv if argv is not None else sys.argv[1:])
+    with ExitStack() as stack:
+        try:
+            ranks = stack.enter_context(joined_ranks(args.device))
+        except ValueError as error:
+            print(f"train: {error}", file=sys.stderr)
+            return 2
+        return train(args, ranks, command)
+
+
+def write_result(args: argparse.Namespace, trainer: Trainer, command: str, sources: list[str], unreadable: int) -> None:
+    """The weights and their card."""
     weights = save_weights(args.out / f"{args.model}.safetensors", trainer.model)
+    on_gpu = trainer.device.type == "cuda"
     card = {
         "model": args.model,
-        "command": "train " + shlex.join(argv if argv is not None else sys.argv[1:]),
+        "command": command,
         "seed": args.seed,
         "steps": trainer.step,
-        "pairs": trainer.step * config.batch,
+        "pairs": trainer.step * trainer.config.batch,
         "training_minutes": round(trainer.elapsed / 60, 1),
         "date": datetime.date.today().isoformat(),
-        "device": torch.cuda.get_device_name() if args.device.startswith("cuda") else "CPU",
-        "data": sorted({image.source for image in dataset.images}),
+        "device": torch.cuda.get_device_name(trainer.device) if on_gpu else "CPU",
+        "processes": trainer.ranks.size,
+        "data": sources,
         "data_licence": args.data_licence,
     }
+    if unreadable:
+        card["unreadable_images"] = unreadable
     if args.init:
         card["started_from"] = model_card(resolve_weights(args.init))
     weights.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     print(f"wrote {weights}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The trainer: both stages, the three strategies, resumable, on whatever device is at hand."""
+"""The trainer: both stages, the three strategies, resumable, on whatever devices are at hand."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dytrack_ros.model.dytrack import DyTrack, ExitOutput, normalize
-from dytrack_ros.training.augmentation import CropBatch, PairAugmentation
+from dytrack_ros.model.dytrack import DyTrack
+from dytrack_ros.training.augmentation import PairAugmentation
 from dytrack_ros.training.distillation import SelfDistillation
-from dytrack_ros.training.losses import LossWeights, exit_loss
+from dytrack_ros.training.distributed import Ranks
+from dytrack_ros.training.learner import Learner
+from dytrack_ros.training.losses import LossWeights
 from dytrack_ros.training.sampling import PairSampler
+from dytrack_ros.training.streaming import PairStream
 
 STRATEGIES = ("joint", "frozen_backbone", "one_by_one")
 SCHEDULES = ("step", "cosine", "constant")
 STATE_FILE = "last.pt"
 CURVES_FILE = "curves.csv"
 RESUMABLE_CHANGES = ("steps", "minutes", "save_minutes")
+PAIRS_PER_EPOCH = 60_000
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Defaults are the paper's where it gives them (Section IV-A).
+    """How to train. Defaults are the paper's where it gives them (Section IV-A). ``batch`` is that of all processes.
 
     ``stage`` 1 trains the encoder and the last exit, 2 all exits. ``strategy`` (stage 2): ``joint``,
     ``frozen_backbone``, or ``one_by_one`` (each exit for an equal share of the run, all else frozen). The run ends
@@ -63,33 +67,48 @@ class TrainConfig:
 
 
 class Trainer:
-    """Trains ``model`` in place; writes ``last.pt`` (to resume) and ``curves.csv`` into ``folder``."""
+    """Trains ``model`` in place; writes ``last.pt`` (to resume) and ``curves.csv`` into ``folder``.
+
+    With several ``ranks`` each trains on its part of every batch, and all hold the same weights; rank 0 writes. Raises
+    ValueError if the batch cannot be shared equally.
+    """
 
     def __init__(
         self,
         model: DyTrack,
-        sampler: PairSampler,
+        sampler: PairSampler | PairStream,
         augmentation: PairAugmentation,
         config: TrainConfig,
         folder: str | Path,
         amp: torch.dtype | None = None,
         compile_model: bool = False,
+        ranks: Ranks | None = None,
     ):
-        self.config, self.sampler, self.augmentation, self.amp = config, sampler, augmentation, amp
+        self.config, self.sampler, self.augmentation = config, sampler, augmentation
+        self.ranks = ranks or Ranks()
+        if config.batch % self.ranks.size:
+            raise ValueError(
+                f"batch {config.batch} must be a multiple of the {self.ranks.size} processes that share it"
+            )
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.device = augmentation.bank.device
-        self.model = model.to(self.device)
+        self.model = self.ranks.with_common_norms(model.to(self.device))
         shape = model.config
         distilled = config.distillation if config.stage == 2 else "off"
         self.distillation = SelfDistillation(distilled, shape.width, shape.search_tokens, model.exit_count)
         self.distillation.to(self.device)
-        self.run_model = torch.compile(self.model) if compile_model else self.model
-        self.weights = LossWeights(corner=config.corner_weight)
         self.step, self.elapsed = 0, 0.0
         self.optimizer = torch.optim.AdamW(
             self._parameter_groups(), weight_decay=config.weight_decay, fused=self.device.type == "cuda"
         )
+        if compile_model:
+            self.model.compile()
+        changing = config.stage == 2 and config.strategy == "one_by_one"
+        if not changing:
+            self._set_trainable(self.progress)
+        learner = Learner(self.model, self.distillation, self.exits, LossWeights(corner=config.corner_weight), amp)
+        self.learner = self.ranks.wrap(learner, part_unused=changing)
 
     # --- what is trained ---------------------------------------------------------------------------------------------
 
@@ -113,19 +132,23 @@ class Trainer:
         config, model = self.config, self.model
         model.train()
         model.requires_grad_(True)
+        exits = self.exits
         frozen: list[nn.Module] = [model.embedding.patch_embed] if config.freeze_blocks else []
         frozen += model.blocks[: config.freeze_blocks]
-        exits = self.exits
+        frozen += self._all_exits_but(exits)
         if config.stage == 2 and config.strategy != "joint":
             frozen += [model.embedding, model.blocks]
         if config.stage == 2 and config.strategy == "one_by_one":
             exits = [min(int(progress * model.exit_count), model.exit_count - 1)]
-            for position in set(range(model.exit_count)) - set(exits):
-                frozen += [model.decisioners[position], model.heads[position]]
+            frozen += self._all_exits_but(exits)
         for module in frozen:
             module.requires_grad_(False)
             module.eval()
         return exits
+
+    def _all_exits_but(self, exits: list[int]) -> list[nn.Module]:
+        others = [position for position in range(self.model.exit_count) if position not in exits]
+        return [part[position] for position in others for part in (self.model.decisioners, self.model.heads)]
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
@@ -143,26 +166,6 @@ class Trainer:
             return warm * (0.1 if self.progress >= 0.8 else 1.0)
         return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * self.progress)) / 2)
 
-    def loss(self, crops: CropBatch, exits: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The whole loss of a batch, and figures for the curves (tensors, so that the device need not wait)."""
-        with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
-            template, search = normalize(crops.template), normalize(crops.search)
-            outputs: list[ExitOutput] = self.run_model(template, search, self.exits)
-        figures: dict[str, Tensor] = {}
-        total = crops.box.new_zeros(())
-        for position, output in zip(self.exits, outputs, strict=True):
-            if position in exits:
-                loss, iou = exit_loss(output, crops.box, crops.present, self.weights)
-                total = total + loss
-                figures[f"iou_{position + 1}"] = iou
-                figures[f"score_{position + 1}"] = _mean(output.score.detach(), crops.present)
-                figures[f"absent_{position + 1}"] = _mean(output.score.detach(), ~crops.present)
-        imitation = self.distillation([output.features for output in outputs], exits)
-        figures["imitation"] = imitation.detach()
-        total = total + self.weights.imitation * imitation
-        figures["loss"] = total.detach()
-        return total, figures
-
     def run(self, log_every: int = 10) -> None:
         """Trains until the end of the run, from wherever it stands.
 
@@ -170,21 +173,29 @@ class Trainer:
         """
         started, saved_at = time.monotonic() - self.elapsed, time.monotonic()
         window: dict[str, list[Tensor]] = defaultdict(list)
-        self._trim_curves()
-        with tqdm(total=self.config.steps, initial=self.step, unit="step", mininterval=2) as bar:
+        if self.ranks.leads:
+            self._trim_curves()
+        with tqdm(
+            total=self.config.steps, initial=self.step, unit="step", mininterval=2, disable=not self.ranks.leads
+        ) as bar:
             while self.progress < 1:
                 figures = self._train_step()
                 for name, value in figures.items():
                     window[name].append(value)
                 bar.update()
                 self.elapsed = time.monotonic() - started
+                if self.config.minutes:
+                    self.elapsed = self.ranks.of_first(self.elapsed)  # all must end after the same step
                 if self.step % log_every == 0:
-                    means = {name: float(torch.stack(values).nanmean()) for name, values in window.items()}
-                    self._log(means)
-                    bar.set_postfix({name: f"{value:.3f}" for name, value in means.items() if name.startswith(("iou", "loss"))})
+                    means = self._means(window)
+                    if self.ranks.leads:
+                        self._log(means)
+                    bar.set_postfix(
+                        {name: f"{value:.3f}" for name, value in means.items() if name.startswith(("iou", "loss"))}
+                    )
                     window.clear()
                 ending = self.progress >= 1
-                if ending or time.monotonic() - saved_at > 60 * self.config.save_minutes:
+                if self.ranks.leads and (ending or time.monotonic() - saved_at > 60 * self.config.save_minutes):
                     if not torch.isfinite(figures["loss"]):
                         raise FloatingPointError(f"the loss diverged before step {self.step}: lower the learning rates")
                     self.save()
@@ -194,8 +205,8 @@ class Trainer:
         exits = self._set_trainable(self.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * self._learning_rate_factor()
-        crops = self.augmentation(self.sampler.batch(self.step, self.config.batch), self.step)
-        loss, figures = self.loss(crops, exits)
+        pairs = self.sampler.batch(self.step, self.config.batch, self.ranks.rank, self.ranks.size)
+        loss, figures = self.learner(self.augmentation(pairs, self.step, self.ranks.rank), exits)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         trained = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -203,6 +214,11 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         return figures
+
+    def _means(self, window: dict[str, list[Tensor]]) -> dict[str, float]:
+        """The mean of each figure over the steps and the processes."""
+        means = self.ranks.mean(torch.stack([torch.stack(values).nanmean() for values in window.values()]))
+        return dict(zip(window, means.tolist(), strict=True))
 
     def _log(self, means: dict[str, float]) -> None:
         row = {
@@ -266,8 +282,3 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.elapsed = state["step"], state["elapsed"]
         return True
-
-
-def _mean(score: Tensor, where: Tensor) -> Tensor:
-    """The mean of the chosen scores (B,), NaN if there are none; without waiting for the device, as indexing would."""
-    return (score * where).sum() / where.sum()
