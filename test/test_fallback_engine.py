@@ -302,3 +302,15 @@ def test_an_engine_that_fails_while_its_exits_are_measured(engines, tiny_weights
     costs = tracker.exit_costs()
     assert tracker.engine_name == "onnxruntime (cpu)"
     assert list(tracker._exit_costs.items()) == [("onnxruntime (cpu)", costs)], "none that two engines have made"
+
+
+def test_a_process_that_ends_loads_no_other_engine(engines, tiny_weights):
+    engines.fail("torch", "_run_stage", 0, RuntimeError("interrupted"))
+    told = []
+    engine = FallbackEngine("torch", tiny_weights, "cpu", 1, told.append, is_ending=lambda: True)
+    engine.set_template(TEMPLATES[0])
+    engine.begin(SEARCHES[0])
+    with pytest.raises(RuntimeError, match="interrupted"):
+        engine.advance()
+    assert not told
+    assert engines.loaded == ["torch"]

@@ -29,7 +29,8 @@ class FallbackEngine(StagedEngine):
 
     The first engine is what ``create_engine`` makes of ``name`` and ``device``; its :func:`substitutes` follow. An engine
     or a GPU that was asked for must load, what ``auto`` stands for need not. ``on_fallback`` takes a sentence whenever
-    another engine has taken over, in the thread that uses the engine.
+    another engine has taken over, in the thread that uses the engine. Once ``is_ending`` is true a failure is passed on:
+    it may be an interrupt that a native module has turned into an error of its own while it was imported.
 
     Calls out of order and wrong crops are found before an engine is asked. So whatever an engine raises is its failure,
     and so is an answer that is no number. If the last engine fails too, RuntimeError names all causes; the next
@@ -43,9 +44,11 @@ class FallbackEngine(StagedEngine):
         device: str = "auto",
         threads: int | None = None,
         on_fallback: Callable[[str], None] = _log.warning,
+        is_ending: Callable[[], bool] = lambda: False,
     ):
         first = resolve_engine(name, device)
         self._weights, self._threads, self._on_fallback = resolve_weights(weights), threads, on_fallback
+        self._is_ending = is_ending
         super().__init__(load_config(self._weights))
         self._chain = [first, *substitutes(first)]
         self._start_over()
@@ -93,6 +96,8 @@ class FallbackEngine(StagedEngine):
                 answer = step(self._engine)
                 break
             except Exception as error:
+                if self._is_ending():
+                    raise
                 failures.append(f"{self._asked} failed: {one_line(error)}")
                 if not self._waiting:
                     causes = "; ".join((*self.failures, *failures))

@@ -39,7 +39,7 @@ def run(build: Callable[[], Node], args: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     except Exception as error:
-        if _is_stopped():  # native modules, interrupted while they are imported, raise errors of their own
+        if is_stopped():  # native modules, interrupted while they are imported, raise errors of their own
             return 0
         if node is not None:  # a running node that fails is a bug: its traceback is wanted
             raise
@@ -71,5 +71,6 @@ def _stop_once(number, frame) -> None:
     raise KeyboardInterrupt
 
 
-def _is_stopped() -> bool:
+def is_stopped() -> bool:
+    """Whether SIGINT or SIGTERM has come."""
     return signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -28,7 +28,7 @@ from dytrack_ros.nodes.intake import Intake
 from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.mailbox import Frame, Mailbox
 from dytrack_ros.nodes.messages import box_of, detection_message, stamp_ns
-from dytrack_ros.nodes.run import leave, run
+from dytrack_ros.nodes.run import is_stopped, leave, run
 from dytrack_ros.nodes.status import status_message
 from dytrack_ros.nodes.worker import Worker
 from dytrack_ros.one_line import one_line
@@ -110,6 +110,7 @@ class TrackerNode(Node):
             device=values["device"],
             threads=values["threads"] or None,
             on_fallback=lambda sentence: self._faults.report(ENGINE_FAILED, sentence),
+            is_ending=is_stopped,
         )
         self.get_logger().info(
             f"{tracker.model_name} with {tracker.exit_count} exits on {tracker.engine_name}, loaded and warmed up in "

@@ -24,7 +24,7 @@ class StateThresholds:
     """
 
     uncertain: float = 0.5
-    lost: float = 0.25
+    lost: float = 0.35
     hysteresis: float = 0.05
     lost_frames: int = 5
 

@@ -83,12 +83,14 @@ class DyTracker:
         device: str = "auto",
         threads: int | None = None,
         on_fallback: Callable[[str], None] | None = None,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> DyTracker:
         """A tracker with the weights of a shipped name or a path (None: the package's default), warmed up.
 
         ``engine`` is one of ``dytrack_ros.engines.ENGINES``, ``device`` ``auto``, ``cpu`` or ``cuda[:N]``. Without a
         ``policy``, :class:`~dytrack_ros.budget.FixedThresholds` with the default thresholds. With ``on_fallback`` the next
-        engine goes on where one fails, and ``on_fallback`` is told why; without, the failure is an error.
+        engine goes on where one fails, and ``on_fallback`` is told why, unless the process ``is_ending``; without, the
+        failure is an error.
         Raises FileNotFoundError or ValueError saying what there is.
         """
         from dytrack_ros.model.weight_files import default_model, resolve_weights
@@ -97,7 +99,7 @@ class DyTracker:
         if on_fallback is None:
             chosen = create_engine(engine, weights, device, threads)
         else:
-            chosen = FallbackEngine(engine, weights, device, threads, on_fallback)
+            chosen = FallbackEngine(engine, weights, device, threads, on_fallback, is_ending)
         return cls(chosen, policy, weights.stem, *calibration_of(weights))
 
     @property
