@@ -14,6 +14,7 @@ from dytrack_ros.evaluation.run import run_sequence
 from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TemplateSettings, TrackState
 from dytrack_ros.tracking.appearance import Appearance, look_at
 from dytrack_ros.tracking.box import iou
+from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.recovery import Recovery, search_windows
 from dytrack_ros.tracking.target_state import TargetState
 from dytrack_ros.tracking.template_memory import TemplateMemory
@@ -35,7 +36,7 @@ def test_doubt_needs_more_than_the_threshold_to_end():
 
 
 def test_a_target_is_lost_after_some_frames_in_a_row():
-    assert states([0.1, 0.1, 0.3, 0.1, 0.1, 0.1]) == [*[UNCERTAIN] * 5, LOST]
+    assert states([0.1, 0.1, 0.4, 0.1, 0.1, 0.1]) == [*[UNCERTAIN] * 5, LOST]
     assert states([0.1], lost_frames=1) == [LOST]
 
 
@@ -70,14 +71,14 @@ def test_thresholds_that_mean_nothing_are_refused(values):
 )
 def test_the_search_covers_the_image_and_begins_where_the_target_was(box, width, height):
     box = (min(box[0], width - 1), min(box[1], height - 1), *box[2:])
-    windows = search_windows(box, width, height, 6.0)
-    first = next(windows)
-    assert first.left + first.side / 2 == pytest.approx(box[0] + box[2] / 2)
-    assert first.top + first.side / 2 == pytest.approx(box[1] + box[3] / 2)
-    count = 2 * (width // (first.side / 2) + 2) * (height // (first.side / 2) + 2)
+    windows = search_windows(box, width, height, 4.0)
+    home, widened = next(windows), next(windows)
+    for window in (home, widened):
+        assert window.left + window.side / 2 == pytest.approx(box[0] + box[2] / 2)
+        assert window.top + window.side / 2 == pytest.approx(box[1] + box[3] / 2)
+    count = 3 * (width // (widened.side / 2) + 2) * (height // (widened.side / 2) + 2)
     seen = np.zeros((height, width), bool)
-    for window in itertools.islice(windows, int(2 * count)):
-        assert window.side == first.side
+    for window in (widened, *itertools.islice(windows, int(2 * count))):
         left, top = max(window.left, 0), max(window.top, 0)
         seen[int(np.ceil(top)) : int(window.top + window.side), int(np.ceil(left)) : int(window.left + window.side)] = True
     # Whole pixels alone are counted as seen, so the seams and the rim may miss one.
@@ -85,12 +86,12 @@ def test_the_search_covers_the_image_and_begins_where_the_target_was(box, width,
 
 
 def test_the_search_goes_outwards():
-    windows = list(itertools.islice(search_windows((300, 200, 20, 20), 640, 480, 6.0), 40))
-    home = windows[0]
-    assert [window == home for window in windows[::3]] == [True] * 14
-    others = [window for number, window in enumerate(windows) if number % 3]
-    distances = [np.hypot(window.left - home.left, window.top - home.top) for window in others]
-    assert distances == sorted(distances)
+    windows = list(itertools.islice(search_windows((300, 200, 20, 20), 640, 480, 4.0), 60))
+    home, widened = windows[:2]
+    assert (home.side, widened.side) == (80, 120)
+    assert windows[::3] == [home] * 20 and windows[1::3] == [widened] * 20
+    distances = [np.hypot(window.left - widened.left, window.top - widened.top) for window in windows[2::3]]
+    assert 0 < distances[0] and distances == sorted(distances)
 
 
 # --- what it looks like ----------------------------------------------------------------------------------------------
@@ -132,15 +133,16 @@ def test_a_find_must_be_sure_alike_and_seen_twice():
     recovery = Recovery(image, box)
     home = recovery.window(320, 240, 4.0, settings)
     assert not recovery.is_found(image, box, False, settings), "not sure"
-    assert not recovery.is_found(image, (10.0, 10.0, 40.0, 40.0), True, settings), "not alike"
+    assert not recovery.is_found(image, (250.0, 10.0, 40.0, 40.0), True, settings), "far and not alike"
     assert not recovery.is_found(image, box, True, settings), "the first time"
     checked = recovery.window(320, 240, 4.0, settings)
-    assert (checked.side, checked.left) != (home.side, home.left)
-    assert checked.side == 160
+    assert checked == home, "that is where it was seen for the first time"
     assert recovery.is_found(image, box, True, settings)
     assert recovery.last_seen == box
     anything = RecoverySettings(match=-1)
-    assert not recovery.is_found(image, (10.0, 10.0, 40.0, 40.0), True, anything)
+    elsewhere = (10.0, 10.0, 40.0, 40.0)
+    assert not recovery.is_found(image, elsewhere, True, anything)
+    assert recovery.window(320, 240, 4.0, settings) == CropWindow.around(elsewhere, 4.0)
     assert recovery.is_found(image, (12.0, 10.0, 40.0, 40.0), True, anything)
 
 
@@ -191,7 +193,7 @@ def follow(places, recovery, policy=None):
 
 
 def test_a_target_that_reappears_far_away_is_found_again():
-    places = [(30, 30)] * 8 + [None] * 12 + [(260, 190)] * 40
+    places = [(30, 30)] * 8 + [None] * 12 + [(260, 190)] * 60
     _, results = follow(places, RecoverySettings())
     found = [result.state for result in results]
     assert found[6] == TRACKING and found[10] == UNCERTAIN and found[18] == LOST

@@ -192,7 +192,7 @@ TRACKER = (
     Parameter(
         "lost.search",
         RecoverySettings.search,
-        "Look for a LOST target in the whole image, a window a frame, nearest first; otherwise only where it was last seen.",
+        "Look for a LOST target in the whole image, too, a window a frame, nearest first; otherwise only where it was last seen.",
     ),
     Parameter(
         "lost.match",

@@ -14,6 +14,9 @@ from dytrack_ros.tracking.box import Box, iou
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.picture import Picture
 
+# Windows of the search reach half as far again as those of tracking: fewer of them, and scales that training has seen.
+WIDENING = 1.5
+
 
 @dataclass(frozen=True)
 class RecoverySettings:
@@ -35,14 +38,14 @@ class RecoverySettings:
 class Recovery:
     """What is kept of a target for the case that it is lost, and the search for it.
 
-    Each frame of a search looks at one window, so it takes no longer than any other frame: the window where the target was
-    last seen, in turn with the next one of the image's tiles, nearest first. A find counts when a second frame,
-    looking right there, agrees.
+    Each frame of a search looks at one window, so it takes no longer than any other frame: two of three where the target
+    was last seen, the third at the next of the image's tiles, nearest first. A find counts when a second frame, looking
+    right there, agrees.
     """
 
-    # Windows of the search reach half as far again as those of tracking: fewer of them, and scales that training has seen.
-    WIDENING = 1.5
-    HOME_EVERY = 3  # every third window is where the target was last seen
+    # Within so many target sides of where it was last seen the place speaks for a find, and it may look less alike by so much.
+    NEAR_SIDES = 3.0
+    NEAR_LENIENCE = 0.2
 
     def __init__(self, image: np.ndarray | Picture, box: Box):
         self._appearance = Appearance(image, box)
@@ -74,13 +77,13 @@ class Recovery:
         if not settings.search:
             return home
         if self._windows is None:
-            self._windows = search_windows(self._last_seen, image_width, image_height, factor * self.WIDENING)
+            self._windows = search_windows(self._last_seen, image_width, image_height, factor)
         return next(self._windows)
 
     def is_found(self, image: np.ndarray | Picture, box: Box, is_sure: bool, settings: RecoverySettings) -> bool:
         """Whether the target is back, now that the window given last has shown ``box``, ``is_sure`` by its score."""
         candidate, self._candidate = self._candidate, None
-        if not is_sure or self._appearance.likeness(image, box) < settings.match:
+        if not is_sure or self._appearance.likeness(image, box) < self._match(box, settings):
             return False
         if candidate is not None and iou(candidate, box) > 0:
             self._last_seen, self._windows = box, None
@@ -89,21 +92,28 @@ class Recovery:
         return False
 
 
+    def _match(self, box: Box, settings: RecoverySettings) -> float:
+        (x, y, w, h), (last_x, last_y, last_w, last_h) = box, self._last_seen
+        distance = math.hypot(x + w / 2 - last_x - last_w / 2, y + h / 2 - last_y - last_h / 2)
+        is_near = distance <= self.NEAR_SIDES * math.sqrt(last_w * last_h)
+        return settings.match - (self.NEAR_LENIENCE if is_near else 0.0)
+
+
 def search_windows(box: Box, image_width: int, image_height: int, factor: float) -> Iterator[CropWindow]:
-    """Windows for a search without end: tiles that cover the image, nearest to ``box`` first, again and again, and every
-    third one around ``box``. Their side is ``factor`` target sides; neighbours overlap by one, so that none cuts the target
-    in two."""
+    """Windows for a search without end, in turn: around ``box`` with a side of ``factor`` target sides, the same widened,
+    and the next of the tiles that cover the image, nearest first, again and again. Tiles are as large as the widened window
+    and overlap by a target side, so that none cuts the target in two."""
     home = CropWindow.around(box, factor)
-    overlap = home.side / factor
-    lefts = _positions(home.left, home.side, overlap, image_width)
-    tops = _positions(home.top, home.side, overlap, image_height)
+    widened = CropWindow.around(box, factor * WIDENING)
+    overlap = widened.side / (factor * WIDENING)
+    lefts = _positions(widened.left, widened.side, overlap, image_width)
+    tops = _positions(widened.top, widened.side, overlap, image_height)
     tiles = sorted(
-        (CropWindow(left, top, home.side) for left, top in itertools.product(lefts, tops)),
-        key=lambda tile: math.hypot(tile.left - home.left, tile.top - home.top),
+        (CropWindow(left, top, widened.side) for left, top in itertools.product(lefts, tops)),
+        key=lambda tile: math.hypot(tile.left - widened.left, tile.top - widened.top),
     )
-    tiles = itertools.cycle(tiles)
-    for number in itertools.count():
-        yield home if number % Recovery.HOME_EVERY == 0 else next(tiles)
+    for tile in itertools.cycle(tiles[1:] or tiles):
+        yield from (home, widened, tile)
 
 
 def _positions(start: float, side: float, overlap: float, length: int) -> list[float]:
