@@ -18,6 +18,8 @@ from dytrack_ros.one_line import one_line
 # How often a waiting executor looks up, so that a signal is noticed while nothing happens in the graph.
 WAIT_S = 0.1
 
+_stop_was_asked_for = False
+
 
 def run(build: Callable[[], Node], args: list[str] | None = None) -> int:
     """Build a node and spin it in this (the main) thread; returns the exit code of the process.
@@ -26,6 +28,8 @@ def run(build: Callable[[], Node], args: list[str] | None = None) -> int:
     context away under the worker thread. A node may have an attribute `finished` that ends it, an `exit_code`, and a
     `close` method. An error while building it is printed as one line and gives 1.
     """
+    global _stop_was_asked_for
+    _stop_was_asked_for = False
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop_once)
     node = None
@@ -65,6 +69,8 @@ def leave(code: int) -> NoReturn:
 
 
 def _stop_once(number, frame) -> None:
+    global _stop_was_asked_for
+    _stop_was_asked_for = True
     # A launched node gets SIGINT from both the terminal and the launcher; the second must not disturb the clean end.
     for other in (signal.SIGINT, signal.SIGTERM):
         signal.signal(other, signal.SIG_IGN)
@@ -72,5 +78,5 @@ def _stop_once(number, frame) -> None:
 
 
 def is_stopped() -> bool:
-    """Whether SIGINT or SIGTERM has come."""
-    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    """Whether SIGINT or SIGTERM has come to a node that :func:`run` runs."""
+    return _stop_was_asked_for
