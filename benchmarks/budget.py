@@ -31,6 +31,7 @@ from tqdm import tqdm
 from dytrack_ros.budget import FixedExit, FixedThresholds, FrameBudget, RandomExit
 from dytrack_ros.budget.budget_source import BudgetSource, CameraPace, CameraPeriod
 from dytrack_ros.evaluation.datasets import load_sequences
+from dytrack_ros.evaluation.report import rounded
 from dytrack_ros.evaluation.run import run_sequence
 from dytrack_ros.evaluation.streaming import run_stream
 from dytrack_ros.tracking import DyTracker
@@ -283,21 +284,13 @@ def main() -> None:
         results["response"] = machine | responses
         print(responses["slow_down_step"]["misses"], responses["random_load"]["mean_error"])
     args.results.parent.mkdir(parents=True, exist_ok=True)
-    args.results.write_text(json.dumps(_rounded(results)) + "\n")
+    args.results.write_text(json.dumps(rounded(results)) + "\n")
 
 
 def show(runs: list[dict]) -> None:
     for run in runs:
         error = f"  mean/B - 1 = {100 * run['mean_error']:+.1f} %" if "mean_error" in run else ""
         print(f"{run['policy']:14} AUC {run['auc']:.3f}  {run['mean_ms']:6.1f} ms  {run['exits']}{error}")
-
-
-def _rounded(value):
-    if isinstance(value, float):
-        return round(value, 4)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Results go into a JSON file and, as a table, to the terminal.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from dytrack_ros.budget import FixedExit
 from dytrack_ros.evaluation.datasets import as_variant, load_sequences
 from dytrack_ros.evaluation.disappearance import gap_summary, with_gaps
+from dytrack_ros.evaluation.report import json_text
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
 from dytrack_ros.tracking import DyTracker, RecoverySettings
 
@@ -69,7 +69,7 @@ def main() -> None:
             f"{gaps['found_again']:.0%} | {gaps['frames_to_find']:.0f} | {auc:.3f} |",
             flush=True,
         )
-    args.results.write_text(json.dumps(report, indent=1) + "\n")
+    args.results.write_text(json_text(report) + "\n")
 
 
 if __name__ == "__main__":

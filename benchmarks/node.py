@@ -36,6 +36,7 @@ from vision_msgs.msg import Detection2D  # noqa: E402
 
 from dytrack_ros.engines.engine import choose_engine  # noqa: E402
 from dytrack_ros.evaluation.machine import machine_facts  # noqa: E402
+from dytrack_ros.evaluation.report import rounded  # noqa: E402
 from dytrack_ros.model.weight_files import default_model  # noqa: E402
 from dytrack_ros.nodes.graph import FAST_DDS_VARIABLES  # noqa: E402
 from dytrack_ros.nodes.images import fill_image  # noqa: E402
@@ -253,15 +254,7 @@ def main() -> None:
     }
     results[args.part] = {"machine": machine, "use": use.facts()} | settings | measured
     args.results.parent.mkdir(parents=True, exist_ok=True)
-    args.results.write_text(json.dumps(_rounded(results)) + "\n")
-
-
-def _rounded(value):
-    if isinstance(value, float):
-        return round(value, 4)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
+    args.results.write_text(json.dumps(rounded(results)) + "\n")
 
 
 if __name__ == "__main__":

@@ -60,6 +60,15 @@ def json_text(value) -> str:
     return json.dumps(without_nan(value), allow_nan=False)
 
 
+def rounded(value, digits: int = 4):
+    """What JSON can hold, with every float in it rounded."""
+    if isinstance(value, float):
+        return round(value, digits)
+    if isinstance(value, dict):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    return [rounded(item, digits) for item in value] if isinstance(value, list) else value
+
+
 def add_to_card(card_file: Path, variant: str, policy_name: str, policy: ExitPolicy, mean: dict) -> None:
     """Puts one run's accuracy into a model card. Times stay out of it: they belong to a machine."""
     card = json.loads(card_file.read_text())

@@ -73,9 +73,8 @@ class Recovery:
         """Where to look in the next frame; ``factor`` is the search region's side in target sides."""
         if self._candidate is not None:
             return CropWindow.around(self._candidate, factor)
-        home = CropWindow.around(self._last_seen, factor)
         if not settings.search:
-            return home
+            return CropWindow.around(self._last_seen, factor)
         if self._windows is None:
             self._windows = search_windows(self._last_seen, image_width, image_height, factor)
         return next(self._windows)
