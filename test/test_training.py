@@ -185,7 +185,8 @@ def test_losses_of_known_boxes():
 
 def test_the_exit_loss_has_the_papers_weights():
     truth = torch.tensor([[0.0, 0, 0.5, 0.5]])
-    output = ExitOutput(torch.tensor([[0.5, 0.5, 1, 1]]), torch.tensor([0.4]), torch.zeros(1, 256, 8), torch.zeros(1, 2, 16, 16))
+    nothing = torch.zeros(1, 256, 8), torch.zeros(1, 2, 16, 16), torch.zeros(1, 321, 8)
+    output = ExitOutput(torch.tensor([[0.5, 0.5, 1, 1]]), torch.tensor([0.4]), *nothing)
     loss, iou = exit_loss(output, truth, torch.tensor([True]), LossWeights())
     assert iou == 0
     assert loss == pytest.approx(5 * 0.5 + 2 * 1.5 + 5 * 0.4**2, abs=1e-5)
@@ -196,7 +197,7 @@ def test_an_absent_target_teaches_the_score_alone():
     truth = torch.tensor([[0.0, 0, 0.5, 0.5], [0.2, 0.2, 0.6, 0.6]])
     boxes = torch.tensor([[0.0, 0, 0.5, 0.5], [0.2, 0.2, 0.6, 0.6]], requires_grad=True)
     score = torch.tensor([1.0, 0.4])
-    output = ExitOutput(boxes, score, torch.zeros(2, 256, 8), torch.zeros(2, 2, 16, 16))
+    output = ExitOutput(boxes, score, torch.zeros(2, 256, 8), torch.zeros(2, 2, 16, 16), torch.zeros(2, 321, 8))
     loss, iou = exit_loss(output, truth, torch.tensor([True, False]), LossWeights(corner=0.5))
     assert iou == pytest.approx(1)
     only_present = exit_loss(ExitOutput(*(part[:1] for part in output)), truth[:1], torch.tensor([True]), LossWeights(corner=0.5))

@@ -20,12 +20,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 class ExitOutput(NamedTuple):
     """One exit's answer: ``box`` (B, 4) as (x1, y1, x2, y2) in [0, 1] of the search region, predicted IoU ``score``
-    (B,), the search tokens ``features`` (B, Nx, C) that its head saw, and the head's ``log_heat_maps`` (B, 2, H, W)."""
+    (B,), the search tokens ``features`` (B, Nx, C) that its head saw, the head's ``log_heat_maps`` (B, 2, H, W), and the
+    encoder's ``tokens`` h_k (B, N, C)."""
 
     box: Tensor
     score: Tensor
     features: Tensor
     log_heat_maps: Tensor
+    tokens: Tensor
 
 
 def normalize(image: Tensor) -> Tensor:
@@ -116,7 +118,7 @@ class DyTrack(nn.Module):
             r_previous, score = self.decide(position, tokens, r_previous)
             features = self.search_features(position, r_previous)
             heat = self.log_heat_maps(position, features)
-            outputs.append(ExitOutput(CornerHead.box(heat), score, features, heat))
+            outputs.append(ExitOutput(CornerHead.box(heat), score, features, heat, tokens))
         return outputs
 
     def fuse(self) -> DyTrack:

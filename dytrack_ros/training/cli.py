@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from dytrack_ros.model.dytrack import DyTrack
-from dytrack_ros.model.presets import PRESETS, RECYCLING_SCHEMAS, preset
+from dytrack_ros.model.dytrack import DyTrack, normalize
+from dytrack_ros.model.presets import PRESETS, RECYCLING_SCHEMAS, DyTrackConfig, preset
 from dytrack_ros.model.weights import (
     load_encoder,
     load_weights,
@@ -33,8 +33,13 @@ from dytrack_ros.training.labels import ImageTable
 from dytrack_ros.training.sampling import SAMPLINGS, PairSampler
 from dytrack_ros.training.sources import DATA_HELP, left_out, names_reader, open_data, summary
 from dytrack_ros.training.streaming import PairStream
+from dytrack_ros.training.teacher import Teacher
 from dytrack_ros.training.trainer import PAIRS_PER_EPOCH, SCHEDULES, STRATEGIES, TrainConfig, Trainer
+from dytrack_ros.training.width_reduction import reduce_width
 
+REDUCTION_BATCH = 32
+FIRST_REDUCTION_STEP = 10**9
+"""Batches of this number and later ones are none that the training reaches."""
 AMP_TYPES = {"off": None, "bf16": torch.bfloat16}
 
 
@@ -54,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     start = p.add_mutually_exclusive_group()
     start.add_argument("--encoder", help="pretrained ViT to start from (timm, MAE or DINOv2 layout)")
     start.add_argument("--init", help="weights of this package to start from, e.g. stage 1's")
+    start.add_argument("--teacher", help="wider weights of this package: start as their reduction, and learn from them")
+    p.add_argument("--reduction-pairs", type=int, default=256, help="pairs that the reduction is fitted on")
     p.add_argument("--stage", type=int, choices=(1, 2), default=defaults.stage)
     p.add_argument("--strategy", choices=STRATEGIES, default=defaults.strategy)
     p.add_argument("--distillation", choices=MODES, default=defaults.distillation)
@@ -68,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--lr-backbone", type=float, default=defaults.lr_backbone)
     p.add_argument("--lr", type=float, default=defaults.lr)
     p.add_argument("--lr-adapters", type=float, help="learning rate of the adapters (default: --lr)")
+    p.add_argument("--relative-rates", action="store_true",
+                   help="encoder and adapters: rates in proportion to the size of each array's weights, at most as given")  # fmt: skip
     p.add_argument("--schedule", choices=SCHEDULES, default=defaults.schedule)
     p.add_argument("--warmup-steps", type=int, default=defaults.warmup_steps)
     p.add_argument("--clip-norm", type=float, default=defaults.clip_norm)
@@ -142,19 +151,37 @@ def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]
     if streams:
         threads = args.reader_threads or max(os.cpu_count() // ranks.local_size, 1)
         sampler = PairStream(dataset, sampler, augmentation.views(), ranks.device, threads)
+    config, teacher = train_config(args), None
+    if args.teacher:
+        model, teacher = reduced(args, model.config, sampler, augmentation)
     trainer = Trainer(
         model,
         sampler,
         augmentation,
-        train_config(args),
+        config,
         args.out,
         amp=amp_type(args.amp, args.device),
         compile_model=args.compile,
         ranks=ranks,
+        teacher=teacher,
     )
     if args.resume and trainer.resume() and ranks.leads:
         print(f"resuming at step {trainer.step}, {trainer.elapsed / 60:.1f} minutes in", flush=True)
     return trainer, sorted(ImageTable.of(dataset.images).source_names)
+
+
+def reduced(
+    args: argparse.Namespace, config: DyTrackConfig, sampler: PairSampler | PairStream, augmentation: PairAugmentation
+) -> tuple[DyTrack, Teacher]:
+    """The start that is cut from ``--teacher``, the same in every process and on every resumption, and the teacher."""
+    wide = with_search_region(load_weights(args.teacher), config.search_size, config.search_factor)
+    crops = []
+    for number in range(math.ceil(args.reduction_pairs / REDUCTION_BATCH)):
+        step = FIRST_REDUCTION_STEP + number
+        crops.append(augmentation(sampler.batch(step, REDUCTION_BATCH), step))
+    template, search = (normalize(torch.cat([getattr(c, part) for c in crops])).cpu() for part in ("template", "search"))
+    model, projection = reduce_width(wide, config, template, search)
+    return model, Teacher(wide, projection)
 
 
 def unreadable_images(trainer: Trainer) -> int:
@@ -216,8 +243,8 @@ def write_result(args: argparse.Namespace, trainer: Trainer, command: str, sourc
     }
     if unreadable:
         card["unreadable_images"] = unreadable
-    if args.init:
-        card["started_from"] = model_card(resolve_weights(args.init))
+    if args.init or args.teacher:
+        card["started_from" if args.init else "reduced_from"] = model_card(resolve_weights(args.init or args.teacher))
     weights.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     print(f"wrote {weights}")
 

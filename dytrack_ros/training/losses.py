@@ -61,13 +61,16 @@ def _neighbours(position: Tensor, cells: int) -> list[tuple[Tensor, Tensor]]:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The paper's weights; ``corner`` weighs :func:`corner_loss`, which the paper does not have."""
+    """The paper's weights; ``corner`` weighs :func:`corner_loss`, ``tokens`` and ``heat`` the losses of a
+    :class:`~dytrack_ros.training.teacher.Teacher`, which the paper does not have."""
 
     l1: float = 5.0
     giou: float = 2.0
     iou: float = 5.0
     imitation: float = 10.0
     corner: float = 0.0
+    tokens: float = 10.0
+    heat: float = 1.0
 
 
 def exit_loss(output: ExitOutput, truth: Tensor, present: Tensor, weights: LossWeights) -> tuple[Tensor, Tensor]:

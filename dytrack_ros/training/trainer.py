@@ -21,6 +21,7 @@ from dytrack_ros.training.learner import Learner
 from dytrack_ros.training.losses import LossWeights
 from dytrack_ros.training.sampling import PairSampler
 from dytrack_ros.training.streaming import PairStream
+from dytrack_ros.training.teacher import Teacher
 
 STRATEGIES = ("joint", "frozen_backbone", "one_by_one")
 SCHEDULES = ("step", "cosine", "constant")
@@ -28,6 +29,9 @@ STATE_FILE = "last.pt"
 CURVES_FILE = "curves.csv"
 RESUMABLE_CHANGES = ("steps", "minutes", "save_minutes")
 PAIRS_PER_EPOCH = 60_000
+USUAL_SIZE = 0.05
+"""Root mean square of a transformer's matrices, most of them; DINOv2's first ones have 0.003 to 0.2."""
+SMALLEST_RELATIVE_RATE = 0.01
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ class TrainConfig:
     after ``steps`` or, if given, ``minutes`` of training, whichever comes first; the learning rates follow the
     further progressed of the two. ``schedule``: ``step`` (x0.1 at 80 %), ``cosine`` or ``constant``. ``freeze_blocks``: that many
     first encoder layers and the patch embedding stay as they are. ``lr_adapters`` is ``lr`` unless given: adapters that
-    start as encoder layers may want less. ``corner_weight`` adds the heat maps' own loss (0 = the paper's losses alone).
+    start as encoder layers may want less. ``relative_rates``: each array of encoder and adapters learns in proportion to
+    the root mean square of its start, at most at the rates given. ``corner_weight`` adds the heat maps' own loss (0 =
+    the paper's losses alone).
     """
 
     stage: int = 2
@@ -51,6 +57,7 @@ class TrainConfig:
     lr_backbone: float = 1e-5
     lr: float = 1e-4
     lr_adapters: float | None = None
+    relative_rates: bool = False
     weight_decay: float = 1e-4
     schedule: str = "step"
     warmup_steps: int = 50
@@ -64,6 +71,12 @@ class TrainConfig:
         for name, allowed in (("stage", (1, 2)), ("strategy", STRATEGIES), ("schedule", SCHEDULES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} {getattr(self, name)!r} must be one of {', '.join(map(str, allowed))}")
+
+
+def _relative_size(parameter: Tensor) -> float:
+    """In (0, 1]: AdamW moves every weight by about the rate, which would be a large step for an array of small ones."""
+    size = parameter.detach().square().mean().sqrt().item() / USUAL_SIZE
+    return min(max(size, SMALLEST_RELATIVE_RATE), 1.0)
 
 
 class Trainer:
@@ -83,6 +96,7 @@ class Trainer:
         amp: torch.dtype | None = None,
         compile_model: bool = False,
         ranks: Ranks | None = None,
+        teacher: Teacher | None = None,
     ):
         self.config, self.sampler, self.augmentation = config, sampler, augmentation
         self.ranks = ranks or Ranks()
@@ -107,7 +121,9 @@ class Trainer:
         changing = config.stage == 2 and config.strategy == "one_by_one"
         if not changing:
             self._set_trainable(self.progress)
-        learner = Learner(self.model, self.distillation, self.exits, LossWeights(corner=config.corner_weight), amp)
+        self.teacher = teacher and teacher.to(self.device)
+        weights = LossWeights(corner=config.corner_weight)
+        learner = Learner(self.model, self.distillation, self.exits, weights, amp, self.teacher)
         self.learner = self.ranks.wrap(learner, part_unused=changing)
 
     # --- what is trained ---------------------------------------------------------------------------------------------
@@ -124,8 +140,10 @@ class Trainer:
         known = {id(p) for p in (*encoder, *adapters)}
         rest = [p for p in model.parameters() if id(p) not in known] + list(self.distillation.parameters())
         adapter_lr = config.lr if config.lr_adapters is None else config.lr_adapters
-        rates = ((encoder, config.lr_backbone), (adapters, adapter_lr), (rest, config.lr))
-        return [{"params": parameters, "base_lr": rate, "lr": 0.0} for parameters, rate in rates]
+        rates = [(encoder, config.lr_backbone), (adapters, adapter_lr)]
+        if config.relative_rates:
+            rates = [([p], rate * _relative_size(p)) for parameters, rate in rates for p in parameters]
+        return [{"params": parameters, "base_lr": rate, "lr": 0.0} for parameters, rate in [*rates, (rest, config.lr)]]
 
     def _set_trainable(self, progress: float) -> list[int]:
         """Freezes what the stage and the strategy ask for now; returns the exits whose loss counts."""
@@ -234,7 +252,8 @@ class Trainer:
     @property
     def _curve_names(self) -> list[str]:
         per_exit = [f"{name}_{position + 1}" for position in self.exits for name in ("iou", "score", "absent")]
-        return ["step", "minutes", "pairs", "lr", *per_exit, "imitation", "loss"]
+        of_teacher = ["teacher_tokens", "teacher_heat"] if self.teacher else []
+        return ["step", "minutes", "pairs", "lr", *per_exit, "imitation", *of_teacher, "loss"]
 
     def _trim_curves(self) -> None:
         """Leaves the header and the rows up to the present step: what came after the saved state did not happen."""
