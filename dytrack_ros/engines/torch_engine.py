@@ -1,24 +1,38 @@
-"""PyTorch, eager: the reference that the other engines are checked against."""
+"""PyTorch: the reference that the other engines are checked against, and the engine for CUDA devices."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from dytrack_ros.engines.cuda_graphs import record
+from dytrack_ros.engines.graph_files import reference_crop
 from dytrack_ros.engines.staged_engine import StagedEngine
-from dytrack_ros.model.dytrack import normalize
+from dytrack_ros.engines.torch_steps import TorchSteps
 from dytrack_ros.model.weights import load_weights
+
+# How far the answers of recorded steps may lie from those of the same steps run one kernel at a time, in fp16.
+TOLERANCE = 0.01
+
+Steps = dict[str, Callable[[], None]]
+
+_log = logging.getLogger(__name__)
 
 
 class TorchEngine(StagedEngine):
-    """See :class:`dytrack_ros.engines.engine.Engine`. fp32 on a CPU, fp16 on a CUDA device."""
+    """See :class:`dytrack_ros.engines.engine.Engine`. fp32 on a CPU; fp16 on a CUDA device, as CUDA graphs.
+
+    Recorded steps are compared with eager ones at the start; where they cannot be recorded or answer otherwise, the eager
+    ones stay in use and the log says why. ``graphs``: whether to record at all.
+    """
 
     name = "torch"
 
-    def __init__(self, weights: str | Path, device: str = "auto", threads: int | None = None):
+    def __init__(self, weights: str | Path, device: str = "auto", threads: int | None = None, graphs: bool = True):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if threads:
@@ -27,34 +41,51 @@ class TorchEngine(StagedEngine):
             self._device = torch.device(device)
         except RuntimeError:
             raise ValueError(f"device {device!r} must be auto, cpu or cuda[:N]") from None
-        if self._device.type == "cuda" and not torch.cuda.is_available():
+        on_gpu = self._device.type == "cuda"
+        if on_gpu and not torch.cuda.is_available():
             raise ValueError(f"device {device!r} was asked for, but PyTorch finds no CUDA device; use 'cpu' or 'auto'")
         self.device = str(self._device)
-        self._type = torch.float16 if self._device.type == "cuda" else torch.float32
-        self._model = load_weights(weights).fuse().to(self._device, self._type).requires_grad_(False)
-        super().__init__(self._model.config)
+        dtype = torch.float16 if on_gpu else torch.float32
+        model = load_weights(weights).fuse().to(self._device, dtype).requires_grad_(False)
+        super().__init__(model.config)
+        self._buffers = TorchSteps(model, self._device, dtype)
+        self._steps = self._buffers.by_name()
+        if on_gpu and graphs:
+            self._use_recorded(record)
         self._warm_up()
 
-    def _image(self, crop: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(crop)).to(self._device)
-        return normalize(pixels.permute(2, 0, 1)[None].float()).to(self._type)
+    def _use_recorded(self, recorder: Callable[[Steps, torch.device], Steps]) -> None:
+        """Puts the steps that ``recorder`` makes of the eager ones in their place if they answer alike."""
+        eager = self._steps
+        expected = self._reference_answers()
+        try:
+            self._steps = recorder(eager, self._device)
+            furthest = float(np.abs(self._reference_answers() - expected).max())
+        except RuntimeError as error:
+            self._steps = eager
+            _log.warning("CUDA graphs are not used, they could not be recorded: %s", error)
+            return
+        if not furthest <= TOLERANCE:
+            self._steps = eager
+            _log.warning("CUDA graphs are not used, their answers differ by %.3g from those without them", furthest)
 
-    @torch.inference_mode()
+    def _reference_answers(self) -> np.ndarray:
+        """Score and box at every exit, on made-up crops: (exits, 5)."""
+        self.set_template(reference_crop(self.template_size))
+        self.begin(reference_crop(self.search_size))
+        return np.array([[self.advance(), *self.locate()] for _ in range(self.exit_count)])
+
     def _take_template(self, template: np.ndarray) -> None:
-        self._template_tokens = self._model.embedding.embed_template(self._image(template))
+        self._buffers.template.take(template)
+        self._steps["template"]()
 
-    @torch.inference_mode()
     def _take_search(self, search: np.ndarray) -> None:
-        embedding = self._model.embedding
-        self._tokens = embedding.join(self._template_tokens, embedding.embed_search(self._image(search)))
-        self._recycled: Tensor | None = None
+        self._buffers.search.take(search)
 
-    @torch.inference_mode()
     def _run_stage(self, position: int) -> float:
-        self._tokens = self._model.stage(position, self._tokens)
-        self._recycled, score = self._model.decide(position, self._tokens, self._recycled)
-        return float(score)
+        self._steps[f"advance_{position + 1}"]()
+        return self._buffers.score.item()
 
-    @torch.inference_mode()
     def _run_head(self, position: int) -> np.ndarray:
-        return self._model.locate(position, self._recycled)[0].cpu().numpy()
+        self._steps[f"locate_{position + 1}"]()
+        return self._buffers.box.cpu().numpy().copy()
