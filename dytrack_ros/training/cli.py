@@ -37,6 +37,7 @@ from dytrack_ros.training.teacher import Teacher
 from dytrack_ros.training.trainer import PAIRS_PER_EPOCH, SCHEDULES, STRATEGIES, TrainConfig, Trainer
 from dytrack_ros.training.width_reduction import reduce_width
 
+REDUCTION_FILE = "reduced.pt"
 REDUCTION_BATCH = 32
 FIRST_REDUCTION_STEP = 10**9
 """Batches of this number and later ones are none that the training reaches."""
@@ -173,14 +174,22 @@ def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]
 def reduced(
     args: argparse.Namespace, config: DyTrackConfig, sampler: PairSampler | PairStream, augmentation: PairAugmentation
 ) -> tuple[DyTrack, Teacher]:
-    """The start that is cut from ``--teacher``, the same in every process and on every resumption, and the teacher."""
+    """The start that is cut from ``--teacher``, and the teacher. Kept in ``--out``, so that resuming need not cut again."""
     wide = with_search_region(load_weights(args.teacher), config.search_size, config.search_factor)
+    kept = args.out / REDUCTION_FILE
+    if args.resume and kept.exists():
+        state = torch.load(kept, weights_only=True)
+        model, projection = DyTrack(config), state["projection"]
+        model.load_state_dict(state["model"])
+        return model, Teacher(wide.fuse(), projection)
     crops = []
     for number in range(math.ceil(args.reduction_pairs / REDUCTION_BATCH)):
         step = FIRST_REDUCTION_STEP + number
         crops.append(augmentation(sampler.batch(step, REDUCTION_BATCH), step))
     template, search = (normalize(torch.cat([getattr(c, part) for c in crops])).cpu() for part in ("template", "search"))
     model, projection = reduce_width(wide, config, template, search)
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": model.state_dict(), "projection": projection}, kept)
     return model, Teacher(wide, projection)
 
 

@@ -69,8 +69,8 @@ class LossWeights:
     iou: float = 5.0
     imitation: float = 10.0
     corner: float = 0.0
-    tokens: float = 10.0
-    heat: float = 1.0
+    tokens: float = 50.0
+    heat: float = 4.0
 
 
 def exit_loss(output: ExitOutput, truth: Tensor, present: Tensor, weights: LossWeights) -> tuple[Tensor, Tensor]:
