@@ -54,7 +54,8 @@ def write_report(folder: Path, report: dict, sequences: dict[Start, list[Sequenc
                 f'<figure><img src="{escape(file.name, quote=True)}" alt="{alternative}">'
                 f"<figcaption>{escape(caption)}</figcaption></figure>"
             )
-        parts.append(_reliability_table(section))
+            if name == "reliability":
+                parts.append(_reliability_table(section))
     page = folder / "report.html"
     title = escape(f"{report['model']} on {report['dataset']}")
     page.write_text(
