@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import venv
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from dytrack_ros.engines.engine import missing_packages
 from dytrack_ros.evaluation import benchmark, benchmark_peers
 from dytrack_ros.evaluation.benchmark_frames import open_frames
 from dytrack_ros.evaluation.benchmark_peers import Peer, available_peers
-from dytrack_ros.evaluation.benchmark_run import Contestant, Plan, Start, measure
+from dytrack_ros.evaluation.benchmark_run import Contestant, Plan, Start, find_peers, measure
 from dytrack_ros.evaluation.benchmark_worker import MatrixBench, PeerBench, Worker
 from dytrack_ros.evaluation.machine import machine_facts
 from dytrack_ros.model.arithmetic import Arithmetic
@@ -187,6 +188,31 @@ def test_a_process_reports_failures_and_its_own_end():
             worker.ask("product", 1)
     finally:
         worker.stop()
+
+
+def test_a_process_of_another_python_does_the_same(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/no/such/folder")
+    worker = Worker("matrix product", MatrixBench, python=sys.executable)
+    try:
+        assert worker.facts["device"] == "cpu" and worker.memory_before_mb > 0
+        with pytest.raises(RuntimeError, match="matrix product: AttributeError"):
+            worker.ask("quotient", 1)
+        assert len(worker.ask("product", 3)["product",]) == 3
+        worker._process.terminate()
+        with pytest.raises(RuntimeError, match="its process has ended"):
+            worker.ask("product", 1)
+    finally:
+        worker.stop()
+    assert find_peers(sys.executable, None, None) == available_peers()
+
+
+def test_another_python_that_cannot_serve_says_why(tmp_path, tiny_weights, capsys):
+    venv.create(tmp_path / "bare", with_pip=False)
+    bare = str(tmp_path / "bare" / "bin" / "python")
+    with pytest.raises(RuntimeError, match=r"No module named .*it needs opencv-contrib-python-headless, numpy and safetensors"):
+        find_peers(bare, None, None)
+    assert benchmark.main(["--model", str(tiny_weights), "--peers-python", str(tmp_path)]) == 2
+    assert "is no Python that can be run" in capsys.readouterr().err
 
 
 class Recorder:

@@ -192,11 +192,19 @@ def test_reports_are_json_even_where_nothing_was_measured():
 def test_cards_take_accuracy_and_no_times(tmp_path):
     card = tmp_path / "card.json"
     card.write_text('{"model": "m"}')
-    mean = {"success_auc": 0.612345, "mean_ms": 12.0, "exits": {1: 3}}
-    add_to_card(card, "standard", "adaptive", policies("adaptive", 3, [0.8, 0.7])["adaptive"], mean)
+    errors = {1: 0.04321, 2: float("nan")}
+    entry = {
+        "variant": "standard", "policy": "adaptive", "mean": {"success_auc": 0.612345, "mean_ms": 12.0, "exits": {1: 3, 2: 1}},
+        "by_exit": {k: {"reliability": {"calibration_error": error}} for k, error in errors.items()},
+    }  # fmt: skip
+    add_to_card(card, policies("adaptive", 3, [0.8, 0.7])["adaptive"], entry)
     assert json.loads(card.read_text())["evaluation"] == {
-        "standard": {"adaptive": {"success_auc": 0.6123, "thresholds": [0.8, 0.7], "exits": {"1": 3}}}
-    }
+        "standard": {
+            "adaptive": {
+                "success_auc": 0.6123, "calibration_error": {"1": 0.0432}, "thresholds": [0.8, 0.7], "exits": {"1": 3, "2": 1},
+            }
+        }
+    }  # fmt: skip
 
 
 def test_the_evaluate_command_end_to_end(sequence_folder, tiny_weights, tmp_path):

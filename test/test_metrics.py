@@ -74,6 +74,19 @@ def test_all_measures(boxes, absent, toolkit):
     assert 0.1 < found["sr75"] < found["sr50"] < 0.9, "boxes that are neither all good nor all bad"
 
 
+def test_curves_threshold_by_threshold(boxes, toolkit):
+    predicted, truth = boxes
+    ious, errors = toolkit.rect_iou(predicted, truth), toolkit.center_error(predicted, truth)
+    units = np.tile(truth[:, 2:], 2)
+    normalised = toolkit.center_error(predicted / units, truth / units)
+    success = [np.mean(ious > step / 20) for step in range(21)]
+    assert metrics.success_curve(metrics.overlaps(predicted, truth)) == pytest.approx(success, abs=TOLERANCE)
+    within = [np.mean(errors <= pixels) for pixels in range(51)]
+    assert metrics.precision_curve(predicted, truth) == pytest.approx(within, abs=TOLERANCE)
+    within = [np.mean(normalised <= step / 100) for step in range(51)]
+    assert metrics.normalised_precision_curve(predicted, truth) == pytest.approx(within, abs=TOLERANCE)
+
+
 def test_a_perfect_box_is_above_no_threshold_of_1():
     """The sum x + w, rounded, may make an overlap of equal boxes larger than 1."""
     boxes, _ = random_boxes(0)

@@ -31,12 +31,15 @@ class OpenVINOEngine(GraphEngine):
         self._tensors: dict[str, ov.Tensor] = {}
         values = value_names(self.exit_count)
         for name in graph_names(self.exit_count):
-            request = core.compile_model(graph_file(folder, name), "CPU", settings).create_infer_request()
+            request = core.compile_model(self._file(folder, name), "CPU", settings).create_infer_request()
             for port in [*request.model_inputs, *request.model_outputs]:
                 # Where OpenVINO has merged two nodes their tensor goes by the names of both: ours is one of them.
                 (value,) = port.names & values
                 request.set_tensor(port, self._tensors.setdefault(value, ov.Tensor(port.element_type, port.shape)))
             self._requests[name] = request
+
+    def _file(self, folder: Path, name: str) -> Path:
+        return graph_file(folder, name)
 
     def _run(self, graph: str) -> None:
         self._requests[graph].infer(share_outputs=True)

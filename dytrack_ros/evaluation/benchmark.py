@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from dytrack_ros.engines import ENGINES
 from dytrack_ros.engines.engine import check_device, install_advice, missing_packages
-from dytrack_ros.evaluation.benchmark_peers import available_peers
 from dytrack_ros.evaluation.benchmark_report import NOTE, build_report, size_name, tables
 from dytrack_ros.evaluation.benchmark_run import (
     Contestant,
     Plan,
+    find_peers,
     measure,
     start_engine,
     start_matrix_product,
@@ -72,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
         "--nanotrack", nargs=2, metavar=("BACKBONE.onnx", "HEAD.onnx"), help="also measure OpenCV's NanoTrack"
     )
     p.add_argument("--vittrack", metavar="FILE.onnx", help="also measure OpenCV's VitTrack")
+    p.add_argument("--peers-python", metavar="PYTHON",
+                   help="interpreter of an environment with opencv-contrib-python-headless and safetensors, for OpenCV's "
+                        "trackers: that OpenCV cannot be installed beside another")  # fmt: skip
     p.add_argument("--out", type=Path, help="write every figure and the machine's facts to this JSON file")
     return p
 
@@ -110,9 +113,9 @@ def run_benchmark(args: argparse.Namespace, machine: dict) -> dict:
     if args.data:
         load_sequences(args.data)
     engines, not_measured = wanted_engines(args.engines)
-    peers, missing_peers = available_peers(args.nanotrack, args.vittrack)
+    peers, missing_peers = find_peers(args.peers_python, args.nanotrack, args.vittrack)
     sizes = tuple(dict.fromkeys(args.sizes))
-    plan = Plan(args.rounds, args.frames, sizes, args.device, args.threads, args.data)
+    plan = Plan(args.rounds, args.frames, sizes, args.device, args.threads, args.data, args.peers_python)
 
     contestants: list[Contestant] = []
     with contextlib.ExitStack() as processes:

@@ -31,6 +31,16 @@ class Peer:
         return tracker_class.create(parameters)
 
 
+class PeerFinder:
+    """In a process with another OpenCV: what :func:`available_peers` says there."""
+
+    def __init__(self, nanotrack: tuple[str, str] | None, vittrack: str | None):
+        self._found = available_peers(nanotrack, vittrack)
+
+    def facts(self) -> tuple[list[Peer], dict[str, str]]:
+        return self._found
+
+
 def available_peers(
     nanotrack: tuple[str, str] | None = None, vittrack: str | None = None
 ) -> tuple[list[Peer], dict[str, str]]:
@@ -45,7 +55,10 @@ def available_peers(
     peers, missing = [], {}
     for name, tracker_class in CLASSES.items():
         if not hasattr(cv2, tracker_class):
-            missing[name] = f"not in this OpenCV ({cv2.__version__}); the package opencv-contrib-python-headless has it"
+            missing[name] = (
+                f"not in this OpenCV ({cv2.__version__}); the package opencv-contrib-python-headless has it, which may lie "
+                "in an environment of its own: --peers-python PYTHON"
+            )
         elif name in MODEL_FILES and not files[name]:
             missing[name] = f"needs its model: {MODEL_FILES[name]}"
         else:

@@ -88,6 +88,7 @@ def _peer_entry(
 
     return {
         "tracker": contestant.name,
+        "opencv": contestant.worker.facts["opencv"],
         **_process_entry(contestant),
         "end_to_end": {
             size_name(size): {

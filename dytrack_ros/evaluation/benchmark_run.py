@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dytrack_ros.evaluation.benchmark_peers import Peer
+from dytrack_ros.evaluation.benchmark_peers import Peer, PeerFinder, available_peers
 from dytrack_ros.evaluation.benchmark_worker import EngineBench, MatrixBench, PeerBench, Samples, Size, Worker
 
 # Set for the one process that multiplies matrices: NumPy's library reads it when it is loaded.
@@ -19,7 +19,8 @@ BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: ``rounds`` in which each contestant has a turn of ``frames`` frames at each of ``sizes``."""
+    """What is measured: ``rounds`` in which each contestant has a turn of ``frames`` frames at each of ``sizes``; peers by
+    the interpreter ``peers_python`` if one is given."""
 
     rounds: int
     frames: int
@@ -27,6 +28,7 @@ class Plan:
     device: str = "auto"
     threads: int | None = None
     data: str | None = None
+    peers_python: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,21 @@ def start_engine(engine: str, weights: Path, plan: Plan) -> Contestant:
     return Contestant(worker, Start(worker.ready_s, graphs, cold_s), engine, weights.stem)
 
 
+def find_peers(
+    python: str | None, nanotrack: tuple[str, str] | None, vittrack: str | None
+) -> tuple[list[Peer], dict[str, str]]:
+    """:func:`~dytrack_ros.evaluation.benchmark_peers.available_peers`, of the interpreter ``python`` if one is given; raises
+    RuntimeError with its reason, or FileNotFoundError."""
+    if python is None:
+        return available_peers(nanotrack, vittrack)
+    worker = Worker(f"peers in {python}", PeerFinder, nanotrack, vittrack, python=python)
+    worker.stop()
+    return worker.facts
+
+
 def start_peer(peer: Peer, plan: Plan) -> Contestant:
     """Raises RuntimeError with OpenCV's reason where the tracker cannot be made."""
-    worker = Worker(peer.name, PeerBench, peer, plan.threads, plan.data)
+    worker = Worker(peer.name, PeerBench, peer, plan.threads, plan.data, python=plan.peers_python)
     return Contestant(worker, Start(worker.ready_s, "none needed"), peer.name)
 
 

@@ -22,6 +22,7 @@ from dytrack_ros.engines.cuda_driver import device_name
 from dytrack_ros.engines.engine import Engine
 from dytrack_ros.evaluation.benchmark_frames import open_frames
 from dytrack_ros.evaluation.benchmark_peers import Peer
+from dytrack_ros.evaluation.benchmark_python import OtherPython
 from dytrack_ros.evaluation.machine import peak_memory_mb
 from dytrack_ros.tracking import DyTracker
 from dytrack_ros.tracking.box import Box, clip_box
@@ -124,7 +125,7 @@ class PeerBench:
         peer.create()  # now, so that unfit files are found before anything is measured
 
     def facts(self) -> dict:
-        return {"device": "cpu", "device_name": None, "made_graphs": False}
+        return {"device": "cpu", "device_name": None, "made_graphs": False, "opencv": cv2.__version__}
 
     def end_to_end(self, size: Size, turn: int, frames: int) -> Samples:
         """As :meth:`EngineBench.end_to_end`. After a loss the tracker is initialised anew, unmeasured; ``lost`` has a 1
@@ -178,20 +179,26 @@ class Ready(NamedTuple):
 
 
 class Worker:
-    """A process of its own with one bench in it. Raises RuntimeError with the reason where the bench cannot be made.
+    """A process of its own with one bench in it, of the interpreter ``python`` if one is given. Raises RuntimeError with
+    the reason where the bench cannot be made, FileNotFoundError where there is no such interpreter.
 
     ``ready_s`` are the seconds from starting the process until the first frame could be taken.
     """
 
-    def __init__(self, label: str, make_bench: Callable, *arguments):
+    def __init__(self, label: str, make_bench: Callable, *arguments, python: str | None = None):
         self.label = label
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make_bench, arguments), daemon=True)
         started = time.perf_counter()
-        self._process.start()
+        if python is None:
+            self._process = context.Process(target=serve, args=(theirs, make_bench, arguments), daemon=True)
+            self._process.start()
+        else:
+            self._process = OtherPython(python, theirs)
         theirs.close()
         try:
+            if python is not None:
+                self._send((make_bench, arguments))
             self.facts, self.memory_before_mb = self._receive()
         except BaseException:
             self.stop()
@@ -200,8 +207,7 @@ class Worker:
 
     def ask(self, measurement: str, *arguments):
         """What the bench's method of that name returns; waits for it. Raises RuntimeError where it fails."""
-        with contextlib.suppress(OSError):  # the process has ended: said below
-            self._connection.send((measurement, arguments))
+        self._send((measurement, arguments))
         return self._receive()
 
     def peak_memory_mb(self) -> float | None:
@@ -212,6 +218,10 @@ class Worker:
         self._process.join(STOP_TIMEOUT_S)
         self._process.terminate()
         self._process.join()
+
+    def _send(self, request: tuple) -> None:
+        with contextlib.suppress(OSError):  # the process has ended: said when its answer is awaited
+            self._connection.send(request)
 
     def _receive(self):
         try:
@@ -224,7 +234,7 @@ class Worker:
         return value
 
 
-def _serve(connection: Connection, make_bench: Callable, arguments: tuple) -> None:
+def serve(connection: Connection, make_bench: Callable, arguments: tuple) -> None:
     """What the process does: answers each request with (True, answer) or (False, what went wrong)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     memory_before_mb = peak_memory_mb()

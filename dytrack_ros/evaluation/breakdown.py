@@ -9,6 +9,7 @@ import numpy as np
 
 from dytrack_ros.evaluation import metrics
 from dytrack_ros.evaluation.all_exits import AllExitsRun
+from dytrack_ros.evaluation.reliability import reliability
 from dytrack_ros.evaluation.run import SequenceRun, mean, mean_over_sequences
 from dytrack_ros.tracking.box import iou
 
@@ -32,9 +33,20 @@ def pooled(runs: Iterable[SequenceRun]) -> dict[str, float]:
     return _overlap_measures(np.concatenate([metrics.overlaps(r.boxes[1:], r.sequence.judged_truth[1:]) for r in runs]))
 
 
+def curves(runs: Sequence[SequenceRun]) -> dict[str, list[float]]:
+    """Success and precision at every threshold (those of :mod:`metrics`), means over the sequences with a target."""
+    pairs = [(run.boxes, run.sequence.judged_truth) for run in runs if metrics.is_present(run.sequence.judged_truth).any()]
+    of_sequences = {
+        "success": [metrics.success_curve(metrics.overlaps(*pair)) for pair in pairs],
+        "precision": [metrics.precision_curve(*pair) for pair in pairs],
+        "normalised_precision": [metrics.normalised_precision_curve(*pair) for pair in pairs],
+    }
+    return {name: np.mean(found, axis=0).tolist() if found else [] for name, found in of_sequences.items()}
+
+
 def by_exit(runs: Iterable[SequenceRun]) -> dict[int, dict]:
-    """For each exit that was taken: its ``share`` of the tracked frames, its mean score, and how good the boxes were that
-    it gave on the ``frames`` with a known target."""
+    """For each exit that was taken: its ``share`` of the tracked frames, its mean score, and, on the ``frames`` with a
+    known target, how good the boxes were that it gave and how far its scores were to be believed."""
     exits, scores, ious = [], [], []
     for run in runs:
         if run.results:
@@ -48,6 +60,7 @@ def by_exit(runs: Iterable[SequenceRun]) -> dict[int, dict]:
             "share": float((exits == index).mean()),
             "mean_score": float(scores[exits == index].mean()),
             **_frame_measures(ious[exits == index]),
+            "reliability": reliability(scores[exits == index], ious[exits == index]),
         }
         for index in np.unique(exits)
     }
@@ -77,8 +90,8 @@ def by_level(runs: Iterable[SequenceRun], levels: dict[str, np.ndarray]) -> dict
 
 def difficulty_entry(runs: Sequence[AllExitsRun]) -> dict:
     """Of a pass of all exits: for each level its range of exit 1's IoU, its frames, and every exit's mean IoU on them;
-    each sequence's IoUs, a row a frame."""
-    ious = np.concatenate([run.ious for run in runs])
+    how far each exit's scores are to be believed; each sequence's IoUs, a row a frame."""
+    ious, scores = np.concatenate([run.ious for run in runs]), np.concatenate([run.scores for run in runs])
     levels = metrics.levels(ious[:, 0])
     edges = metrics.LEVEL_EDGES
     return {
@@ -92,6 +105,7 @@ def difficulty_entry(runs: Sequence[AllExitsRun]) -> dict:
             for level in LEVELS
         },
         "mean_iou_by_exit": [mean(column) for column in ious.T],
+        "reliability_by_exit": [reliability(*columns) for columns in zip(scores.T, ious.T, strict=True)],
         "sequences": [{"name": run.sequence.name, "exit_ious": run.ious.round(4).tolist()} for run in runs],
     }
 

@@ -4,6 +4,7 @@ folders of sequences, offline and in streams that do not wait for the tracker.""
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import sys
 from concurrent.futures import BrokenExecutor
@@ -83,8 +84,11 @@ def parser() -> argparse.ArgumentParser:
                         "there")  # fmt: skip
     p.add_argument("--submission", type=Path, metavar="FOLDER",
                    help="write a zip for the server of GOT-10k's or TrackingNet's test set, one for each run")  # fmt: skip
+    p.add_argument("--report", type=Path, metavar="FOLDER",
+                   help="write report.html with the paper's figures, drawn from these runs")  # fmt: skip
     p.add_argument("--out", type=Path, help="write all figures, and every frame's box and scores, to this JSON file")
-    p.add_argument("--card", type=Path, help="add the means of offline runs without a budget to this model card (JSON)")
+    p.add_argument("--card", type=Path,
+                   help="add the means and calibration errors of offline runs without a budget to this model card (JSON)")  # fmt: skip
     return p
 
 
@@ -95,12 +99,14 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError("--card takes results of whole sequences only: leave out --frames")
         dataset = load_dataset(args.data, args.dataset, args.attributes)
         check_judged(args, dataset)
+        if args.report:
+            check_report(args.report)
         weights = resolve_weights(args.model or default_model())
         recipe = TrackerRecipe(str(weights), args.engine, args.device, args.threads).shared_by(args.jobs)
         tracker = recipe.make()
         first_exit_s = tracker.exit_costs().answer(1) if CAMERA in args.budget_ms else 0.0
         planned_runs = plan(args, tracker.exit_count, first_exit_s)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     passes = [*(difficulty_passes(planned_runs) if args.levels else []), *planned_runs]
@@ -133,12 +139,16 @@ def main(argv: list[str] | None = None) -> int:
             if args.out:
                 args.out.parent.mkdir(parents=True, exist_ok=True)
                 args.out.write_text(json_text(report) + "\n")
+        if args.report:
+            written = draw(args.report, report, works, weights)
     except (OSError, ValueError, BrokenExecutor) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     for text in (table.attribute_table(report["runs"]), table.level_table(report["runs"], report["difficulty"])):
         if text:
             print(text)
+    if args.report:
+        print(f"wrote {written}")
     return 0
 
 
@@ -146,8 +156,26 @@ def check_judged(args: argparse.Namespace, dataset: Dataset) -> None:
     """Raises ValueError for options that need a truth that is not known, or none."""
     if args.submission:
         submission.check_options(args, dataset.layout.name)
-    if not all(sequence.is_judged for sequence in dataset.sequences) and (args.levels or args.card):
-        raise ValueError(f"--levels and --card need the truth, but {dataset.layout.name}'s is known to its server alone")
+    needs_truth = args.levels or args.card or args.report
+    if needs_truth and not all(sequence.is_judged for sequence in dataset.sequences):
+        raise ValueError(
+            f"--levels, --card and --report need the truth, but {dataset.layout.name}'s is known to its server alone"
+        )
+
+
+def check_report(folder: Path) -> None:
+    """Now, not after hours of tracking. Raises ImportError without Matplotlib, OSError for a folder that cannot be made."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError("--report draws with Matplotlib, which is not installed: pip install matplotlib")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def draw(folder: Path, report: dict, works: list[Work], weights: Path) -> Path:
+    # Here, since Matplotlib is needed for nothing else.
+    from dytrack_ros.evaluation.figures.page import write_report
+
+    sequences = {(work.planned.variant, work.planned.init): work.sequences for work in works}
+    return write_report(folder, report, sequences, weights)
 
 
 def prepared(sequences: list[Sequence], variant: str, init: str, frames: int | None) -> list[Sequence]:
@@ -179,7 +207,7 @@ def show_run(planned: PlannedRun, entry: dict, dataset: Dataset) -> None:
 def take_home(args: argparse.Namespace, planned: PlannedRun, entry: dict, runs: list, dataset: Dataset) -> None:
     """Model card and submission, as far as they are asked for and this run belongs there."""
     if args.card and planned.stream_hz is None and planned.budget is None and planned.init == FULL:
-        add_to_card(args.card, planned.variant, planned.policy_name, planned.policy, entry["mean"])
+        add_to_card(args.card, planned.policy, entry)
     if args.submission:
         path = submission.write_submission(args.submission, dataset.layout.name, planned.policy_name, runs)
         tqdm.write(f"  wrote {path}")

@@ -12,6 +12,8 @@ from dytrack_ros.tracking.box import iou
 SUCCESS_THRESHOLDS = np.linspace(0, 1, 21)
 PRECISION_PX = 20.0
 NORMALISED_PRECISION = 0.2
+PRECISION_LIMITS_PX = np.arange(51.0)
+NORMALISED_PRECISION_LIMITS = np.linspace(0, 0.5, 51)
 LEVEL_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -27,10 +29,16 @@ def overlaps(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.minimum(iou(predicted[present], truth[present]), 1.0)
 
 
+def success_curve(ious: np.ndarray) -> np.ndarray:
+    """The share of frames with an IoU above each of the thresholds 0, 0.05, ... 1: (21,) (Wu et al., OTB, TPAMI 2015)."""
+    if not len(ious):
+        return np.full(len(SUCCESS_THRESHOLDS), np.nan)
+    return (ious[None, :] > SUCCESS_THRESHOLDS[:, None]).mean(1)
+
+
 def success_auc(ious: np.ndarray) -> float:
-    """Area under the success curve: the mean over thresholds 0, 0.05, ... 1 of the share of frames with IoU above
-    (Wu et al., OTB, TPAMI 2015)."""
-    return float((ious[None, :] > SUCCESS_THRESHOLDS[:, None]).mean()) if len(ious) else float("nan")
+    """Area under the success curve: its mean."""
+    return float(success_curve(ious).mean())
 
 
 def success_rate(ious: np.ndarray, threshold: float) -> float:
@@ -54,6 +62,18 @@ def _centre_errors(predicted: np.ndarray, truth: np.ndarray, normalised: bool) -
 
 def _share_within(errors: np.ndarray, limit: float) -> float:
     return float((errors <= limit).mean()) if len(errors) else float("nan")
+
+
+def precision_curve(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The share of frames whose centre is within each of 0, 1, ... 50 px of the truth's: (51,)."""
+    errors = _centre_errors(predicted, truth, normalised=False)
+    return np.array([_share_within(errors, limit) for limit in PRECISION_LIMITS_PX])
+
+
+def normalised_precision_curve(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The same within 0, 0.01, ... 0.5 of the truth's size: (51,)."""
+    errors = _centre_errors(predicted, truth, normalised=True)
+    return np.array([_share_within(errors, limit) for limit in NORMALISED_PRECISION_LIMITS])
 
 
 def precision(predicted: np.ndarray, truth: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dytrack_ros.budget import ExitPolicy, FixedThresholds
-from dytrack_ros.evaluation.breakdown import by_attribute, by_exit, by_level, missed_where_absent, pooled
+from dytrack_ros.evaluation.breakdown import by_attribute, by_exit, by_level, curves, missed_where_absent, pooled
 from dytrack_ros.evaluation.plan import PlannedRun
 from dytrack_ros.evaluation.run import SequenceRun, mean_over_sequences
 
@@ -35,6 +35,7 @@ def report_entry(
         "mean": mean_over_sequences(summaries),
         "mean_missed_where_absent": missed_where_absent(summaries),
         "pooled": pooled(runs),
+        "curves": curves(runs),
         "by_attribute": by_attribute(summaries),
         "by_exit": by_exit(runs),
     }
@@ -69,12 +70,15 @@ def rounded(value, digits: int = 4):
     return [rounded(item, digits) for item in value] if isinstance(value, list) else value
 
 
-def add_to_card(card_file: Path, variant: str, policy_name: str, policy: ExitPolicy, mean: dict) -> None:
-    """Puts one run's accuracy into a model card. Times stay out of it: they belong to a machine."""
+def add_to_card(card_file: Path, policy: ExitPolicy, entry: dict) -> None:
+    """Puts the accuracy of a run, of which ``entry`` is the :func:`report_entry`, into a model card, with the calibration
+    error of each exit that was taken. Times stay out of it: they belong to a machine."""
     card = json.loads(card_file.read_text())
-    accuracy = {measure: round(value, 4) for measure, value in mean.items() if measure in ACCURACY_MEASURES}
+    accuracy = {measure: round(value, 4) for measure, value in entry["mean"].items() if measure in ACCURACY_MEASURES}
+    errors = {index: found["reliability"]["calibration_error"] for index, found in entry["by_exit"].items()}
+    accuracy["calibration_error"] = {index: round(error, 4) for index, error in errors.items() if not math.isnan(error)}
     if isinstance(policy, FixedThresholds):
         accuracy["thresholds"] = policy.thresholds
-        accuracy["exits"] = mean["exits"]
-    card.setdefault("evaluation", {}).setdefault(variant, {})[policy_name] = accuracy
+        accuracy["exits"] = entry["mean"]["exits"]
+    card.setdefault("evaluation", {}).setdefault(entry["variant"], {})[entry["policy"]] = accuracy
     card_file.write_text(json.dumps(card, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""The paper's figures, redrawn from what ``evaluate`` has measured, and the page that shows them."""
