@@ -51,8 +51,8 @@ def test_a_topic_of_detections_starts_the_bridge(monkeypatch):
 
 
 def test_a_topic_of_points_starts_the_bridge(monkeypatch):
-    bridge = started(monkeypatch, image="/camera/image_raw", point="/clicked_point")["init_from_point"]
-    assert dict(bridge.remappings) == {"point": "/clicked_point", "click": "/camera/image_raw_mouse_left"}
+    bridge = started(monkeypatch, image="/camera/image_raw", point="/clicks")["init_from_point"]
+    assert dict(bridge.remappings) == {"point": "/clicks", "click": "/camera/image_raw_mouse_left"}
 
 
 @pytest.fixture
