@@ -1,4 +1,7 @@
-"""Starts tracker_node, with a Fast DDS profile for large images: `ros2 launch dytrack_ros tracker.launch.py --show-args`."""
+"""Starts tracker_node, with a Fast DDS profile for large images, and the bridges that are asked for.
+
+`ros2 launch dytrack_ros tracker.launch.py --show-args` lists the arguments.
+"""
 
 import os
 from pathlib import Path
@@ -39,10 +42,21 @@ def generate_launch_description():
         DeclareLaunchArgument(
             "use_sim_time", default_value="false", description="take time from /clock (simulation, bags)"
         ),
+        DeclareLaunchArgument(
+            "detections",
+            default_value="",
+            description="Detection2DArray topic of a detector to take the target from; empty: none",
+        ),
+        DeclareLaunchArgument(
+            "target_class", default_value="", description="class of the detections to follow; empty: any"
+        ),
+        DeclareLaunchArgument(
+            "point", default_value="", description="PointStamped topic of clicks on the target, in pixels; empty: none"
+        ),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
         *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
     ]
-    return LaunchDescription([*arguments, *large_image_transport(), OpaqueFunction(function=start_tracker)])
+    return LaunchDescription([*arguments, *large_image_transport(), OpaqueFunction(function=start_nodes)])
 
 
 def large_image_transport():
@@ -54,22 +68,34 @@ def large_image_transport():
     return [SetEnvironmentVariable(variable, profile) for variable in FAST_DDS_VARIABLES]
 
 
-def start_tracker(context):
+def start_nodes(context):
     def value(name):
         return LaunchConfiguration(name).perform(context)
 
-    # As strings: a model named 2024 must not turn into a number.
-    overrides = {name: ParameterValue(value(name), value_type=str) for name in OVERRIDES if value(name)}
-    use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
-    return [
-        Node(
+    def node(executable, parameters, remappings):
+        return Node(
             package="dytrack_ros",
-            executable="tracker_node",
+            executable=executable,
             namespace=value("namespace"),
-            parameters=[value("params_file"), {"use_sim_time": use_sim_time, **overrides}],
-            remappings=[("image", value("image"))],
+            parameters=[value("params_file"), {"use_sim_time": use_sim_time, **parameters}],
+            remappings=remappings,
             arguments=["--ros-args", "--log-level", value("log_level")],
             output="screen",
             emulate_tty=True,
         )
-    ]
+
+    # As strings: a model named 2024 must not turn into a number.
+    overrides = {name: ParameterValue(value(name), value_type=str) for name in OVERRIDES if value(name)}
+    use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
+    nodes = [node("tracker_node", overrides, [("image", value("image"))])]
+    if value("detections"):
+        wanted = {"class_id": ParameterValue(value("target_class"), value_type=str)} if value("target_class") else {}
+        # camera_info lies beside the image, as camera drivers and image_transport have it.
+        camera_info = "/".join([*value("image").split("/")[:-1], "camera_info"])
+        remappings = [("detections", value("detections")), ("camera_info", camera_info)]
+        nodes.append(node("init_from_detections", wanted, remappings))
+    if value("point"):
+        # Where rqt_image_view, watching the same image, sends its clicks.
+        clicks = [("point", value("point")), ("click", f"{value('image')}_mouse_left")]
+        nodes.append(node("init_from_point", {}, clicks))
+    return nodes

@@ -563,7 +563,8 @@ def test_every_recycling_schema_becomes_graphs(cache, tmp_path, recycling):
         created = create_engine(name, path)
         created.set_template(TEMPLATES[0])
         for search in SEARCHES:
-            assert_same(answers(created, search, 2), expected_answers(path, TEMPLATES[0], search))
+            # A whole pixel: with schema c, bf16 without AMX (an EPYC's) came to 0.51 of one.
+            assert_same(answers(created, search, 2), expected_answers(path, TEMPLATES[0], search), 1 / 256)
 
 
 @pytest.mark.parametrize(("worst", "code"), [([(1e-6, 1e-6)], 0), ([(1e-6, 2e-3)], 1), ([(float("nan"), 0.0)], 1)])

@@ -7,10 +7,15 @@ import pytest
 import yaml
 from ament_index_python.packages import get_package_share_directory
 
-from dytrack_ros.nodes import parameters
+from dytrack_ros.nodes import bridge_parameters, parameters
+from dytrack_ros.nodes.bridge_parameters import bridges_yaml
 from dytrack_ros.nodes.parameters import CAMERA, TRACKER, as_yaml, complaint
 
-TABLES = {"tracker": TRACKER, "camera": CAMERA}
+TABLES = {"tracker": TRACKER, "camera": CAMERA, **bridge_parameters.TABLES}
+README = Path(__file__).resolve().parents[1] / "README.md"
+WITH_CHOICES = [
+    pytest.param(parameter, id=parameter.name) for table in TABLES.values() for parameter in table if parameter.choices
+]
 EVERY = [pytest.param(parameter, id=parameter.name) for table in TABLES.values() for parameter in table]
 RANGED = [pytest.param(parameter, id=parameter.name) for parameter in TRACKER if parameter.minimum is not None]
 
@@ -63,25 +68,33 @@ def test_values_are_checked_against_each_other():
     assert "lost.score must be in 0.0 to lost.uncertain_score (0.5), not 0.6" in reason
 
 
-def test_the_shipped_file_is_the_table():
-    shipped = Path(get_package_share_directory("dytrack_ros"), "config", "tracker.yaml")
-    assert shipped.read_text() == as_yaml(TRACKER), (
-        f"write it anew: python3 -m {parameters.__name__} > config/tracker.yaml"
-    )
+@pytest.mark.parametrize(
+    ("name", "text", "module"),
+    [("tracker", as_yaml(TRACKER), parameters), ("bridges", bridges_yaml(), bridge_parameters)],
+)
+def test_the_shipped_file_is_the_table(name, text, module):
+    shipped = Path(get_package_share_directory("dytrack_ros"), "config", f"{name}.yaml")
+    assert shipped.read_text() == text, f"write it anew: python3 -m {module.__name__} > config/{name}.yaml"
 
 
-@pytest.mark.parametrize("name", [parameter.name for parameter in TRACKER if parameter.choices])
-def test_the_readme_names_the_choices(name):
-    readme = Path(__file__).resolve().parents[1] / "README.md"
-    (row,) = [line for line in readme.read_text().splitlines() if line.startswith(f"| `{name}` | ")]
-    (parameter,) = [parameter for parameter in TRACKER if parameter.name == name]
+@pytest.mark.parametrize("parameter", WITH_CHOICES)
+def test_the_readme_names_the_choices(parameter):
+    (row,) = [line for line in README.read_text().splitlines() if line.startswith(f"| `{parameter.name}` | ")]
     assert row.split(" | ")[1] == ", ".join(f"`{choice}`" for choice in parameter.choices)
 
 
-def test_the_file_holds_every_default_with_its_type():
-    values = yaml.safe_load(as_yaml(TRACKER))["/**"]["ros__parameters"]
+BRIDGES = [
+    pytest.param(f"/**/{node}", bridges_yaml(), table, id=node) for node, table in bridge_parameters.TABLES.items()
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "table"), [pytest.param("/**", as_yaml(TRACKER), TRACKER, id="tracker"), *BRIDGES]
+)
+def test_the_file_holds_every_default_with_its_type(key, text, table):
+    values = yaml.safe_load(text)[key]["ros__parameters"]
     flat = {}
     for key, value in values.items():
         flat |= {f"{key}.{inner}": leaf for inner, leaf in value.items()} if isinstance(value, dict) else {key: value}
-    assert flat == defaults(TRACKER)
-    assert {name: type(value) for name, value in flat.items()} == {p.name: type(p.default) for p in TRACKER}
+    assert flat == defaults(table)
+    assert {name: type(value) for name, value in flat.items()} == {p.name: type(p.default) for p in table}

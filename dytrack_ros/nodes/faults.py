@@ -15,6 +15,9 @@ TRACKING_FAILED = "tracking failed"
 ENGINE_FAILED = "engine failed"
 NO_IMAGE = "no image"
 INCOMPATIBLE_QOS = "incompatible QoS"
+BAD_DETECTION = "bad detection"
+BAD_POINT = "bad point"
+NO_PICTURE_SIZE = "picture size unknown"
 
 # Without help from outside these are not got over; the others are warnings.
 ERRORS = frozenset({TRACKING_FAILED, INCOMPATIBLE_QOS})

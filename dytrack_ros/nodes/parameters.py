@@ -288,12 +288,17 @@ def complaint(table: tuple[Parameter, ...], values: Mapping[str, Value]) -> str:
     return ""
 
 
-def as_yaml(table: tuple[Parameter, ...]) -> str:
-    """The table as a commented ROS parameter file with every default."""
+def as_yaml(
+    table: tuple[Parameter, ...],
+    key: str = "/**",
+    node: str = "tracker_node",
+    module: str = "dytrack_ros.nodes.parameters",
+) -> str:
+    """The table as a commented ROS parameter file with every default, for the nodes that `key` names."""
     lines = [
-        "# Every parameter of tracker_node with its default. Live ones can be changed with `ros2 param set`.",
-        "# Written by `python3 -m dytrack_ros.nodes.parameters`; change the table there, not this file.",
-        "/**:",
+        f"# Every parameter of {node} with its default. Live ones can be changed with `ros2 param set`.",
+        f"# Written by `python3 -m {module}`; change the table there, not this file.",
+        f"{key}:",
         "  ros__parameters:",
     ]
     open_group = ""

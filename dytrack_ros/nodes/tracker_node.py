@@ -10,6 +10,7 @@ from collections import Counter
 from typing import NoReturn
 
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PointStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -27,15 +28,16 @@ from dytrack_ros.nodes.image_subscription import ImageSubscription
 from dytrack_ros.nodes.intake import Intake
 from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.mailbox import Frame, Mailbox
-from dytrack_ros.nodes.messages import box_of, detection_message, stamp_ns
+from dytrack_ros.nodes.messages import INIT_QOS, box_of, detection_message, error_message, stamp_ns
 from dytrack_ros.nodes.run import is_stopped, leave, run
 from dytrack_ros.nodes.status import status_message
 from dytrack_ros.nodes.worker import Worker
 from dytrack_ros.one_line import one_line
 from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TemplateSettings, TrackState
 
-INIT_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=1)
 RESULT_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10)
+# For control: of several errors only the newest is worth having.
+ERROR_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=1)
 OVERLAY_QOS = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=1)
 
 SILENCE_LIMIT_S = 3.0
@@ -79,6 +81,7 @@ class TrackerNode(Node):
         self._live.on_change(self._apply_parameters)
 
         self._detection = self.create_publisher(Detection2D, "detection", RESULT_QOS)
+        self._error = self.create_publisher(PointStamped, "error", ERROR_QOS)
         self._status = self.create_publisher(TrackStatus, "status", RESULT_QOS)
         self._overlay = self.create_publisher(Image, "overlay", OVERLAY_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -216,6 +219,10 @@ class TrackerNode(Node):
         if outcome.box is not None and not hidden:
             header = outcome.frame.message.header
             self._detection.publish(detection_message(header, outcome.box, outcome.score, outcome.target_id))
+        # A lost target's last place is no error to correct. Asking takes 0.5 us, publishing to nobody 10.
+        if outcome.state in (TrackState.TRACKING, TrackState.UNCERTAIN) and self._error.get_subscription_count():
+            picture = outcome.image
+            self._error.publish(error_message(outcome.frame.message.header, outcome.box, picture.width, picture.height))
         # Only now: latency and age count until the box is out.
         now_ns = self.get_clock().now().nanoseconds
         status = status_message(outcome, self._tracker.exit_count, self._budget, frames_dropped, now_ns)

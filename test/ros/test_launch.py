@@ -1,9 +1,10 @@
-"""The launch files. launch_ros is not on PyPI: without a ROS distribution they are only compiled."""
+"""The launch files. launch_ros is not on PyPI: without a ROS distribution a stand-in shows what they would start."""
 
 import importlib.util
 import os
 from pathlib import Path
 
+import launch_stand_in
 import pytest
 from ament_index_python.packages import get_package_share_directory
 
@@ -15,6 +16,43 @@ FAST_DDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILE
 @pytest.mark.parametrize("name", FILES)
 def test_launch_file_compiles(name):
     compile((LAUNCH / name).read_text(), name, "exec")
+
+
+def started(monkeypatch, **given):
+    described = launch_stand_in.description(LAUNCH / "tracker.launch.py", monkeypatch)
+    assert given.keys() <= launch_stand_in.arguments(described).keys()
+    return launch_stand_in.started(described, **given)
+
+
+def parameters_of(node):
+    params_file, values = node.parameters
+    return params_file, {name: value.parts[0] for name, value in values.items()}
+
+
+def test_only_the_tracker_is_started_unless_more_is_asked_for(monkeypatch):
+    assert list(started(monkeypatch)) == ["tracker_node"]
+
+
+def test_a_topic_of_detections_starts_the_bridge(monkeypatch):
+    nodes = started(
+        monkeypatch,
+        image="/camera/image_raw",
+        detections="/yolo/detections",
+        target_class="person",
+        namespace="left",
+        params_file="mine.yaml",
+    )
+    assert list(nodes) == ["tracker_node", "init_from_detections"]
+    bridge = nodes["init_from_detections"]
+    assert dict(bridge.remappings) == {"detections": "/yolo/detections", "camera_info": "/camera/camera_info"}
+    params_file, values = parameters_of(bridge)
+    assert (params_file, values["class_id"], bridge.namespace) == ("mine.yaml", "person", "left")
+    assert "class_id" not in parameters_of(started(monkeypatch, detections="x")["init_from_detections"])[1]
+
+
+def test_a_topic_of_points_starts_the_bridge(monkeypatch):
+    bridge = started(monkeypatch, image="/camera/image_raw", point="/clicks")["init_from_point"]
+    assert dict(bridge.remappings) == {"point": "/clicks", "click": "/camera/image_raw_mouse_left"}
 
 
 @pytest.fixture
@@ -33,7 +71,7 @@ def describe():
 @pytest.mark.parametrize("name", FILES)
 def test_arguments_are_few_and_described(describe, name):
     arguments = [entity for entity in describe(name).entities if hasattr(entity, "default_value")]
-    assert 1 <= len(arguments) <= 12
+    assert 1 <= len(arguments) <= 14
     assert all(argument.description for argument in arguments)
 
 
