@@ -8,9 +8,9 @@ import yaml
 from ament_index_python.packages import get_package_share_directory
 
 from dytrack_ros.nodes import parameters
-from dytrack_ros.nodes.parameters import CAMERA, TRACKER, as_yaml, complaint
+from dytrack_ros.nodes.parameters import CAMERA, PANEL, TRACKER, as_yaml, complaint
 
-TABLES = {"tracker": TRACKER, "camera": CAMERA}
+TABLES = {"tracker": TRACKER, "camera": CAMERA, "panel": PANEL}
 EVERY = [pytest.param(parameter, id=parameter.name) for table in TABLES.values() for parameter in table]
 RANGED = [pytest.param(parameter, id=parameter.name) for parameter in TRACKER if parameter.minimum is not None]
 

@@ -15,6 +15,8 @@ TRACKING_FAILED = "tracking failed"
 ENGINE_FAILED = "engine failed"
 NO_IMAGE = "no image"
 INCOMPATIBLE_QOS = "incompatible QoS"
+BAD_PAGE_MESSAGE = "bad page message"
+PAGE_REFUSED = "page refused"
 
 # Without help from outside these are not got over; the others are warnings.
 ERRORS = frozenset({TRACKING_FAILED, INCOMPATIBLE_QOS})
