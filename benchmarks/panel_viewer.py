@@ -64,7 +64,9 @@ class Viewer:
 
     async def _converse(self) -> None:
         try:
-            async with aiohttp.ClientSession(cookies=self._cookies, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            async with aiohttp.ClientSession(
+                cookies=self._cookies, cookie_jar=aiohttp.CookieJar(unsafe=True)
+            ) as session:
                 options = {"origin": self._url.rstrip("/"), "max_msg_size": 0}
                 async with session.ws_connect(f"{self._url}socket/panel", **options) as self._socket:
                     if self._width:
@@ -85,4 +87,3 @@ class Viewer:
             await self._socket.send_str('{"type":"shown"}')
         else:
             self.heard.append(json.loads(message.data))
-

@@ -1,10 +1,14 @@
-"""Starts tracker_node, with a Fast DDS profile for large images: `ros2 launch dytrack_ros tracker.launch.py --show-args`."""
+"""Starts tracker_node, and dytrack_panel if asked to, with a Fast DDS profile for large images.
+
+`ros2 launch dytrack_ros tracker.launch.py --show-args` lists the arguments.
+"""
 
 import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -39,6 +43,7 @@ def generate_launch_description():
         DeclareLaunchArgument(
             "use_sim_time", default_value="false", description="take time from /clock (simulation, bags)"
         ),
+        DeclareLaunchArgument("panel", default_value="false", description="true: dytrack_panel too, a page to point at targets"),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
         *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
     ]
@@ -71,5 +76,16 @@ def start_tracker(context):
             arguments=["--ros-args", "--log-level", value("log_level")],
             output="screen",
             emulate_tty=True,
-        )
+        ),
+        # Finds the tracker's topics by itself, remapped ones too; in params_file its parameters may stand beside the tracker's.
+        Node(
+            package="dytrack_ros",
+            executable="dytrack_panel",
+            namespace=value("namespace"),
+            parameters=[value("params_file"), {"use_sim_time": use_sim_time}],
+            arguments=["--ros-args", "--log-level", value("log_level")],
+            output="screen",
+            emulate_tty=True,
+            condition=IfCondition(LaunchConfiguration("panel")),
+        ),
     ]

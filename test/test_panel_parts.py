@@ -1,7 +1,10 @@
 """The panel's parts that need no graph: who may talk to it, what pages may ask, what they are told."""
 
 import json
+import platform
 import struct
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -212,7 +215,14 @@ def test_forms_say_what_a_control_needs():
 def test_a_value_of_another_kind_is_refused():
     message = parameter_forms.parameter_message("a", "double", 1)
     assert (message.value.type, message.value.double_value) == (ParameterType.PARAMETER_DOUBLE, 1.0)
-    for kind, value in (("integer", 1.5), ("integer", True), ("integer", 2**70), ("bool", 1), ("string", 1), ("double", "x")):
+    for kind, value in (
+        ("integer", 1.5),
+        ("integer", True),
+        ("integer", 2**70),
+        ("bool", 1),
+        ("string", 1),
+        ("double", "x"),
+    ):
         with pytest.raises(ValueError, match=f"a must be a {kind}, not"):
             parameter_forms.parameter_message("a", kind, value)
 
@@ -232,7 +242,9 @@ def test_pictures_are_scaled_and_carry_their_stamp():
 
 
 def test_results_hold_in_json():
-    status = TrackStatus(state=TrackStatus.LOST, exit_index=2, exit_scores=[0.5, float("nan")], image_age_ms=float("nan"))
+    status = TrackStatus(
+        state=TrackStatus.LOST, exit_index=2, exit_scores=[0.5, float("nan")], image_age_ms=float("nan")
+    )
     status.header.stamp.sec, status.header.stamp.nanosec = 1_700_000_000, 123_456_789
     message = json.loads(json.dumps(results_message([status], [Detection2D(header=status.header)]), allow_nan=False))
     (told,) = message["statuses"]
@@ -262,3 +274,29 @@ def test_what_is_missing_says_why_and_what_to_do():
     assert "No image for 9 s on /image, although /camera" in say.silent
     assert "image encoding 'x' is unknown" in say.unreadable
     assert say.nothing == ""
+
+
+# What it costs
+
+COUNT_PAGE_FAULTS = """
+import resource, sys
+from dytrack_ros.nodes.panel.memory import keep_freed_memory
+
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+for number in range(11):
+    images = [bytearray(6_000_000) for _ in range(4)]
+    if number == 0:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    del images
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library can be told")
+def test_the_memory_of_images_is_kept_for_the_next_ones():
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", COUNT_PAGE_FAULTS, how], capture_output=True, check=True).stdout)
+        for how in ("given back", "kept")
+    }
+    assert faults["kept"] < 0.1 * faults["given back"]

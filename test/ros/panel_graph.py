@@ -7,7 +7,13 @@ WIDTH, HEIGHT = 640, 480
 
 
 def start_camera(graph, **changes):
-    settings = {"source": "synthetic", "rate_hz": 10.0, "loop": True, "synthetic__width": WIDTH, "synthetic__height": HEIGHT}
+    settings = {
+        "source": "synthetic",
+        "rate_hz": 10.0,
+        "loop": True,
+        "synthetic__width": WIDTH,
+        "synthetic__height": HEIGHT,
+    }
     return graph.start("camera_node", **settings | changes)
 
 

@@ -1,8 +1,13 @@
 """dytrack_panel as a process, without a browser: its server, its graph, and who is let in."""
 
 import asyncio
+import json
+import os
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import aiohttp
 import cv2
@@ -17,6 +22,8 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.nodes.messages import box_of, stamp_ns
 from dytrack_ros.nodes.panel.pictures import PACKET_HEAD
 from dytrack_ros.nodes.panel.server import MAX_MESSAGE_BYTES, PAGE_FILES
+
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "panel.py"
 
 
 def fetch(url, method="GET", **options):
@@ -218,17 +225,21 @@ def test_another_namespace_remapped_images_and_a_tracker_that_comes_and_goes(gra
     start_camera(graph)
     _, url = start_panel(graph, tracker="/left/tracker_node")
     with Viewer(url, width=320) as viewer:
-        graph.wait_until(lambda: "no node /left/tracker_node" in (viewer.last("graph") or {"missing": ""})["missing"], "why")
-        tracker = graph.start("tracker_node", "/left", model=str(tiny_weights), image_transport="compressed", engine="torch")
+        graph.wait_until(
+            lambda: "no node /left/tracker_node" in (viewer.last("graph") or {"missing": ""})["missing"], "why"
+        )
+        tracker = graph.start(
+            "tracker_node", "/left", model=str(tiny_weights), image_transport="compressed", engine="torch"
+        )
         graph.wait_until(lambda: viewer.last("graph", found=True), "tracker")
         assert viewer.last("graph")["image"] == "/left/image/compressed"
         graph.wait_until(lambda: "nobody publishes /left/image/compressed" in viewer.last("graph")["missing"], "why")
         start_again = graph.start("camera_node", "/left", source="synthetic", loop=True, rate_hz=10.0)
         graph.wait_until(lambda: viewer.picture_count >= 2, "pictures from a compressed topic")
-        graph.wait_until(lambda: viewer.last("graph", missing=""), "nothing is missing any more")
+        graph.wait_until(lambda: viewer.last("graph")["missing"] == "", "nothing is missing any more")
         tracker.stop()
-        graph.wait_until(lambda: viewer.last("graph", found=False), "the tracker's end")
-        assert viewer.last("parameters")["parameters"] == []
+        graph.wait_until(lambda: not viewer.last("graph")["found"], "the tracker's end")
+        graph.wait_until(lambda: viewer.last("parameters")["parameters"] == [], "the end of its parameters")
         graph.start("tracker_node", "/left", model=str(tiny_weights), engine="torch")
         count = viewer.picture_count
         graph.wait_until(lambda: viewer.picture_count > count and viewer.last("parameters")["parameters"], "its return")
@@ -261,3 +272,18 @@ def test_it_ends_within_a_second_while_a_page_is_open(graph):
         graph.wait_until(lambda: viewer.close_code, "word of the end")
         assert viewer.close_code == 1001
     assert "Traceback" not in panel.output
+
+
+def test_the_benchmark_in_short(tiny_weights, tmp_path):
+    """benchmarks/panel.py; how fast the machine is does not matter."""
+    results = tmp_path / "panel.json"
+    environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}
+    options = ["--seconds", "1", "--settling", "1", "--rounds", "1", "--size", "320", "240", "--model", tiny_weights, "--engine", "torch"]
+    command = [sys.executable, BENCHMARK, "--results", results, *map(str, options)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr[-3000:]
+    phases = {phase["phase"]: phase for phase in json.loads(results.read_text())["phases"]}
+    assert list(phases) == ["no page", "page in the background", "page that looks"]
+    assert phases["page that looks"]["pictures_a_second"] > 1 > phases["page in the background"]["pictures_a_second"]
+    assert all(0 <= phase["panel_cores"] < 2 for phase in phases.values())
+    assert "| page that looks | " in done.stdout

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(not find_chromium(), reason="there is no Chromiu
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 BOX = (200, 150, 120, 90)
+TOKEN = "a token for tests"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,9 @@ def control(page, name):
 
 
 def parameter(live, name):
-    (value,) = live.graph.call(GetParameters, "/tracker_node/get_parameters", GetParameters.Request(names=[name])).values
+    (value,) = live.graph.call(
+        GetParameters, "/tracker_node/get_parameters", GetParameters.Request(names=[name])
+    ).values
     return {1: value.bool_value, 2: value.integer_value, 3: value.double_value, 4: value.string_value}[value.type]
 
 
@@ -217,15 +220,21 @@ def test_every_parameter_is_there_with_its_description(live, page):
         element = control(page, row.name)
         assert page.locator(f".parameter:has([id='parameter-{row.name}'])").get_attribute("title") == row.description
         tag = element.evaluate("element => element.tagName + (element.type ? ':' + element.type : '')")
-        kind = "OUTPUT:output" if row.read_only else "SELECT:select-one" if row.choices else {
-            bool: "INPUT:checkbox",
-            int: "INPUT:number",
-            float: "INPUT:number",
-        }[type(row.default)]
+        kind = (
+            "OUTPUT:output"
+            if row.read_only
+            else "SELECT:select-one"
+            if row.choices
+            else {
+                bool: "INPUT:checkbox",
+                int: "INPUT:number",
+                float: "INPUT:number",
+            }[type(row.default)]
+        )
         assert (row.name, tag) == (row.name, kind)
 
 
-def test_stop_reload_and_the_node_that_starts_again(live, page):
+def test_stop_and_reload(live, page):
     follow(live, page)
     page.click("#stop")
     await_text(live, page, "#state", "no target")
@@ -235,22 +244,6 @@ def test_stop_reload_and_the_node_that_starts_again(live, page):
     follow(live, page)
     page.click("#stop")
     await_text(live, page, "#state", "no target")
-
-
-def test_the_page_comes_back_by_itself_when_the_node_does(live):
-    panel, url = start_panel(live.graph)
-    context = live.chromium.new_context(viewport=DESKTOP)
-    page = context.new_page()
-    page.goto(url)
-    page.wait_for_selector("#picture[data-stamp]")
-    panel.stop()
-    await_text(live, page, "#connection", "does not answer; trying again")
-    again, _ = start_panel(live.graph, port=int(url.split(":")[2].rstrip("/")))
-    await_text(live, page, "#connection", "connected")
-    last = picture(page, "stamp")
-    live.graph.wait_until(lambda: picture(page, "stamp") != last, "new pictures")
-    context.close()
-    again.stop()
 
 
 def test_a_box_by_keyboard_alone(live, page):
@@ -344,10 +337,9 @@ def test_a_page_of_another_site_gets_nothing(live):
     assert live.panel.exit_code is None
 
 
-def test_the_token_is_asked_for_and_leaves_the_address_bar(live):
-    panel, url = start_panel(live.graph, host="0.0.0.0")
-    port = url.split(":")[2].split("/")[0]
-    token = url.partition("#token=")[2]
+def test_the_token_is_asked_for_and_leaves_the_address_bar_and_the_page_comes_back_with_the_node(live):
+    panel, url = start_panel(live.graph, host="0.0.0.0", token=TOKEN)
+    port = int(url.split(":")[2].split("/")[0])
     here = f"http://127.0.0.1:{port}/"
     context = live.chromium.new_context(viewport=DESKTOP)
     page = context.new_page()
@@ -357,43 +349,51 @@ def test_the_token_is_asked_for_and_leaves_the_address_bar(live):
     page.fill("#token", "not the right token")
     page.press("#token", "Enter")
     await_text(live, page, "#login-reason", "This is not the token")
-    page.fill("#token", token)
+    page.fill("#token", TOKEN)
     page.press("#token", "Enter")
     page.wait_for_selector("#picture[data-stamp]")
     context.close()
 
     context = live.chromium.new_context(viewport=DESKTOP)
     page = context.new_page()
-    page.goto(f"{here}#token={token}")
+    page.goto(f"{here}#token={TOKEN}")
     page.wait_for_selector("#picture[data-stamp]")
     assert page.url == here
+    assert page.evaluate("history.length") <= 2
     (cookie,) = context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
-    assert token not in cookie["value"]
+    assert TOKEN not in cookie["value"]
     page.reload()  # the cookie is enough
     page.wait_for_selector("#picture[data-stamp]")
-    assert page.evaluate("history.length") <= 2
-    context.close()
+
     panel.stop()
+    await_text(live, page, "#connection", "does not answer; trying again")
+    again, _ = start_panel(live.graph, port=port, host="0.0.0.0", token=TOKEN)
+    await_text(live, page, "#connection", "connected")
+    last = picture(page, "stamp")
+    live.graph.wait_until(lambda: picture(page, "stamp") != last, "new pictures")
+    context.close()
+    again.stop()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_texts_stand_out_from_the_paper(live, scheme):
+def test_texts_stand_out_from_the_paper(live, page):
     """WCAG AA: a contrast of 4.5 for all colours of text, in both schemes."""
-    with opened(live, viewport=DESKTOP, color_scheme=scheme) as page:
+    names = ["paper", "raised", "ink", "faint", "accent", "tracking", "uncertain", "lost", "idle", "warn"]
+    seen = set()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
         colours = page.evaluate(
-            """() => { const style = getComputedStyle(document.documentElement), of = name => style.getPropertyValue(name).trim();
-                       return Object.fromEntries(["--paper", "--raised", "--ink", "--faint", "--accent", "--tracking",
-                         "--uncertain", "--lost", "--idle", "--warn"].map(name => [name, of(name)])); }"""
+            """names => { const style = getComputedStyle(document.documentElement);
+                          return names.map(name => style.getPropertyValue(`--${name}`).trim()); }""",
+            names,
         )
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == (
-            "rgb(255, 255, 255)" if scheme == "light" else "rgb(17, 21, 26)"
-        )
-    papers = [luminance(colours.pop("--paper")), luminance(colours.pop("--raised"))]
-    for name, colour in colours.items():
-        for paper in papers:
-            low, high = sorted((paper, luminance(colour)))
-            assert (high + 0.05) / (low + 0.05) >= 4.5, name
+        seen.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        paper, raised, *texts = map(luminance, colours)
+        for name, text in zip(names[2:], texts, strict=True):
+            for ground in (paper, raised):
+                low, high = sorted((ground, text))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, f"{name}, {scheme}"
+    assert seen == {"rgb(255, 255, 255)", "rgb(17, 21, 26)"}
 
 
 def luminance(colour):

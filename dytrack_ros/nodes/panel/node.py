@@ -23,12 +23,13 @@ from dytrack_ros.nodes.faults import UNREADABLE_IMAGE, Faults
 from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.messages import detection_message
 from dytrack_ros.nodes.panel.gate import Gate
+from dytrack_ros.nodes.panel.memory import keep_freed_memory
 from dytrack_ros.nodes.panel.pictures import Pictures
 from dytrack_ros.nodes.panel.requests import Enable, Request, SetParameter, Start, Stop
 from dytrack_ros.nodes.panel.results import diagnostics_message, log_message, results_message
 from dytrack_ros.nodes.panel.server import PanelServer
 from dytrack_ros.nodes.panel.service_calls import ServiceCalls
-from dytrack_ros.nodes.panel.tracker_graph import Topics, find_topics, find_trackers, what_is_missing
+from dytrack_ros.nodes.panel.tracker_graph import Topics, find_publishers, find_topics, find_trackers, what_is_missing
 from dytrack_ros.nodes.panel.tracker_parameters import TrackerParameters
 from dytrack_ros.nodes.run import leave, run
 
@@ -70,7 +71,8 @@ class PanelNode(Node):
 
         self._requests: SimpleQueue[Request | None] = SimpleQueue()
         self._wake = self.create_guard_condition(self._handle_requests)
-        gate = Gate(values["host"], values["token"], [name.strip() for name in values["names"].split(",") if name.strip()])
+        names = filter(None, map(str.strip, values["names"].split(",")))
+        gate = Gate(values["host"], values["token"], names)
         self._server = PanelServer(
             values["host"], values["port"], gate, self._receive, self._faults.report, lambda: self._receive(None)
         )
@@ -103,13 +105,14 @@ class PanelNode(Node):
     # ---- the executor's thread: what pages ask for
 
     def _handle_requests(self) -> None:
+        is_changed = False
         while True:
             try:
                 request = self._requests.get_nowait()
             except Empty:
-                return
+                break
             if request is None:
-                self._follow_viewers()
+                is_changed = True
             elif isinstance(request, SetParameter):
                 self._parameters.set(request.name, request.value)
             elif isinstance(request, Start):
@@ -118,6 +121,8 @@ class PanelNode(Node):
                 self._call("stop", Trigger, Trigger.Request())
             elif isinstance(request, Enable):
                 self._call("enable", SetBool, SetBool.Request(data=request.enabled))
+        if is_changed:
+            self._follow_viewers()
 
     def _start(self, request: Start) -> None:
         if self._topics is None:
@@ -189,14 +194,14 @@ class PanelNode(Node):
         self._listen_anew()
         if topics is None:
             self._parameters.forget()
+        else:
+            self._calls.prepare(Trigger, f"{self._tracker}/stop")
+            self._calls.prepare(SetBool, f"{self._tracker}/enable")
+            self._parameters.prepare()
 
     def _tell_graph(self) -> None:
         topics = self._topics
-        publishers = (
-            sorted({f"{p.node_namespace.rstrip('/')}/{p.node_name}" for p in self.get_publishers_info_by_topic(topics.image)})
-            if topics
-            else []
-        )
+        publishers = find_publishers(self, topics.image) if topics else []
         silent_s = time.monotonic() - self._last_picture_s if self._viewers.looking else 0.0
         others = [] if topics else find_trackers(self)
         graph = {
@@ -280,6 +285,7 @@ def _take_all(subscription: Subscription):
 def main(args: list[str] | None = None) -> NoReturn:
     """Entry point of `ros2 run dytrack_ros dytrack_panel`; ends the process."""
     cv2.setNumThreads(1)  # at these sizes several threads cost more than they save
+    keep_freed_memory()
     leave(run(PanelNode, args))
 
 

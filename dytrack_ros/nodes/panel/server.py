@@ -33,7 +33,7 @@ MAX_VIEWERS = 16
 HEARTBEAT_S = 10.0
 # After a wrong token the next one is looked at only then: guessing is slow.
 GUESS_PERIOD_S = 0.5
-SHUTDOWN_S = 1.0
+SHUTDOWN_S = 1.5
 _START_PATIENCE_S = 10.0
 
 HEADERS = {
@@ -106,7 +106,7 @@ class PanelServer:
         """End all connections, and the thread."""
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._end(), self._loop)
-            self._thread.join(SHUTDOWN_S + 0.5)
+            self._thread.join(SHUTDOWN_S)
 
     # ---- the server's thread
 
@@ -125,7 +125,7 @@ class PanelServer:
         application.router.add_get("/session/state", self._tell_session)
         application.router.add_post("/session", self._open_session)
         application.router.add_get("/socket/panel", self._serve_socket)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         await site.start()

@@ -20,6 +20,12 @@ class ServiceCalls:
         self._clients: dict[str, Any] = {}
         self._pending: dict[Future, tuple[float, str, Callable[[str], None]]] = {}
 
+    def prepare(self, service_type: type, name: str) -> Any:
+        """Make the client of a service, which then has time to find its server; returns it."""
+        if name not in self._clients:
+            self._clients[name] = self._node.create_client(service_type, name)
+        return self._clients[name]
+
     def call(
         self,
         service_type: type,
@@ -29,9 +35,7 @@ class ServiceCalls:
         otherwise: Callable[[str], None],
     ) -> None:
         """Call a service; ``then`` takes the response, ``otherwise`` a sentence that says why there is none."""
-        client = self._clients.get(name)
-        if client is None:
-            client = self._clients[name] = self._node.create_client(service_type, name)
+        client = self.prepare(service_type, name)
         if not client.service_is_ready():
             otherwise(f"there is no service {name}: does the tracker run?")
             return

@@ -38,18 +38,22 @@ def find_topics(node: Node, tracker: str) -> Topics | None:
         return None
     image = _topic(heard, IMAGE)
     compressed = _topic(heard, COMPRESSED_IMAGE)
-    topics = Topics(image or compressed, not image, _topic(heard, DETECTION), _topic(said, DETECTION), _topic(said, STATUS))
+    topics = Topics(
+        image or compressed, not image, _topic(heard, DETECTION), _topic(said, DETECTION), _topic(said, STATUS)
+    )
     return topics if all((topics.image, topics.init, topics.detection, topics.status)) else None
+
+
+def find_publishers(node: Node, topic: str) -> list[str]:
+    """The full names of the nodes that publish a topic."""
+    found = node.get_publishers_info_by_topic(topic)
+    return sorted({f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}" for publisher in found})
 
 
 def find_trackers(node: Node) -> list[str]:
     """The full names of all nodes that publish a status."""
-    names = set()
-    for topic, types in node.get_topic_names_and_types():
-        if STATUS in types:
-            for publisher in node.get_publishers_info_by_topic(topic):
-                names.add(f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}")
-    return sorted(names)
+    topics = [topic for topic, types in node.get_topic_names_and_types() if STATUS in types]
+    return sorted({name for topic in topics for name in find_publishers(node, topic)})
 
 
 def what_is_missing(

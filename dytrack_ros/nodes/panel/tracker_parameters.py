@@ -11,6 +11,13 @@ from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
 from dytrack_ros.nodes.panel.parameter_forms import form, parameter_message, plain
 from dytrack_ros.nodes.panel.service_calls import ServiceCalls
 
+SERVICES = {
+    ListParameters: "list_parameters",
+    DescribeParameters: "describe_parameters",
+    GetParameters: "get_parameters",
+    SetParameters: "set_parameters",
+}
+
 
 class TrackerParameters:
     """Asks the tracker for its parameters and tells pages of them.
@@ -29,6 +36,11 @@ class TrackerParameters:
     def are_known(self) -> bool:
         return bool(self._forms)
 
+    def prepare(self) -> None:
+        """The tracker has just come: let the clients find its services."""
+        for service_type, name in SERVICES.items():
+            self._calls.prepare(service_type, f"{self._tracker}/{name}")
+
     def forget(self) -> None:
         """The tracker is gone."""
         self._forms = {}
@@ -41,15 +53,15 @@ class TrackerParameters:
     def load(self) -> None:
         """Ask for all of them."""
         request = ListParameters.Request()
-        self._call(ListParameters, "list_parameters", request, lambda response: self._describe(response.result.names))
+        self._call(ListParameters, request, lambda response: self._describe(response.result.names))
 
     def _describe(self, names: list[str]) -> None:
         request = DescribeParameters.Request(names=names)
-        self._call(DescribeParameters, "describe_parameters", request, lambda found: self._get(found.descriptors))
+        self._call(DescribeParameters, request, lambda found: self._get(found.descriptors))
 
     def _get(self, descriptors: list) -> None:
         request = GetParameters.Request(names=[descriptor.name for descriptor in descriptors])
-        self._call(GetParameters, "get_parameters", request, lambda found: self._keep(descriptors, found.values))
+        self._call(GetParameters, request, lambda found: self._keep(descriptors, found.values))
 
     def _keep(self, descriptors: list, values: list) -> None:
         # A name that has vanished between two of the calls makes the later ones shorter: the next load mends it.
@@ -58,9 +70,14 @@ class TrackerParameters:
             self._forms = {descriptor.name: form(descriptor, value) for descriptor, value in pairs}
             self.show()
 
-    def _call(self, service_type: type, name: str, request: Any, then: Callable[[Any], None]) -> None:
-        # Without an answer nothing is known, and it is asked again in a second.
-        self._calls.call(service_type, f"{self._tracker}/{name}", request, then, lambda reason: None)
+    def _call(
+        self,
+        service_type: type,
+        request: Any,
+        then: Callable[[Any], None],
+        otherwise: Callable[[str], None] = lambda reason: None,  # nothing is known then, and it is asked again in a second
+    ) -> None:
+        self._calls.call(service_type, f"{self._tracker}/{SERVICES[service_type]}", request, then, otherwise)
 
     def changed(self, event: ParameterEvent) -> None:
         """Take what `/parameter_events` says of any node."""
@@ -92,14 +109,9 @@ class TrackerParameters:
 
         def then(response: SetParameters.Response) -> None:
             (result,) = response.results
-            if result.successful:
+            if result.successful and name in self._forms:  # the tracker may have gone meanwhile
                 self._forms[name]["value"] = plain(message.value)
             answer(result.successful, result.reason)
 
-        self._calls.call(
-            SetParameters,
-            f"{self._tracker}/set_parameters",
-            SetParameters.Request(parameters=[message]),
-            then,
-            lambda reason: answer(False, reason),
-        )
+        request = SetParameters.Request(parameters=[message])
+        self._call(SetParameters, request, then, lambda reason: answer(False, reason))

@@ -5,7 +5,7 @@ import { Controls } from "./controls.js";
 import { PictureView } from "./picture.js";
 import { Pointing } from "./pointing.js";
 
-const RETRY_MS = [500, 1000, 2000, 4000];
+const RETRY_MS = [300, 600, 1200, 2000];
 const KEPT_LOGS = 30;
 const LEVEL_NAMES = ["ok", "warning", "error", "stale"];
 // As in the tracker, where its parameters are not known yet.

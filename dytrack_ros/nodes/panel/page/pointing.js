@@ -61,6 +61,7 @@ export class Pointing {
   _holdable() {
     const { seconds, mebibytes } = this.kept();
     const { picture, period, age } = this.view;
+    if (picture.stamp === 0n) return 0; // a camera that stamps nothing: only the newest image can be named
     const frames = mebibytes * 2 ** 20 / (3 * picture.width * picture.height);
     return Math.min(seconds, period ? frames * period : seconds) - age - MARGIN_S;
   }
