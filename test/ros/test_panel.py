@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -138,6 +139,11 @@ def test_bad_messages_are_answered_counted_and_survived(graph):
         viewer.send("x" * (MAX_MESSAGE_BYTES + 1))
         graph.wait_until(lambda: viewer.close_code, "end of the connection that sent too much")
         assert viewer.close_code == 1009
+    for garbage in (b"\x16\x03\x01\x02\x00\x01\xfc\x03\x03\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", int(url.split(":")[2].rstrip("/"))), timeout=10) as line:
+            line.sendall(garbage)
+            assert b"400 Bad Request" in line.recv(100)
+    graph.wait_logged(panel, "page refused: what came is no HTTP request")
     with Viewer(url) as viewer:
         graph.wait_until(lambda: viewer.last("graph"), "another connection")
         assert "no node /tracker_node" in viewer.last("graph")["missing"]
@@ -277,9 +283,17 @@ def test_it_ends_within_a_second_while_a_page_is_open(graph):
 def test_the_benchmark_in_short(tiny_weights, tmp_path):
     """benchmarks/panel.py; how fast the machine is does not matter."""
     results = tmp_path / "panel.json"
-    environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}
-    options = ["--seconds", "1", "--settling", "1", "--rounds", "1", "--size", "320", "240", "--model", tiny_weights, "--engine", "torch"]
-    command = [sys.executable, BENCHMARK, "--results", results, *map(str, options)]
+    environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}  # it chooses its own
+    short = {
+        "--seconds": 1,
+        "--settling": 1,
+        "--rounds": 1,
+        "--model": tiny_weights,
+        "--engine": "torch",
+        "--results": results,
+    }
+    options = [str(part) for pair in short.items() for part in pair]
+    command = [sys.executable, BENCHMARK, "--size", "320", "240", *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr[-3000:]
     phases = {phase["phase"]: phase for phase in json.loads(results.read_text())["phases"]}

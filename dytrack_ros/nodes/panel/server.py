@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 from collections.abc import Callable
 from importlib import resources
 
 from aiohttp import WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from dytrack_ros.nodes.faults import BAD_PAGE_MESSAGE, PAGE_REFUSED
 from dytrack_ros.nodes.panel import requests
 from dytrack_ros.nodes.panel.gate import Gate
 from dytrack_ros.nodes.panel.requests import BadRequest, Look, Request, Shown
 from dytrack_ros.nodes.panel.viewers import Viewer, Viewers
+from dytrack_ros.one_line import one_line
 
 PAGE_FILES = {
     "index.html": "text/html",
@@ -125,13 +128,27 @@ class PanelServer:
         application.router.add_get("/session/state", self._tell_session)
         application.router.add_post("/session", self._open_session)
         application.router.add_get("/socket/panel", self._serve_socket)
-        self._runner = web.AppRunner(application, access_log=None)
+        self._runner = web.AppRunner(application, access_log=None, logger=self._http_log())
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         await site.start()
         port = self._runner.addresses[0][1]
         self._cookie_name = f"dytrack_panel_{port}"  # cookies know no ports, and a host may have several panels
         return port
+
+    def _http_log(self) -> logging.Logger:
+        """Where aiohttp says what went wrong: what is not HTTP (https:// on this port, for instance) is one line."""
+
+        def is_ours(record: logging.LogRecord) -> bool:
+            error = record.exc_info[1] if record.exc_info else None
+            if not isinstance(error, HttpProcessingError):
+                return True
+            self._report(PAGE_REFUSED, f"what came is no HTTP request: {one_line(error)[:200]}")
+            return False
+
+        log = logging.Logger("dytrack_panel.http")
+        log.addFilter(is_ours)
+        return log
 
     async def _end(self) -> None:
         await self.viewers.close(1001, "the panel ends")
@@ -209,6 +226,8 @@ class PanelServer:
 
     def _take(self, viewer: Viewer, message) -> None:
         try:
+            if message.type == WSMsgType.ERROR:
+                raise BadRequest(one_line(message.data))
             if message.type != WSMsgType.TEXT:
                 raise BadRequest(f"a message must be a text, not {message.type.name.lower()}")
             request = requests.parse(message.data)

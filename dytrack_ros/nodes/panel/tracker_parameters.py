@@ -75,7 +75,9 @@ class TrackerParameters:
         service_type: type,
         request: Any,
         then: Callable[[Any], None],
-        otherwise: Callable[[str], None] = lambda reason: None,  # nothing is known then, and it is asked again in a second
+        otherwise: Callable[[str], None] = lambda reason: (
+            None
+        ),  # nothing is known then, and it is asked again in a second
     ) -> None:
         self._calls.call(service_type, f"{self._tracker}/{SERVICES[service_type]}", request, then, otherwise)
 
