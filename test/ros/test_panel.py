@@ -115,6 +115,7 @@ def test_beyond_this_machine_the_token_is_demanded(graph):
         ({"token": "short"}, "token must have at least 12 ASCII characters"),
         ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1, port 0"),
         ({"port": 70000}, "port"),
+        ({"tracker": "two words"}, "tracker must be a node's name"),
     ],
 )
 def test_a_wrong_start_is_refused_in_one_line(graph, parameters, words):

@@ -11,8 +11,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Log, ParameterEvent
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.subscription import Subscription
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D
@@ -91,7 +93,14 @@ class PanelNode(Node):
             server.close()
 
     def _absolute(self, name: str) -> str:
-        return name if name.startswith("/") else f"{self.get_namespace().rstrip('/')}/{name}"
+        full_name = name if name.startswith("/") else f"{self.get_namespace().rstrip('/')}/{name}"
+        try:
+            validate_full_topic_name(full_name)
+        except InvalidTopicNameException as error:
+            raise ValueError(
+                f"tracker must be a node's name such as tracker_node or /left/tracker_node, not {name!r}"
+            ) from error
+        return full_name
 
     # ---- the server's thread
 
