@@ -1,4 +1,4 @@
-"""Starts tracker_node, with a Fast DDS profile for large images, and the bridges that are asked for.
+"""Starts tracker_node, with a Fast DDS profile for large images, and the bridges and the panel that are asked for.
 
 `ros2 launch dytrack_ros tracker.launch.py --show-args` lists the arguments.
 """
@@ -53,6 +53,7 @@ def generate_launch_description():
         DeclareLaunchArgument(
             "point", default_value="", description="PointStamped topic of clicks on the target, in pixels; empty: none"
         ),
+        DeclareLaunchArgument("panel", default_value="false", description="true: dytrack_panel too, a page to point at targets"),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
         *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
     ]
@@ -98,4 +99,7 @@ def start_nodes(context):
         # Where rqt_image_view, watching the same image, sends its clicks.
         clicks = [("point", value("point")), ("click", f"{value('image')}_mouse_left")]
         nodes.append(node("init_from_point", {}, clicks))
+    if value("panel") == "true":
+        # It finds the tracker's topics by itself, remapped ones too.
+        nodes.append(node("dytrack_panel", {}, []))
     return nodes

@@ -9,9 +9,9 @@ from ament_index_python.packages import get_package_share_directory
 
 from dytrack_ros.nodes import bridge_parameters, parameters
 from dytrack_ros.nodes.bridge_parameters import bridges_yaml
-from dytrack_ros.nodes.parameters import CAMERA, TRACKER, as_yaml, complaint
+from dytrack_ros.nodes.parameters import CAMERA, PANEL, TRACKER, as_yaml, complaint
 
-TABLES = {"tracker": TRACKER, "camera": CAMERA, **bridge_parameters.TABLES}
+TABLES = {"tracker": TRACKER, "camera": CAMERA, "panel": PANEL, **bridge_parameters.TABLES}
 README = Path(__file__).resolve().parents[1] / "README.md"
 WITH_CHOICES = [
     pytest.param(parameter, id=parameter.name) for table in TABLES.values() for parameter in table if parameter.choices

@@ -88,6 +88,7 @@ def report(node_name: str, health: Health) -> DiagnosticArray:
 def _input(health: Health) -> tuple[bytes, str, dict]:
     values = {
         "topic": health.topic,
+        "enabled": health.enabled,
         "publishers": len(health.publishers),
         "refused_publishers": health.refused,
         "received": health.received,

@@ -18,6 +18,8 @@ INCOMPATIBLE_QOS = "incompatible QoS"
 BAD_DETECTION = "bad detection"
 BAD_POINT = "bad point"
 NO_PICTURE_SIZE = "picture size unknown"
+BAD_PAGE_MESSAGE = "bad page message"
+PAGE_REFUSED = "page refused"
 
 # Without help from outside these are not got over; the others are warnings.
 ERRORS = frozenset({TRACKING_FAILED, INCOMPATIBLE_QOS})

@@ -274,6 +274,39 @@ CAMERA = (
     ),
 )
 
+PANEL = (
+    Parameter(
+        "tracker",
+        "tracker_node",
+        "Name of the tracker's node, in the panel's own namespace, or absolute such as /left/tracker_node.",
+        read_only=True,
+    ),
+    Parameter(
+        "host",
+        "127.0.0.1",
+        "Address to listen on; 0.0.0.0 is every one of this machine. All but 127.0.0.1 and the like demand the token.",
+        read_only=True,
+    ),
+    Parameter("port", 8020, "Port to listen on; 0: any free one, the log says which.", 0, 65535, read_only=True),
+    Parameter(
+        "token",
+        "",
+        "What a browser must show, at least 12 characters. Empty: none where only this machine can connect, otherwise "
+        "one that is made at every start and logged.",
+        read_only=True,
+    ),
+    Parameter(
+        "names",
+        "",
+        "Further host names, separated by commas, by which the page may be opened; addresses, localhost and the "
+        "machine's own name always may.",
+        read_only=True,
+    ),
+    Parameter("max_rate_hz", 10.0, "Pictures a second for the page, at most.", 0.5, 60.0),
+    Parameter("max_width", 960, "Width of a picture for the page in pixels, at most.", 160, 3840),
+    Parameter("jpeg_quality", 75, "Quality of a picture for the page.", 10, 95),
+)
+
 
 def complaint(table: tuple[Parameter, ...], values: Mapping[str, Value]) -> str:
     """Why these values (one for each name of the table) cannot be in force together; empty if they can."""

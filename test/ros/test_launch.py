@@ -75,6 +75,21 @@ def test_arguments_are_few_and_described(describe, name):
     assert all(argument.description for argument in arguments)
 
 
+@pytest.mark.parametrize(("panel", "programs"), [("false", {"tracker_node"}), ("true", {"tracker_node", "dytrack_panel"})])
+def test_the_panel_starts_when_asked_for(describe, panel, programs):
+    from launch.actions import OpaqueFunction
+
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    (function,) = [entity for entity in describe("tracker.launch.py").entities if isinstance(entity, OpaqueFunction)]
+    for argument in [entity for entity in describe("tracker.launch.py").entities if hasattr(entity, "default_value")]:
+        argument.execute(context)
+    context.launch_configurations["panel"] = panel
+    nodes = [node for node in function.execute(context) if node.condition is None or node.condition.evaluate(context)]
+    assert {node.node_executable for node in nodes} == programs
+
+
 @pytest.mark.parametrize(
     ("environment", "sets_profile"),
     [

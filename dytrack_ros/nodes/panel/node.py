@@ -1,0 +1,302 @@
+"""The ROS node of the panel: the graph on one side, the web server on the other."""
+
+from __future__ import annotations
+
+import time
+from queue import Empty, SimpleQueue
+from typing import NoReturn
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import Log, ParameterEvent
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+from rclpy.validate_full_topic_name import validate_full_topic_name
+from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
+from vision_msgs.msg import Detection2D
+
+from dytrack_ros.msg import TrackStatus
+from dytrack_ros.nodes import parameters
+from dytrack_ros.nodes.faults import UNREADABLE_IMAGE, Faults
+from dytrack_ros.nodes.live_parameters import LiveParameters
+from dytrack_ros.nodes.messages import detection_message
+from dytrack_ros.nodes.panel.gate import Gate
+from dytrack_ros.nodes.panel.memory import keep_freed_memory
+from dytrack_ros.nodes.panel.pictures import Pictures
+from dytrack_ros.nodes.panel.requests import Enable, Request, SetParameter, Start, Stop
+from dytrack_ros.nodes.panel.results import diagnostics_message, log_message, results_message
+from dytrack_ros.nodes.panel.server import PanelServer
+from dytrack_ros.nodes.panel.service_calls import ServiceCalls
+from dytrack_ros.nodes.panel.tracker_graph import Topics, find_publishers, find_topics, find_trackers, what_is_missing
+from dytrack_ros.nodes.panel.tracker_parameters import TrackerParameters
+from dytrack_ros.nodes.run import leave, run
+
+LOOK_AROUND_S = 1.0
+# Results are taken a few at a time: as deep as the fastest camera fills between two pictures of the slowest page.
+RESULTS_DEPTH = 100
+MAX_WAITING_REQUESTS = 200
+
+
+class NeverGroup(MutuallyExclusiveCallbackGroup):
+    """The executor leaves its subscriptions alone: whoever wants their messages takes them, many in one go."""
+
+    def can_execute(self, entity) -> bool:
+        return False
+
+
+class PanelNode(Node):
+    """Serves a page for one tracker, and touches neither images nor results while nobody looks at it.
+
+    Raises:
+        ValueError: a refused parameter value, or an address that cannot be listened on.
+    """
+
+    def __init__(self, **node_options) -> None:
+        super().__init__("dytrack_panel", **node_options)
+        self._live = values = LiveParameters(self, parameters.PANEL)
+        self._faults = Faults(self.get_logger().warning, self.get_logger().error)
+        self._tracker = self._absolute(values["tracker"])
+        self._topics: Topics | None = None
+        self._init = None  # publisher, while there are topics
+        self._last_picture_s = 0.0
+        self._unreadable = ""
+        self._shown_graph: dict | None = None
+        self._results: tuple[Subscription, ...] = ()
+        self._while_looking: list = []
+        self._while_connected: list = []
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self._never = NeverGroup()
+
+        self._requests: SimpleQueue[Request | None] = SimpleQueue()
+        self._wake = self.create_guard_condition(self._handle_requests)
+        names = filter(None, map(str.strip, values["names"].split(",")))
+        gate = Gate(values["host"], values["token"], names)
+        self._server = PanelServer(
+            values["host"], values["port"], gate, self._receive, self._faults.report, lambda: self._receive(None)
+        )
+        self._viewers = self._server.viewers
+        self._calls = ServiceCalls(self)
+        self._parameters = TrackerParameters(self._tracker, self._calls, self._viewers.tell)
+        self._pictures = Pictures(self, self._picture_settings, self._show, self._on_unreadable)
+        self._live.on_change(lambda: self._receive(None))
+        self._rate_hz = 0.0
+        self.get_logger().info(f"ready: open {self._server.url} for {self._tracker}")
+
+    def close(self) -> None:
+        """End the web server."""
+        server = getattr(self, "_server", None)
+        if server is not None:
+            server.close()
+
+    def _absolute(self, name: str) -> str:
+        full_name = name if name.startswith("/") else f"{self.get_namespace().rstrip('/')}/{name}"
+        try:
+            validate_full_topic_name(full_name)
+        except InvalidTopicNameException as error:
+            raise ValueError(
+                f"tracker must be a node's name such as tracker_node or /left/tracker_node, not {name!r}"
+            ) from error
+        return full_name
+
+    # ---- the server's thread
+
+    def _receive(self, request: Request | None) -> None:
+        """Hand a request (None: pages have come, gone or begun to look) over to the executor's thread."""
+        if request is not None and self._requests.qsize() >= MAX_WAITING_REQUESTS:
+            return  # the page that sends faster than the graph takes gets no answer, and its control goes back
+        self._requests.put(request)
+        self._wake.trigger()
+
+    # ---- the executor's thread: what pages ask for
+
+    def _handle_requests(self) -> None:
+        is_changed = False
+        while True:
+            try:
+                request = self._requests.get_nowait()
+            except Empty:
+                break
+            if request is None:
+                is_changed = True
+            elif isinstance(request, SetParameter):
+                self._parameters.set(request.name, request.value)
+            elif isinstance(request, Start):
+                self._start(request)
+            elif isinstance(request, Stop):
+                self._call("stop", Trigger, Trigger.Request())
+            elif isinstance(request, Enable):
+                self._call("enable", SetBool, SetBool.Request(data=request.enabled))
+        if is_changed:
+            self._follow_viewers()
+
+    def _start(self, request: Start) -> None:
+        if self._topics is None:
+            self._answer("start", False, f"there is no tracker {self._tracker}")
+            return
+        if not self._init.get_subscription_count():
+            self._answer("start", False, f"nobody hears {self._topics.init} yet; try again in a moment")
+            return
+        header = Header(frame_id=self._pictures.header.frame_id if self._pictures.header else "")
+        header.stamp.sec, header.stamp.nanosec = divmod(request.stamp_ns, 1_000_000_000)
+        self._init.publish(detection_message(header, request.box))
+        self._answer("start", True, "")
+
+    def _call(self, name: str, service_type: type, request) -> None:
+        self._calls.call(
+            service_type,
+            f"{self._tracker}/{name}",
+            request,
+            lambda response: self._answer(name, response.success, response.message),
+            lambda reason: self._answer(name, False, reason),
+        )
+
+    def _answer(self, to: str, ok: bool, text: str) -> None:
+        self._viewers.tell({"type": "answer", "to": to, "ok": ok, "text": text})
+
+    # ---- the executor's thread: what is listened to, and while whom
+
+    def _follow_viewers(self) -> None:
+        if bool(len(self._viewers)) != bool(self._while_connected):
+            (self._begin_connection if len(self._viewers) else self._end_connection)()
+        if self._viewers:
+            self._shown_graph = None  # a page may be new, and knows nothing yet
+            self._look_around()
+            self._parameters.show()
+        rate_hz = self._live["max_rate_hz"] if self._viewers.looking else 0.0
+        if rate_hz != self._rate_hz:
+            self._rate_hz = rate_hz
+            self._listen_anew()
+
+    def _begin_connection(self) -> None:
+        self._while_connected = [
+            self.create_timer(LOOK_AROUND_S, self._look_around, clock=self._steady),
+            self.create_subscription(ParameterEvent, "/parameter_events", self._parameters.changed, 100),
+            self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10),
+            self.create_subscription(Log, "/rosout", self._on_log, 100),
+        ]
+        self._last_picture_s = time.monotonic()
+
+    def _end_connection(self) -> None:
+        self._destroy(self._while_connected)
+        self._calls.close()
+        self._turn_to(None)
+
+    def _look_around(self) -> None:
+        """See whether the tracker and its camera are there."""
+        self._calls.expire()
+        topics = find_topics(self, self._tracker)
+        if topics != self._topics:
+            self._turn_to(topics)
+        if topics and not self._parameters.are_known:
+            self._parameters.load()
+        self._tell_graph()
+
+    def _turn_to(self, topics: Topics | None) -> None:
+        self._topics = topics
+        if self._init is not None:
+            self.destroy_publisher(self._init)
+        self._init = self.create_publisher(Detection2D, topics.init, 1) if topics else None
+        self._listen_anew()
+        if topics is None:
+            self._parameters.forget()
+        else:
+            self._calls.prepare(Trigger, f"{self._tracker}/stop")
+            self._calls.prepare(SetBool, f"{self._tracker}/enable")
+            self._parameters.prepare()
+
+    def _tell_graph(self) -> None:
+        topics = self._topics
+        publishers = find_publishers(self, topics.image) if topics else []
+        silent_s = time.monotonic() - self._last_picture_s if self._viewers.looking else 0.0
+        others = [] if topics else find_trackers(self)
+        graph = {
+            "type": "graph",
+            "tracker": self._tracker,
+            "found": topics is not None,
+            "image": topics.image if topics else "",
+            "missing": what_is_missing(self._tracker, topics, others, publishers, silent_s, self._unreadable),
+        }
+        if graph != self._shown_graph:
+            self._shown_graph = graph
+            self._viewers.tell(graph)
+
+    def _listen_anew(self) -> None:
+        """Subscribe to what the page shows, if anybody looks and the tracker is there, otherwise to nothing."""
+        self._pictures.end()
+        self._results = ()
+        self._destroy(self._while_looking)
+        self._last_picture_s = time.monotonic()
+        self._unreadable = ""
+        topics = self._topics
+        if topics and self._rate_hz:
+            self._pictures.begin(topics.image, topics.is_compressed)
+            self._results = tuple(
+                self.create_subscription(kind, topic, lambda message: None, RESULTS_DEPTH, callback_group=self._never)
+                for kind, topic in ((TrackStatus, topics.status), (Detection2D, topics.detection))
+            )
+            self._while_looking = [*self._results, self.create_timer(1 / self._rate_hz, self._tick, clock=self._steady)]
+
+    def _destroy(self, entities: list) -> None:
+        for entity in entities:
+            for destroy in (self.destroy_timer, self.destroy_subscription, self.destroy_publisher):
+                if destroy(entity):
+                    break
+        entities.clear()
+
+    # ---- the executor's thread: what the graph says
+
+    def _tick(self) -> None:
+        if self._viewers.wants_picture:
+            self._pictures.take_next()
+        self._tell_results()
+
+    def _tell_results(self) -> None:
+        statuses, detections = (list(_take_all(subscription)) for subscription in self._results)
+        if statuses or detections:
+            self._viewers.tell(results_message(statuses, detections))
+
+    def _picture_settings(self) -> tuple[int, int]:
+        return min(self._live["max_width"], self._viewers.width or 1), self._live["jpeg_quality"]
+
+    def _show(self, packet: bytes) -> None:
+        self._last_picture_s = time.monotonic()
+        self._unreadable = ""
+        self._viewers.show(packet)
+
+    def _on_unreadable(self, sentence: str) -> None:
+        self._unreadable = sentence
+        self._faults.report(UNREADABLE_IMAGE, sentence)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        if told := diagnostics_message(self._tracker, message.status):
+            self._viewers.tell(told)
+
+    def _on_log(self, message: Log) -> None:
+        # A node's log carries its full name with dots.
+        if message.name == self._tracker.strip("/").replace("/", ".") and (told := log_message(message)):
+            self._viewers.tell(told)
+
+
+def _take_all(subscription: Subscription):
+    """All messages that have come."""
+    while True:
+        with subscription.handle:
+            taken = subscription.handle.take_message(subscription.msg_type, False)
+        if taken is None:
+            return
+        yield taken[0]
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Entry point of `ros2 run dytrack_ros dytrack_panel`; ends the process."""
+    cv2.setNumThreads(1)  # at these sizes several threads cost more than they save
+    keep_freed_memory()
+    leave(run(PanelNode, args))
+
+
+if __name__ == "__main__":
+    main()

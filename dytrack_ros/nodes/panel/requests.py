@@ -1,0 +1,134 @@
+"""What a page may ask for: its WebSocket messages, checked field by field."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+# The stamps of ROS: 32 bits of seconds.
+MAX_STAMP_NS = 2**31 * 1_000_000_000
+MAX_TEXT_LENGTH = 1024
+
+
+class BadRequest(ValueError):
+    """A message that is none; the text says what was given and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Whether the page is visible, and how many pixels wide its picture is."""
+
+    looking: bool
+    width: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The page has drawn a picture and can take another."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Follow what is in `box` (x, y, w, h in pixels of the full image) on the image stamped `stamp_ns`."""
+
+    stamp_ns: int
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Forget the target."""
+
+
+@dataclass(frozen=True)
+class Enable:
+    """Follow images, or ignore them."""
+
+    enabled: bool
+
+
+@dataclass(frozen=True)
+class SetParameter:
+    """Set one of the tracker's parameters."""
+
+    name: str
+    value: bool | int | float | str
+
+
+Request = Look | Shown | Start | Stop | Enable | SetParameter
+
+
+def parse(text: str) -> Request:
+    """The request in a text message.
+
+    Raises:
+        BadRequest: no JSON object, an unknown `type`, or a field of it that is missing or wrong.
+    """
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("a message must be a JSON object") from error
+    if not isinstance(fields, dict):
+        raise BadRequest(f"a message must be a JSON object, not a {type(fields).__name__}")
+    kind = fields.get("type")
+    if not isinstance(kind, str) or kind not in _READERS:
+        raise BadRequest(f"type must be one of {', '.join(_READERS)}, not {repr(kind)[:40]}")
+    return _READERS[kind](fields)
+
+
+def _look(fields: dict) -> Look:
+    return Look(_field(fields, "looking", bool), max(1, min(_field(fields, "width", int), 100_000)))
+
+
+def _start(fields: dict) -> Start:
+    stamp = _field(fields, "stamp", str)  # JavaScript's numbers do not hold nanoseconds
+    if not (stamp.isascii() and stamp.isdecimal() and len(stamp) <= 20 and int(stamp) < MAX_STAMP_NS):
+        raise BadRequest(f"stamp must be nanoseconds in decimals, less than {MAX_STAMP_NS}, not {stamp[:40]!r}")
+    box = _field(fields, "box", list)
+    if len(box) != 4 or not all(_is_number(value) for value in box):
+        raise BadRequest(f"box must be four finite numbers x, y, width, height, not {repr(box)[:80]}")
+    return Start(int(stamp), tuple(map(float, box)))
+
+
+def _set(fields: dict) -> SetParameter:
+    value = fields.get("value")
+    if not (isinstance(value, (bool, str)) or _is_number(value)):
+        raise BadRequest(f"value must be a boolean, a finite number or a text, not {repr(value)[:40]}")
+    return SetParameter(_text(_field(fields, "name", str), "name"), _text(value, "value"))
+
+
+def _text(value, name: str):
+    """The value, if it is no text, or one that a ROS message can hold."""
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT_LENGTH:
+            raise BadRequest(f"{name} has {len(value)} characters, at most {MAX_TEXT_LENGTH} are allowed")
+        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise BadRequest(f"{name} holds characters that are none")
+    return value
+
+
+_READERS = {
+    "look": _look,
+    "shown": lambda fields: Shown(),
+    "start": _start,
+    "stop": lambda fields: Stop(),
+    "enable": lambda fields: Enable(_field(fields, "enabled", bool)),
+    "set": _set,
+}
+
+
+def _field(fields: dict, name: str, kind: type):
+    value = fields.get(name)
+    if type(value) is not kind:
+        raise BadRequest(f"{name} must be a {kind.__name__}, not {repr(value)[:40]}")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False

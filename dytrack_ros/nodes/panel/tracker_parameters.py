@@ -1,0 +1,119 @@
+"""The tracker's parameters as they are now, for the page: read, changed, and kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rcl_interfaces.msg import ParameterEvent
+from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
+
+from dytrack_ros.nodes.panel.parameter_forms import form, parameter_message, plain
+from dytrack_ros.nodes.panel.service_calls import ServiceCalls
+
+SERVICES = {
+    ListParameters: "list_parameters",
+    DescribeParameters: "describe_parameters",
+    GetParameters: "get_parameters",
+    SetParameters: "set_parameters",
+}
+
+
+class TrackerParameters:
+    """Asks the tracker for its parameters and tells pages of them.
+
+    Messages: `parameters` (all of them, as forms), `values` (some that have changed), `answer` (what became of a
+    change; `ok` and why not).
+    """
+
+    def __init__(self, tracker: str, calls: ServiceCalls, tell: Callable[[dict[str, Any]], None]) -> None:
+        self._tracker = tracker
+        self._calls = calls
+        self._tell = tell
+        self._forms: dict[str, dict[str, Any]] = {}
+
+    @property
+    def are_known(self) -> bool:
+        return bool(self._forms)
+
+    def prepare(self) -> None:
+        """The tracker has just come: let the clients find its services."""
+        for service_type, name in SERVICES.items():
+            self._calls.prepare(service_type, f"{self._tracker}/{name}")
+
+    def forget(self) -> None:
+        """The tracker is gone."""
+        self._forms = {}
+        self.show()
+
+    def show(self) -> None:
+        """Tell all of them, to a page that has just come."""
+        self._tell({"type": "parameters", "parameters": list(self._forms.values())})
+
+    def load(self) -> None:
+        """Ask for all of them."""
+        request = ListParameters.Request()
+        self._call(ListParameters, request, lambda response: self._describe(response.result.names))
+
+    def _describe(self, names: list[str]) -> None:
+        request = DescribeParameters.Request(names=names)
+        self._call(DescribeParameters, request, lambda found: self._get(found.descriptors))
+
+    def _get(self, descriptors: list) -> None:
+        request = GetParameters.Request(names=[descriptor.name for descriptor in descriptors])
+        self._call(GetParameters, request, lambda found: self._keep(descriptors, found.values))
+
+    def _keep(self, descriptors: list, values: list) -> None:
+        # A name that has vanished between two of the calls makes the later ones shorter: the next load mends it.
+        if len(descriptors) == len(values):
+            pairs = zip(descriptors, values, strict=True)
+            self._forms = {descriptor.name: form(descriptor, value) for descriptor, value in pairs}
+            self.show()
+
+    def _call(
+        self,
+        service_type: type,
+        request: Any,
+        then: Callable[[Any], None],
+        otherwise: Callable[[str], None] = lambda reason: (
+            None
+        ),  # nothing is known then, and it is asked again in a second
+    ) -> None:
+        self._calls.call(service_type, f"{self._tracker}/{SERVICES[service_type]}", request, then, otherwise)
+
+    def changed(self, event: ParameterEvent) -> None:
+        """Take what `/parameter_events` says of any node."""
+        if event.node != self._tracker:
+            return
+        if event.new_parameters or event.deleted_parameters:
+            self.load()
+        values = {p.name: plain(p.value) for p in event.changed_parameters if p.name in self._forms}
+        for name, value in values.items():
+            self._forms[name]["value"] = value
+        if values:
+            self._tell({"type": "values", "values": values})
+
+    def set(self, name: str, value: bool | int | float | str) -> None:
+        """Change one, and tell what became of it."""
+
+        def answer(ok: bool, text: str) -> None:
+            known = self._forms.get(name, {}).get("value")
+            self._tell({"type": "answer", "to": "set", "name": name, "ok": ok, "text": text, "value": known})
+
+        if name not in self._forms:
+            answer(False, f"the tracker has no parameter {name[:100]!r}")
+            return
+        try:
+            message = parameter_message(name, self._forms[name]["kind"], value)
+        except ValueError as error:
+            answer(False, str(error))
+            return
+
+        def then(response: SetParameters.Response) -> None:
+            (result,) = response.results
+            if result.successful and name in self._forms:  # the tracker may have gone meanwhile
+                self._forms[name]["value"] = plain(message.value)
+            answer(result.successful, result.reason)
+
+        request = SetParameters.Request(parameters=[message])
+        self._call(SetParameters, request, then, lambda reason: answer(False, reason))

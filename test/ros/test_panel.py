@@ -1,0 +1,304 @@
+"""dytrack_panel as a process, without a browser: its server, its graph, and who is let in."""
+
+import asyncio
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import aiohttp
+import cv2
+import numpy as np
+import pytest
+from dytrack_ros.msg import TrackStatus
+from panel_graph import HEIGHT, WIDTH, start_camera, start_panel, start_tracker
+from panel_viewer import Viewer
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2D
+
+from dytrack_ros.nodes.messages import box_of, stamp_ns
+from dytrack_ros.nodes.panel.pictures import PACKET_HEAD
+from dytrack_ros.nodes.panel.server import MAX_MESSAGE_BYTES, PAGE_FILES
+
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "panel.py"
+
+
+def fetch(url, method="GET", **options):
+    """Status, headers and text of one request."""
+
+    async def talk():
+        async with aiohttp.ClientSession() as session, session.request(method, url, **options) as answer:
+            return answer.status, answer.headers, await answer.text()
+
+    return asyncio.run(talk())
+
+
+def handshake(url, **headers):
+    """What a WebSocket handshake with these headers is answered with; 101 is a connection."""
+
+    async def talk():
+        async with aiohttp.ClientSession() as session:
+            try:
+                async with session.ws_connect(f"{url}socket/panel", headers=headers):
+                    return 101
+            except aiohttp.WSServerHandshakeError as error:
+                return error.status
+
+    return asyncio.run(talk())
+
+
+def test_the_page_is_served_whole_and_needs_nothing_from_elsewhere(graph):
+    _, url = start_panel(graph)
+    for name, kind in PAGE_FILES.items():
+        status, headers, text = fetch(url + name)
+        assert (status, headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert headers["X-Frame-Options"] == "DENY"
+        assert not re.search(r"(https?:)?//[a-z]+\.", text.replace("location", "")), f"{name} names another server"
+    assert fetch(url)[2] == fetch(url + "index.html")[2]
+    for missing in ("panel.py", "..%2f..%2fnode.py", "%2e%2e/node.py"):
+        assert fetch(url + missing)[0] == 404
+
+
+def test_pages_of_other_sites_are_refused(graph):
+    panel, url = start_panel(graph)
+    port = url.split(":")[2].rstrip("/")
+    assert handshake(url, Origin=url.rstrip("/")) == 101
+    assert handshake(url, Origin="http://evil.example") == 403
+    assert handshake(url, Origin="http://127.0.0.1") == 403
+    assert handshake(url) == 403
+    rebound = {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"}
+    assert handshake(url, **rebound) == 403
+    for path in ("", "panel.js", "session/state"):
+        assert fetch(url + path, headers={"Origin": "http://evil.example"})[0] == 403
+        assert fetch(url + path, headers={"Host": "evil.example"})[0] == 403
+        assert fetch(url + path, headers={"Origin": url.rstrip("/")})[0] == 200
+    assert fetch(url + "session", "POST", json={"token": "x"})[0] == 403  # browsers send an Origin with every POST
+    graph.wait_logged(panel, "page refused: the request comes from a page of 'http://evil.example'")
+    assert panel.exit_code is None
+
+
+def test_beyond_this_machine_the_token_is_demanded(graph):
+    panel, url = start_panel(graph, host="0.0.0.0")
+    url, _, token = url.partition("#token=")
+    assert len(token) >= 20
+    port = url.split(":")[2].rstrip("/")
+    url, origin = f"http://127.0.0.1:{port}/", f"http://127.0.0.1:{port}"
+    assert handshake(url, Origin=origin) == 401
+    assert handshake(url, Origin=origin, Cookie=f"dytrack_panel_{port}={token}") == 401
+    assert fetch(url + "session/state")[2] == '{"admitted": false}'
+
+    started_s = time.monotonic()
+    status, headers, _ = fetch(url + "session", "POST", json={"token": "a wrong one"}, headers={"Origin": origin})
+    assert (status, "Set-Cookie" in headers) == (401, False)
+    assert time.monotonic() - started_s >= 0.5
+    assert fetch(url + "session", "POST", data=b"\xff{", headers={"Origin": origin})[0] == 400
+    assert fetch(url + "session", "POST", data=b"[1]", headers={"Origin": origin})[0] == 400
+    assert fetch(url + "session", "POST", data=b"x" * 10_000, headers={"Origin": origin})[0] in (400, 413)
+
+    status, headers, _ = fetch(url + "session", "POST", json={"token": token}, headers={"Origin": origin})
+    cookie = headers["Set-Cookie"]
+    assert status == 200
+    assert {"HttpOnly", "SameSite=Strict"} <= set(cookie.split("; "))
+    assert token not in cookie
+    assert handshake(url, Origin=origin, Cookie=cookie.split(";")[0]) == 101
+    assert token not in panel.output.replace(f"#token={token}", "", 1)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"token": "short"}, "token must have at least 12 ASCII characters"),
+        ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1, port 0"),
+        ({"port": 70000}, "port"),
+        ({"tracker": "two words"}, "tracker must be a node's name"),
+    ],
+)
+def test_a_wrong_start_is_refused_in_one_line(graph, parameters, words):
+    panel = graph.start("dytrack_panel", **{"port": 0} | parameters)
+    graph.wait_until(lambda: panel.exit_code is not None, "end of the process")
+    assert panel.exit_code == 1
+    assert panel.output.splitlines()[-1].startswith("error: ")
+    assert words in panel.output
+    assert "Traceback" not in panel.output
+
+
+def test_bad_messages_are_answered_counted_and_survived(graph):
+    panel, url = start_panel(graph)
+    with Viewer(url) as viewer:
+        for bad in ("no JSON", "[]", '{"type":"fly"}', b"\x00\x01", '{"type":"set","name":"x"}'):
+            viewer.send(bad)
+        graph.wait_until(lambda: len([m for m in viewer.heard if m["type"] == "error"]) == 5, "five errors")
+        viewer.send({"type": "set", "name": "exit.tau_1", "value": 0.5})
+        graph.wait_until(lambda: viewer.last("answer", to="set", ok=False), "answer without a tracker")
+        viewer.send({"type": "start", "stamp": "5", "box": [1, 2, 30, 40]})
+        graph.wait_until(lambda: viewer.last("answer", to="start", ok=False), "answer without a tracker")
+        viewer.send("x" * (MAX_MESSAGE_BYTES + 1))
+        graph.wait_until(lambda: viewer.close_code, "end of the connection that sent too much")
+        assert viewer.close_code == 1009
+    for garbage in (b"\x16\x03\x01\x02\x00\x01\xfc\x03\x03\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", int(url.split(":")[2].rstrip("/"))), timeout=10) as line:
+            line.sendall(garbage)
+            assert b"400 Bad Request" in line.recv(100)
+    graph.wait_logged(panel, "page refused: what came is no HTTP request")
+    with Viewer(url) as viewer:
+        graph.wait_until(lambda: viewer.last("graph"), "another connection")
+        assert "no node /tracker_node" in viewer.last("graph")["missing"]
+    assert panel.output.count("bad page message") >= 1
+    assert "Traceback" not in panel.output
+
+
+def test_it_listens_only_while_somebody_looks(graph, tiny_weights):
+    start_camera(graph)
+    start_tracker(graph, tiny_weights)
+    panel, url = start_panel(graph, max_rate_hz=5.0)
+
+    def panel_hears(topic):
+        names = [info.node_name for info in graph.client.get_subscriptions_info_by_topic(topic)]
+        return "dytrack_panel" in names
+
+    graph.wait_until(lambda: graph.client.count_publishers("/status"), "tracker")
+    assert not panel_hears("/image") and not panel_hears("/status")
+    with Viewer(url, width=320) as viewer:
+        graph.wait_until(lambda: viewer.picture_count >= 3, "pictures")
+        assert panel_hears("/image") and panel_hears("/status")
+        stamp, width, height = PACKET_HEAD.unpack_from(viewer.picture)
+        picture = cv2.imdecode(np.frombuffer(viewer.picture[PACKET_HEAD.size :], np.uint8), cv2.IMREAD_COLOR)
+        assert (width, height, picture.shape) == (WIDTH, HEIGHT, (240, 320, 3))
+
+        before, started_s = viewer.picture_count, time.monotonic()
+        graph.wait_until(lambda: time.monotonic() - started_s > 2, "two seconds")
+        assert viewer.picture_count - before <= 5 * (time.monotonic() - started_s) + 2  # of ten a second
+
+        viewer.look(0)
+        graph.wait_until(lambda: not panel_hears("/image") and not panel_hears("/status"), "end of the subscriptions")
+        viewer.look(640)
+        count = viewer.picture_count
+        graph.wait_until(lambda: viewer.picture_count > count, "pictures again")
+    graph.wait_until(lambda: not panel_hears("/image") and not panel_hears("/parameter_events"), "end of all")
+    assert panel.exit_code is None
+
+
+def test_a_box_a_parameter_and_a_stop_go_through_the_graph(graph, tiny_weights):
+    inits = {}
+    graph.listen_to_tracker()
+    graph.listen(Detection2D, "init", inits)
+    start_camera(graph)
+    start_tracker(graph, tiny_weights)
+    _, url = start_panel(graph)
+    with Viewer(url, width=640) as viewer:
+        graph.wait_until(lambda: viewer.picture and viewer.last("parameters")["parameters"], "picture and parameters")
+        stamp = PACKET_HEAD.unpack_from(viewer.picture)[0]
+        viewer.send({"type": "start", "stamp": str(stamp), "box": [100, 80, 60, 40]})
+        graph.wait_until(lambda: stamp in inits, "init with the picture's stamp")
+        assert box_of(inits[stamp]) == (100, 80, 60, 40)
+        assert inits[stamp].header.frame_id == "camera"
+        graph.wait_until(lambda: any(m["boxes"] for m in viewer.heard if m["type"] == "results"), "a box on the page")
+        message = next(m for m in reversed(viewer.heard) if m["type"] == "results" and m["boxes"])
+        told = message["boxes"][-1]
+        detection = graph.wait_until(lambda: graph.detections.get(int(told["stamp"])), "the same box on the graph")
+        assert told["box"] == pytest.approx(box_of(detection), abs=1e-3)
+        assert stamp_ns(detection.header) == int(told["stamp"])
+
+        viewer.send({"type": "set", "name": "exit.tau_1", "value": 0.25})
+        graph.wait_until(lambda: viewer.last("answer", name="exit.tau_1", ok=True, value=0.25), "answer")
+        viewer.send({"type": "set", "name": "exit.tau_1", "value": 7})
+        refusal = graph.wait_until(lambda: viewer.last("answer", name="exit.tau_1", ok=False), "refusal")
+        assert refusal["text"] and refusal["value"] == 0.25
+        viewer.send({"type": "set", "name": "lost.score", "value": 0.9})
+        refusal = graph.wait_until(lambda: viewer.last("answer", name="lost.score", ok=False), "refusal")
+        assert "set both together or lost.uncertain_score first" in refusal["text"]
+        viewer.send({"type": "set", "name": "no.such", "value": 0.9})
+        graph.wait_until(lambda: viewer.last("answer", name="no.such", ok=False), "refusal")
+        assert graph.set_parameters("/tracker_node", exit__fixed=2)[0]
+        graph.wait_until(lambda: viewer.last("values", values={"exit.fixed": 2}), "change from elsewhere")
+
+        viewer.send({"type": "stop"})
+        graph.wait_until(lambda: viewer.last("answer", to="stop", ok=True), "answer to stop")
+        newest = max(graph.statuses)
+        graph.wait_until(lambda: max(graph.statuses) > newest, "the next status")
+        assert graph.statuses[max(graph.statuses)].state == TrackStatus.IDLE
+        viewer.send({"type": "enable", "enabled": False})
+        graph.wait_until(lambda: viewer.last("answer", to="enable", ok=True), "answer to enable")
+        graph.wait_until(lambda: viewer.last("diagnostics", enabled=False), "the page knows that images are ignored")
+
+
+def test_another_namespace_remapped_images_and_a_tracker_that_comes_and_goes(graph, tiny_weights):
+    """Nothing is remapped for the panel: it finds the tracker's topics, whatever they are called, compressed ones too."""
+    start_camera(graph)
+    _, url = start_panel(graph, tracker="/left/tracker_node")
+    with Viewer(url, width=320) as viewer:
+        graph.wait_until(
+            lambda: "no node /left/tracker_node" in (viewer.last("graph") or {"missing": ""})["missing"], "why"
+        )
+        tracker = graph.start(
+            "tracker_node", "/left", model=str(tiny_weights), image_transport="compressed", engine="torch"
+        )
+        graph.wait_until(lambda: viewer.last("graph", found=True), "tracker")
+        assert viewer.last("graph")["image"] == "/left/image/compressed"
+        graph.wait_until(lambda: "nobody publishes /left/image/compressed" in viewer.last("graph")["missing"], "why")
+        start_again = graph.start("camera_node", "/left", source="synthetic", loop=True, rate_hz=10.0)
+        graph.wait_until(lambda: viewer.picture_count >= 2, "pictures from a compressed topic")
+        graph.wait_until(lambda: viewer.last("graph")["missing"] == "", "nothing is missing any more")
+        tracker.stop()
+        graph.wait_until(lambda: not viewer.last("graph")["found"], "the tracker's end")
+        graph.wait_until(lambda: viewer.last("parameters")["parameters"] == [], "the end of its parameters")
+        graph.start("tracker_node", "/left", model=str(tiny_weights), engine="torch")
+        count = viewer.picture_count
+        graph.wait_until(lambda: viewer.picture_count > count and viewer.last("parameters")["parameters"], "its return")
+        assert viewer.last("graph")["image"] == "/left/image"
+        assert start_again.exit_code is None
+
+
+def test_an_unreadable_image_is_explained(graph, tiny_weights):
+    start_tracker(graph, tiny_weights)
+    panel, url = start_panel(graph)
+    images = graph.client.create_publisher(Image, "image", 10)
+    with Viewer(url, width=320) as viewer:
+
+        def explained():
+            images.publish(Image(height=2, width=2, step=6, encoding="neon"))
+            graph.hear(0.05)
+            return "image encoding 'neon' is unknown" in (viewer.last("graph") or {"missing": ""})["missing"]
+
+        graph.wait_until(explained, "explanation")
+    assert panel.exit_code is None and "Traceback" not in panel.output
+
+
+def test_it_ends_within_a_second_while_a_page_is_open(graph):
+    panel, url = start_panel(graph)
+    with Viewer(url, width=320) as viewer:
+        graph.wait_until(lambda: viewer.heard, "connection")
+        started_s = time.monotonic()
+        assert panel.stop() == 0
+        assert time.monotonic() - started_s < 3
+        graph.wait_until(lambda: viewer.close_code, "word of the end")
+        assert viewer.close_code == 1001
+    assert "Traceback" not in panel.output
+
+
+def test_the_benchmark_in_short(tiny_weights, tmp_path):
+    """benchmarks/panel.py; how fast the machine is does not matter."""
+    results = tmp_path / "panel.json"
+    environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}  # it chooses its own
+    short = {
+        "--seconds": 1,
+        "--settling": 1,
+        "--rounds": 1,
+        "--model": tiny_weights,
+        "--engine": "torch",
+        "--results": results,
+    }
+    options = [str(part) for pair in short.items() for part in pair]
+    command = [sys.executable, BENCHMARK, "--size", "320", "240", *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr[-3000:]
+    phases = {phase["phase"]: phase for phase in json.loads(results.read_text())["phases"]}
+    assert list(phases) == ["no page", "page in the background", "page that looks"]
+    assert phases["page that looks"]["pictures_a_second"] > 1 > phases["page in the background"]["pictures_a_second"]
+    assert all(0 <= phase["panel_cores"] < 2 for phase in phases.values())
+    assert "| page that looks | " in done.stdout

@@ -1,0 +1,302 @@
+"""The panel's parts that need no graph: who may talk to it, what pages may ask, what they are told."""
+
+import json
+import platform
+import struct
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from dytrack_ros.msg import TrackStatus
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    Log,
+    ParameterDescriptor,
+    ParameterType,
+    ParameterValue,
+)
+from vision_msgs.msg import Detection2D
+
+from dytrack_ros.nodes.panel import parameter_forms, requests
+from dytrack_ros.nodes.panel.gate import Gate, is_loopback
+from dytrack_ros.nodes.panel.pictures import PACKET_HEAD, pack
+from dytrack_ros.nodes.panel.requests import BadRequest, Enable, Look, SetParameter, Start
+from dytrack_ros.nodes.panel.results import log_message, results_message
+from dytrack_ros.nodes.panel.tracker_graph import Topics, what_is_missing
+
+# Who may talk to it
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])
+def test_on_loopback_no_token_is_asked_for(host):
+    assert is_loopback(host)
+    gate = Gate(host)
+    assert gate.token == ""
+    assert gate.accepts_cookie(None)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.4", "::", "robot"])
+def test_elsewhere_a_token_is_made_anew_each_time(host):
+    first, second = Gate(host), Gate(host)
+    assert len(first.token) >= 20
+    assert first.token != second.token
+    assert not first.accepts_cookie(None)
+    assert not first.accepts_cookie("")
+    assert not first.accepts_cookie(second.cookie)
+    assert not first.accepts_cookie(first.token)  # the cookie is not the token
+    assert first.accepts_cookie(first.cookie)
+
+
+def test_a_token_that_is_set_counts_everywhere_and_outlives_a_restart():
+    gate = Gate("127.0.0.1", "correct horse battery")
+    assert not gate.accepts_cookie(None)
+    assert gate.accepts_token("correct horse battery")
+    for wrong in ("", "correct horse batterY", None, 7, ["correct horse battery"], "\ud800", "é" * 30):
+        assert not gate.accepts_token(wrong)
+    assert Gate("127.0.0.1", "correct horse battery").accepts_cookie(gate.cookie)
+
+
+def test_a_short_token_is_refused():
+    with pytest.raises(ValueError, match="at least 12 ASCII characters, not 5"):
+        Gate("0.0.0.0", "short")
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "words"),
+    [
+        ("127.0.0.1:8020", None, ""),
+        ("127.0.0.1:8020", "http://127.0.0.1:8020", ""),
+        ("localhost:9000", "http://localhost:9000", ""),  # through ssh -L 9000:localhost:8020
+        ("[::1]:8020", "http://[::1]:8020", ""),
+        ("10.0.0.7:8020", "http://10.0.0.7:8020", ""),
+        ("robot.lan:8020", "http://robot.lan:8020", ""),
+        ("ROBOT.lan", "http://robot.lan:80", ""),
+        ("evil.example:8020", "http://evil.example:8020", "'evil.example' is unknown here"),  # DNS rebinding
+        ("evil.example", None, "is unknown here"),
+        ("127.0.0.1:8020", "http://evil.example", "comes from a page of"),
+        ("127.0.0.1:8020", "http://127.0.0.1:80", "comes from a page of"),  # another server of this machine
+        ("127.0.0.1:8020", "http://127.0.0.1:8020.evil.example", "comes from a page of"),
+        ("127.0.0.1:8020", "file://127.0.0.1:8020", "comes from a page of"),
+        ("127.0.0.1:8020", "null", "comes from a page of"),
+        ("127.0.0.1:8020", "http://[", "comes from a page of"),
+        ("127.0.0.1:8020", "", "comes from a page of"),
+        (None, None, "no usable Host"),
+        ("", None, "no usable Host"),
+        ("user@127.0.0.1", None, "no usable Host"),
+        ("127.0.0.1/x", None, "no usable Host"),
+        ("127.0.0.1:notaport", None, "no usable Host"),
+    ],
+)
+def test_hosts_and_origins(host, origin, words):
+    reason = Gate("127.0.0.1", names=["Robot.lan"]).refusal(host, origin)
+    assert words in reason
+    assert bool(words) == bool(reason)
+
+
+def test_a_handshake_needs_an_origin():
+    gate = Gate("127.0.0.1")
+    assert "no Origin" in gate.refusal("127.0.0.1:8020", None, needs_origin=True)
+    assert gate.refusal("127.0.0.1:8020", "http://127.0.0.1:8020", needs_origin=True) == ""
+
+
+# What a page may ask
+
+
+def test_requests_are_read():
+    read = {
+        '{"type":"look","looking":true,"width":640}': Look(True, 640),
+        '{"type":"start","stamp":"1700000000123456789","box":[1,2.5,30,40]}': Start(
+            1700000000123456789, (1.0, 2.5, 30.0, 40.0)
+        ),
+        '{"type":"enable","enabled":false}': Enable(False),
+        '{"type":"set","name":"exit.tau_1","value":0.5}': SetParameter("exit.tau_1", 0.5),
+    }
+    for text, request in read.items():
+        assert requests.parse(text) == request
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "must be a JSON object"),
+        ("[1]", "not a list"),
+        ("[" * 100_000, "must be a JSON object"),
+        ("{}", "type must be one of look, shown, start, stop, enable, set"),
+        ('{"type":["set"]}', "type must be one of"),
+        ('{"type":"look","looking":1,"width":5}', "looking must be a bool, not 1"),
+        ('{"type":"look","looking":true,"width":true}', "width must be a int, not True"),
+        ('{"type":"start","stamp":5,"box":[1,2,3,4]}', "stamp must be a str"),
+        ('{"type":"start","stamp":"-5","box":[1,2,3,4]}', "stamp must be nanoseconds"),
+        ('{"type":"start","stamp":"99999999999999999999","box":[1,2,3,4]}', "stamp must be nanoseconds"),
+        ('{"type":"start","stamp":"5","box":[1,2,3]}', "box must be four finite numbers"),
+        ('{"type":"start","stamp":"5","box":[1,2,3,NaN]}', "box must be four finite numbers"),
+        ('{"type":"start","stamp":"5","box":[1,2,3,1e999]}', "box must be four finite numbers"),
+        ('{"type":"start","stamp":"5","box":[1,2,3,1' + "0" * 400 + "]}", "box must be four finite numbers"),
+        ('{"type":"set","name":"a","value":null}', "value must be a boolean, a finite number or a text"),
+        ('{"type":"set","name":"a","value":"\\ud800"}', "value holds characters that are none"),
+        ('{"type":"set","name":"a\\u0000","value":1}', "name holds characters that are none"),
+        ('{"type":"set","name":"a","value":"' + "x" * 2000 + '"}', "at most 1024"),
+    ],
+)
+def test_what_is_no_request_is_refused_with_what_is_allowed(text, words):
+    with pytest.raises(BadRequest) as refused:
+        requests.parse(text)
+    assert words in str(refused.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=5)
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(st.sampled_from(["looking", "width", "stamp", "box", "enabled", "name", "value"]), JSON),
+    st.sampled_from(["look", "shown", "start", "stop", "enable", "set", "other"]),
+)
+def test_nothing_that_a_page_sends_gets_through_unchecked(fields, kind):
+    try:
+        request = requests.parse(json.dumps(fields | {"type": kind}))
+    except BadRequest:
+        return
+    if isinstance(request, Start):
+        assert np.isfinite(request.box).all() and 0 <= request.stamp_ns < requests.MAX_STAMP_NS
+    if isinstance(request, SetParameter):
+        for parameter_kind in parameter_forms.KINDS.values():
+            try:
+                parameter_forms.parameter_message(request.name, parameter_kind, request.value)
+            except ValueError as error:
+                assert f"must be a {parameter_kind}" in str(error)
+
+
+# Parameters
+
+
+def descriptor(**fields):
+    return ParameterDescriptor(name="a.b", description="What it is for.", **fields)
+
+
+def test_forms_say_what_a_control_needs():
+    number = parameter_forms.form(
+        descriptor(floating_point_range=[FloatingPointRange(from_value=0.1, to_value=2.0)]),
+        ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.5),
+    )
+    assert number == {
+        "name": "a.b",
+        "kind": "double",
+        "value": 0.5,
+        "description": "What it is for.",
+        "read_only": False,
+        "choices": [],
+        "from": 0.1,
+        "to": 2.0,
+    }
+    whole = parameter_forms.form(
+        descriptor(integer_range=[IntegerRange(from_value=1, to_value=3, step=1)]),
+        ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=2),
+    )
+    assert (whole["kind"], whole["from"], whole["to"]) == ("integer", 1, 3)
+    word = parameter_forms.form(
+        descriptor(additional_constraints="camera | off", read_only=True),
+        ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="off"),
+    )
+    assert (word["choices"], word["read_only"], word["value"]) == (["camera", "off"], True, "off")
+    others = ParameterValue(type=ParameterType.PARAMETER_DOUBLE_ARRAY, double_array_value=[1.0, 2.0])
+    listed = parameter_forms.form(descriptor(), others)
+    assert (listed["kind"], listed["value"]) == ("other", "[1.0, 2.0]")
+
+
+def test_a_value_of_another_kind_is_refused():
+    message = parameter_forms.parameter_message("a", "double", 1)
+    assert (message.value.type, message.value.double_value) == (ParameterType.PARAMETER_DOUBLE, 1.0)
+    for kind, value in (
+        ("integer", 1.5),
+        ("integer", True),
+        ("integer", 2**70),
+        ("bool", 1),
+        ("string", 1),
+        ("double", "x"),
+    ):
+        with pytest.raises(ValueError, match=f"a must be a {kind}, not"):
+            parameter_forms.parameter_message("a", kind, value)
+
+
+# What pages are told
+
+
+def test_pictures_are_scaled_and_carry_their_stamp():
+    picture = np.full((90, 160, 3), (10, 200, 60), np.uint8)
+    for max_width, shape in ((80, (45, 80)), (100, (56, 100)), (500, (90, 160))):
+        packet = pack(1_700_000_000_123_456_789, picture, max_width, 90)
+        assert PACKET_HEAD.unpack_from(packet) == (1_700_000_000_123_456_789, 160, 90)
+        sent = cv2.imdecode(np.frombuffer(packet[PACKET_HEAD.size :], np.uint8), cv2.IMREAD_COLOR)
+        assert sent.shape[:2] == shape
+        np.testing.assert_allclose(sent.mean((0, 1)), (10, 200, 60), atol=4)
+    assert PACKET_HEAD.size == 16 == struct.calcsize("<QII")
+
+
+def test_results_hold_in_json():
+    status = TrackStatus(
+        state=TrackStatus.LOST, exit_index=2, exit_scores=[0.5, float("nan")], image_age_ms=float("nan")
+    )
+    status.header.stamp.sec, status.header.stamp.nanosec = 1_700_000_000, 123_456_789
+    message = json.loads(json.dumps(results_message([status], [Detection2D(header=status.header)]), allow_nan=False))
+    (told,) = message["statuses"]
+    assert told["stamp"] == message["boxes"][0]["stamp"] == "1700000000123456789"
+    assert (told["state"], told["scores"], told["age"]) == ("LOST", [0.5, None], None)
+    odd = results_message([TrackStatus(state=77)], [])["statuses"][0]
+    assert odd["state"] == "state 77"
+
+
+def test_only_warnings_are_passed_on():
+    assert log_message(Log(level=20, msg="loading")) is None
+    assert log_message(Log(level=30, msg="init refused")) == {"type": "log", "level": "warning", "text": "init refused"}
+
+
+def test_what_is_missing_says_why_and_what_to_do():
+    topics = Topics("/image", False, "/init", "/detection", "/status")
+    say = SimpleNamespace(
+        no_tracker=what_is_missing("/tracker_node", None, ["/left/tracker_node"], [], 0.0, ""),
+        no_camera=what_is_missing("/tracker_node", topics, [], [], 9.0, ""),
+        silent=what_is_missing("/tracker_node", topics, [], ["/camera"], 9.0, ""),
+        unreadable=what_is_missing("/tracker_node", topics, [], ["/camera"], 0.0, "image encoding 'x' is unknown"),
+        nothing=what_is_missing("/tracker_node", topics, [], ["/camera"], 0.5, ""),
+    )
+    assert "no node /tracker_node; these trackers run: /left/tracker_node" in say.no_tracker
+    assert "ros2 run dytrack_ros tracker_node" in say.no_tracker
+    assert "nobody publishes /image" in say.no_camera
+    assert "No image for 9 s on /image, although /camera" in say.silent
+    assert "image encoding 'x' is unknown" in say.unreadable
+    assert say.nothing == ""
+
+
+# What it costs
+
+COUNT_PAGE_FAULTS = """
+import resource, sys
+from dytrack_ros.nodes.panel.memory import keep_freed_memory
+
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+for number in range(11):
+    images = [bytearray(6_000_000) for _ in range(4)]
+    if number == 0:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    del images
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library can be told")
+def test_the_memory_of_images_is_kept_for_the_next_ones():
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", COUNT_PAGE_FAULTS, how], capture_output=True, check=True).stdout)
+        for how in ("given back", "kept")
+    }
+    assert faults["kept"] < 0.1 * faults["given back"]
