@@ -19,15 +19,15 @@ from documents import CHECKOUT
 from test_platform import program_table
 
 from dytrack_ros.nodes.bridge_parameters import TABLES as BRIDGES
-from dytrack_ros.nodes.parameters import CAMERA, TRACKER, complaint
+from dytrack_ros.nodes.parameters import CAMERA, PANEL, TRACKER, complaint
 
-NODES = {"tracker_node": TRACKER, "camera_node": CAMERA, **BRIDGES}
+NODES = {"tracker_node": TRACKER, "camera_node": CAMERA, "dytrack_panel": PANEL, **BRIDGES}
 MODULES = {name: module for name, module in program_table().items() if name not in NODES}
 
 # Other people's programs: known by name, their options are theirs.
 FOREIGN = {
     *("apt", "cd", "colcon", "export", "git", "jetson_clocks", "nvpmodel", "pip", "pre-commit", "rosdep"),
-    *("rsync", "source", "sysctl"),
+    *("rsync", "source", "ssh", "sysctl"),
 }
 WRAPPERS = {"sudo": 0, "tools/ros_env": 0, "taskset": 2}
 _ROS2 = {"bag", "launch", "param", "pkg", "run", "service", "topic"}
@@ -193,7 +193,7 @@ def topics(node=None):
 
 
 def _source(node):
-    return (CHECKOUT / "dytrack_ros" / "nodes" / f"{node}.py").read_text()
+    return (CHECKOUT / f"{program_table()[node].replace('.', '/')}.py").read_text()
 
 
 def message_class(name):
