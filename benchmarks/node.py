@@ -2,6 +2,7 @@
 """What tracker_node costs and whether it lasts, measured on real processes and real DDS.
 
     benchmarks/node.py overhead     # milliseconds from the image received to the box published, beside the engine's own
+    benchmarks/node.py overlay      # latency while somebody watches the overlay, and while nobody does
     benchmarks/node.py delivery     # images that arrive in another process, with and without the Fast DDS profile
     benchmarks/node.py startup      # seconds from the start of the process to the first tracked image
     benchmarks/node.py soak         # memory, latency and age over 30 minutes of tracking and of changing parameters
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -54,18 +56,18 @@ def size(text: str) -> tuple[int, int]:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("part", choices=("overhead", "delivery", "startup", "soak", "table", "draw"))
+    p.add_argument("part", choices=("overhead", "overlay", "delivery", "startup", "soak", "table", "draw"))
     p.add_argument("--model", default="", help="shipped name or path of weights; the default of the package")
     p.add_argument("--engine", default="auto")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--sizes", type=size, nargs="+", help="WIDTHxHEIGHT; by default those of the requirement")
     p.add_argument("--encodings", nargs="+", default=["bgr8", "rgb8"], help="overhead")
-    p.add_argument("--exit", type=int, default=1, help="overhead: the exit that every frame takes")
-    p.add_argument("--rate", type=float, help="images a second; overhead 15, delivery and soak 30")
+    p.add_argument("--exit", type=int, default=1, help="overhead, overlay: the exit that every frame takes")
+    p.add_argument("--rate", type=float, help="images a second; overhead and overlay 15, delivery and soak 30")
     p.add_argument(
-        "--frames", type=int, help="overhead, delivery: images of each kind and round; by default 200 and 300"
+        "--frames", type=int, help="overhead, overlay, delivery: images of each kind and round; by default 200, 200 and 300"
     )
-    p.add_argument("--rounds", type=int, default=3, help="overhead, delivery, startup: repetitions, in turns")
+    p.add_argument("--rounds", type=int, default=3, help="overhead, overlay, delivery, startup: repetitions, in turns")
     p.add_argument("--minutes", type=float, default=30.0, help="soak")
     p.add_argument("--warm-up", type=float, default=2.0, help="soak: the first minutes, left out of the verdict")
     p.add_argument("--results", type=Path, default=RESULTS)
@@ -132,6 +134,56 @@ def _overhead_entry(is_stand_in: bool, pixels: tuple[int, int], encoding: str, h
         "overhead_ms": quantiles([each.latency_ms - each.stages_ms for each in heard]),
         "engine_ms": quantiles([each.stages_ms for each in heard]),
         "arrival_ms": quantiles([each.image_age_ms - each.latency_ms for each in heard]),
+    }
+
+
+# --- overlay ----------------------------------------------------------------------------------------------------------
+
+
+def overlay(args: argparse.Namespace) -> dict:
+    """The installed node while another process watches the overlay, and while nobody does, in turns."""
+    sizes, rate, frames = args.sizes or [(640, 480), (1920, 1080)], args.rate or 15.0, args.frames or 200
+    heard: dict[tuple, list[list[float]]] = defaultdict(list)
+    pictures: dict[tuple, int] = defaultdict(int)
+    with Graph() as graph, tqdm(total=2 * args.rounds * len(sizes), unit="run", desc="overlay") as bar:
+        graph.start_tracker(
+            "tracker_node",
+            model=args.model,
+            engine=args.engine,
+            threads=args.threads,
+            exit__policy="fixed",
+            exit__fixed=args.exit,
+        )
+        for number in range(args.rounds):
+            for pixels in sizes:
+                # Whichever comes second finds the machine a little later: take turns in that, too.
+                for watched in (True, False) if number % 2 else (False, True):
+                    with graph.watching("overlay") if watched else nullcontext([]) as seen:
+                        latencies = [each.latency_ms for each in _tracked(graph, pixels, "bgr8", rate, frames)]
+                    heard[pixels, watched].append(latencies)
+                    pictures[pixels] += len(seen)
+                    bar.update()
+    runs = [
+        {
+            "size": list(pixels),
+            "pictures": pictures[pixels],
+            **{
+                name: _latency_entry(pixels, heard[pixels, watched])
+                for name, watched in (("nobody", False), ("watched", True))
+            },
+        }
+        for pixels in sizes
+    ]
+    return {"exit": args.exit, "rate_hz": rate, "runs": runs}
+
+
+def _latency_entry(pixels: tuple[int, int], rounds: list[list[float]]) -> dict:
+    if not all(rounds):
+        raise RuntimeError(f"in a round no {_by(pixels)} image was tracked; was the profile for large images in force?")
+    return {
+        "frames": sum(map(len, rounds)),
+        "latency_ms": quantiles([ms for each in rounds for ms in each]),
+        "medians_ms": [float(np.median(each)) for each in rounds],
     }
 
 
@@ -229,7 +281,7 @@ def _soak(args: argparse.Namespace) -> dict:
     return soak(args)
 
 
-PARTS = {"overhead": overhead, "delivery": delivery, "startup": startup, "soak": _soak}
+PARTS = {"overhead": overhead, "overlay": overlay, "delivery": delivery, "startup": startup, "soak": _soak}
 
 
 def main() -> None:

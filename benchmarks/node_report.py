@@ -13,7 +13,7 @@ PROFILES = {"shipped": "the shipped one", "none": "none (Fast DDS's defaults)"}
 
 def tables(results: dict) -> str:
     """Markdown, for the parts that there are results of."""
-    writers = {"overhead": _overhead, "delivery": _delivery, "startup": _startup, "soak": _soak}
+    writers = {"overhead": _overhead, "overlay": _overlay, "delivery": _delivery, "startup": _startup, "soak": _soak}
     return "\n\n".join("\n".join(writer(results[part])) for part, writer in writers.items() if part in results)
 
 
@@ -57,6 +57,24 @@ def _overhead(result: dict) -> list[str]:
     header = ["image", "engine", "images", "beside the engine, ms", "demanded", "engine, ms", "stamp to arrival, ms"]
     lead = f"{_network(result)}, images at {result['rate_hz']:g} Hz; p50 / p95."
     return [_where("Overhead.", result), lead, *_table(header, rows)]
+
+
+def _overlay(result: dict) -> list[str]:
+    rows = [
+        [
+            _size(run),
+            name,
+            str(run[key]["frames"]),
+            str(run["pictures"]) if key == "watched" else "0",
+            _pair(run[key]["latency_ms"]),
+            ", ".join(f"{ms:.2f}" for ms in run[key]["medians_ms"]),
+        ]
+        for run in result["runs"]
+        for key, name in (("nobody", "nobody"), ("watched", "another process"))
+    ]
+    header = ["bgr8 image", "who watches", "images", "pictures seen", "latency, ms", "its median in each round, ms"]
+    lead = f"{_network(result)}, exit {result['exit']}, images at {result['rate_hz']:g} Hz; p50 / p95."
+    return [_where("Overlay.", result), lead, *_table(header, rows)]
 
 
 def _delivery(result: dict) -> list[str]:

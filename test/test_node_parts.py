@@ -204,7 +204,7 @@ def test_worker_survives_errors_and_ends_in_time():
             if taken.sequence == 1:
                 raise RuntimeError("no luck")
 
-    worker = Worker(mailbox, work, errors.append)
+    worker = Worker("trial", mailbox, work, errors.append)
     worker.start()
     for sequence in (1, 2):
         mailbox.put(frame(sequence))
@@ -227,7 +227,7 @@ def test_a_worker_that_cannot_finish_in_time_is_left_and_does_not_complain():
         ended.wait(30)
         raise RuntimeError("the publisher is gone")
 
-    worker = Worker(mailbox, work, errors.append)
+    worker = Worker("trial", mailbox, work, errors.append)
     worker.start()
     mailbox.put(frame(1))
     assert started.wait(30)

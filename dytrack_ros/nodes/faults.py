@@ -15,6 +15,7 @@ TRACKING_FAILED = "tracking failed"
 ENGINE_FAILED = "engine failed"
 NO_IMAGE = "no image"
 INCOMPATIBLE_QOS = "incompatible QoS"
+DRAWING_FAILED = "drawing failed"
 
 # Without help from outside these are not got over; the others are warnings.
 ERRORS = frozenset({TRACKING_FAILED, INCOMPATIBLE_QOS})
