@@ -63,17 +63,17 @@ def _overlay(result: dict) -> list[str]:
     rows = [
         [
             _size(run),
-            name,
-            str(run[key]["frames"]),
-            str(run["pictures"]) if key == "watched" else "0",
-            _pair(run[key]["latency_ms"]),
-            ", ".join(f"{ms:.2f}" for ms in run[key]["medians_ms"]),
+            "stand-in" if run["engine"] == "stand-in" else f"{result['engine']}, exit {result['exit']}",
+            f"{run['turns']} of {result['turn_s']:g} s",
+            _pair(run["nobody_ms"]),
+            _pair(run["watched_ms"]),
+            "{p50:+.2f} ({p25:+.2f} to {p75:+.2f})".format(**run["difference_ms"]),
         ]
         for run in result["runs"]
-        for key, name in (("nobody", "nobody"), ("watched", "another process"))
     ]
-    header = ["bgr8 image", "who watches", "images", "pictures seen", "latency, ms", "its median in each round, ms"]
-    lead = f"{_network(result)}, exit {result['exit']}, images at {result['rate_hz']:g} Hz; p50 / p95."
+    header = ["bgr8 image", "engine", "pairs of turns", "nobody watches, ms", "watched, ms", "difference, ms"]
+    lead = f"{_network(result)}, images at {result['rate_hz']:g} Hz; `latency_ms`, p50 / p95; difference of the medians of"
+    lead += " neighbouring turns: its median, and in brackets its quartiles."
     return [_where("Overlay.", result), lead, *_table(header, rows)]
 
 

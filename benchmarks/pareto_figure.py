@@ -81,7 +81,7 @@ def _draw_model(axes, model: str, engine: str, found: list[Point], colour: str) 
         [point.ms for point in exits], [point.auc for point in exits], "s-", color=colour, label=f"{model}, {engine}"
     )
     for point in exits:
-        axes.annotate(f"exit {point.name}", (point.ms, point.auc), (0, -16), textcoords="offset points", ha="center")
+        axes.annotate(f"exit {point.name}", (point.ms, point.auc), (6, -14), textcoords="offset points")
     for point in found[len(exits) :]:
         axes.plot(point.ms, point.auc, "*", color=colour, markersize=14, markeredgecolor="white")
         axes.annotate("adaptive", (point.ms, point.auc), (0, 10), textcoords="offset points", ha="center")

@@ -63,7 +63,13 @@ def panel(script: Path = HERE / "panel_picture.py") -> None:
         print(f"there is no {script.name}, so there is no picture of a panel")
 
 
-PICTURES: dict[str, Callable[[], None]] = {"demo": demo, "pareto": pareto, "budget": budget, "node": node, "panel": panel}
+PICTURES: dict[str, Callable[[], None]] = {
+    "demo": demo,
+    "pareto": pareto,
+    "budget": budget,
+    "node": node,
+    "panel": panel,
+}
 
 
 def model_cards(folder: Path) -> list[dict[str, Any]]:

@@ -6,12 +6,17 @@ import cv2
 import numpy as np
 import pytest
 
-from dytrack_ros.nodes import overlay
-from dytrack_ros.nodes.annotation import Annotation
 from dytrack_ros.nodes.camera_sources import SourceError, open_source
 from dytrack_ros.nodes.demo_clips import CLIP_NAMES, find_clip
 from dytrack_ros.nodes.demo_record import FrameRecord, OverlayVideo, write_contact_sheet
-from dytrack_ros.nodes.demo_summary import budget_figures, budget_sentence, failure, sentence, summarize
+from dytrack_ros.nodes.demo_summary import (
+    budget_figures,
+    budget_sentence,
+    failure,
+    occlusion_sentence,
+    sentence,
+    summarize,
+)
 from dytrack_ros.tracking import TrackState
 
 TRACKING, UNCERTAIN, LOST = TrackState.TRACKING, TrackState.UNCERTAIN, TrackState.LOST
@@ -137,3 +142,29 @@ def test_video_and_contact_sheet(tmp_path):
     assert capture.read()[1].shape == (480, 640, 3), "a small picture is enlarged"
     write_contact_sheet(tmp_path / "overlay.mp4", tmp_path / "sheet.png")
     assert cv2.imread(str(tmp_path / "sheet.png")).shape == (3 * 360, 4 * 480, 3)
+
+
+def hidden_run(states, hidden=range(6, 11), truth=(10, 10, 20, 20)):
+    """A run of which some frames hide the target; `states` is a letter a frame: T, U or L."""
+    made = records(len(states), truth=truth)
+    for record, letter in zip(made, states, strict=True):
+        record.state = {"T": TRACKING, "U": UNCERTAIN, "L": LOST}[letter]
+        if record.number in hidden:
+            record.truth, record.hidden = None, True
+    return summarize(made, len(made), 10.0)
+
+
+def test_an_occlusion_is_told_from_doubt_to_the_way_back():
+    summary = hidden_run("TTTTTTTUULLLLTTT")
+    assert summary["occlusion"] == {"hidden": [6, 10], "UNCERTAIN": 8, "LOST": 10, "back": 14}
+    assert occlusion_sentence(summary) == (
+        "the target was hidden on frames 6 to 10: UNCERTAIN at 8, LOST at 10, TRACKING it again at 14"
+    )
+
+
+def test_an_occlusion_that_was_not_noticed_or_not_got_over_is_told_so():
+    assert "never in doubt, TRACKING it again at 11" in occlusion_sentence(hidden_run("T" * 16))
+    assert "LOST at 7, never back" in occlusion_sentence(hidden_run("TTTTTTLLLLLLLLLL"))
+    elsewhere = hidden_run("TTTTTTLLLLLLLTTT", truth=(100, 100, 20, 20))
+    assert "never back" in occlusion_sentence(elsewhere), "what it follows then is something else"
+    assert occlusion_sentence(summarize(records(), 20, 10.0)) == ""

@@ -20,7 +20,14 @@ from dytrack_ros.nodes import images
 from dytrack_ros.nodes.camera_node import COUNT_QOS
 from dytrack_ros.nodes.demo_clips import CLIP_NAMES, DEFAULT_SCENE, SCENE_NAMES, Clip, find_clip, make_scene
 from dytrack_ros.nodes.demo_record import FrameRecord, OverlayVideo, write_contact_sheet
-from dytrack_ros.nodes.demo_summary import budget_figures, budget_sentence, failure, occlusion_sentence, sentence, summarize
+from dytrack_ros.nodes.demo_summary import (
+    budget_figures,
+    budget_sentence,
+    failure,
+    occlusion_sentence,
+    sentence,
+    summarize,
+)
 from dytrack_ros.nodes.demo_table import LiveTable
 from dytrack_ros.nodes.graph import NodeProcess, prepare_environment
 from dytrack_ros.nodes.messages import box_of, stamp_ns

@@ -76,7 +76,7 @@ class OverlayVideo:
             picture,
             Annotation(
                 state=record.state,
-                caption=f"#{record.number}",
+                caption=f"frame {record.number}",
                 box=_scaled(self._last_box if dropped else record.box, factor),
                 score=record.score,
                 exit_index=record.exit_index,

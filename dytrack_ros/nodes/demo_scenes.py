@@ -92,7 +92,9 @@ def _view(still: np.ndarray, corner: np.ndarray, scale: float) -> np.ndarray:
     return cv2.warpAffine(still, place, _SHAKE_SIZE, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
 
 
-def write_scene(pictures: Iterator[Picture], folder: Path, progress: Callable[[int], None] = lambda count: None) -> None:
+def write_scene(
+    pictures: Iterator[Picture], folder: Path, progress: Callable[[int], None] = lambda count: None
+) -> None:
     """Write pictures as `folder`/img/1.jpg, 2.jpg ... and `folder`/groundtruth.txt, which camera_node and evaluate read.
 
     What an earlier call wrote there is replaced. `progress` is told the number of each picture.

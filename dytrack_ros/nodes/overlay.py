@@ -52,12 +52,12 @@ def _strip(image: np.ndarray, annotation: Annotation, colour, unit: float) -> in
     if has_time:
         bar, time = round(110 * unit), _time(annotation)
         width = max(width, 3 * pad + bar + _text_width(time, unit))
-        height += round(16 * unit)
+        height += round(19 * unit)
     _plate(image, 0, 0, width, height)
     cv2.rectangle(image, (pad, pad), (2 * pad, line - pad // 3), colour, -1)
     _text(image, text, (3 * pad, line - pad // 3), unit)
     if has_time:
-        top = line + pad // 3
+        top = line + round(4 * unit)
         _bar(image, (pad, top, bar, round(11 * unit)), annotation)
         _text(image, time, (2 * pad + bar, top + round(11 * unit)), unit)
     return height
@@ -86,7 +86,7 @@ def _label(image: np.ndarray, annotation: Annotation, colour, unit: float, top: 
     """Score and exit dots above the box, else below it, else inside: where the picture and its strip leave room."""
     x, y, _, box_height = annotation.box
     text = f"{annotation.score:.2f}"
-    radius = max(3, round(4 * unit))
+    radius = max(4, round(4 * unit))
     height, text_width = round(18 * unit), _text_width(text, unit)
     width = text_width + (3 * annotation.exit_count + 2) * radius + round(6 * unit)
     edge = round(3 * unit)
