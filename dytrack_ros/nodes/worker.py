@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Generic
@@ -23,14 +24,21 @@ class Worker(threading.Thread, Generic[T]):
         mailbox: Mailbox[T],
         work: Callable[[T | None], None],
         on_error: Callable[[Exception], None],
+        niceness: int = 0,
     ) -> None:
+        """`niceness`, 0 to 19: how far this thread stands back where processors are short."""
         super().__init__(name=name, daemon=True)
         self._mailbox = mailbox
         self._work = work
         self._on_error = on_error
+        self._niceness = niceness
         self._ending = threading.Event()
 
     def run(self) -> None:
+        if self._niceness:
+            # Linux has a niceness for each thread; added to the process's own, which may be nice already.
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(own + self._niceness, 19))
         while not self._ending.is_set():
             item = self._mailbox.take(self.IDLE_S)
             if self._ending.is_set():
