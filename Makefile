@@ -2,6 +2,7 @@
 
 # Not read from the environment: a sourced ROS distribution sets ROS_DISTRO too.
 ROS_DISTRO = kilted
+SCENE =
 VIDEO =
 BOX =
 
@@ -21,13 +22,15 @@ ros_env = tools/ros_env --distro $(ROS_DISTRO)
 sources = $(shell find dytrack_ros config launch msg underlay resource \( -name __pycache__ -o -name '.*_cache' \) -prune -o -print) \
 	CMakeLists.txt package.xml setup.cfg tools/build tools/program.py.in
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo pictures test lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo                         track a real clip in a real ROS 2 graph, results in demo/'
+	@echo 'make demo SCENE=occlusion         a target that goes behind a pillar; SCENE=shake: a shaken camera'
 	@echo 'make demo VIDEO=file BOX=x,y,w,h  the same on your own clip (box of the first frame in pixels)'
 	@echo 'make test                         every test, on the built package'
+	@echo 'make pictures                     draw every picture of the README and of docs/ again'
 	@echo 'make setup                        only what these two need: $(venv), $(install)'
 	@echo 'make lint                         ruff, codespell and xmllint'
 	@echo 'make clean                        remove all that setup and demo have made'
@@ -45,7 +48,10 @@ $(install)/.complete: $(venv)/.complete $(sources)
 	@touch $@
 
 demo: setup
-	$(ros_env) $(install)/lib/dytrack_ros/demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--box '$(BOX)') --out demo
+	$(ros_env) $(install)/lib/dytrack_ros/demo $(if $(SCENE),--scene '$(SCENE)') $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--box '$(BOX)') --out demo
+
+pictures: setup
+	$(ros_env) benchmarks/pictures.py
 
 test: setup
 	$(ros_env) pytest test

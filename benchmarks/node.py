@@ -2,6 +2,7 @@
 """What tracker_node costs and whether it lasts, measured on real processes and real DDS.
 
     benchmarks/node.py overhead     # milliseconds from the image received to the box published, beside the engine's own
+    benchmarks/node.py overlay      # latency while somebody watches the overlay, and while nobody does
     benchmarks/node.py delivery     # images that arrive in another process, with and without the Fast DDS profile
     benchmarks/node.py startup      # seconds from the start of the process to the first tracked image
     benchmarks/node.py soak         # memory, latency and age over 30 minutes of tracking and of changing parameters
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,7 @@ from dytrack_ros.nodes.messages import detection_message  # noqa: E402
 RESULTS = HERE / "results" / "node.json"
 FIGURES = HERE.parent / "docs" / "images"
 SETTLING_FRAMES = 10  # after an init or another size: left out
+TURN_S, CHANGING_S = 2.0, 0.5  # overlay: somebody watches for so long; what comes at first is left out
 
 
 def size(text: str) -> tuple[int, int]:
@@ -54,16 +57,16 @@ def size(text: str) -> tuple[int, int]:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("part", choices=("overhead", "delivery", "startup", "soak", "table", "draw"))
+    p.add_argument("part", choices=("overhead", "overlay", "delivery", "startup", "soak", "table", "draw"))
     p.add_argument("--model", default="", help="shipped name or path of weights; the default of the package")
     p.add_argument("--engine", default="auto")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--sizes", type=size, nargs="+", help="WIDTHxHEIGHT; by default those of the requirement")
     p.add_argument("--encodings", nargs="+", default=["bgr8", "rgb8"], help="overhead")
-    p.add_argument("--exit", type=int, default=1, help="overhead: the exit that every frame takes")
-    p.add_argument("--rate", type=float, help="images a second; overhead 15, delivery and soak 30")
+    p.add_argument("--exit", type=int, default=1, help="overhead, overlay: the exit that every frame takes")
+    p.add_argument("--rate", type=float, help="images a second; overhead 15, overlay 10, delivery and soak 30")
     p.add_argument(
-        "--frames", type=int, help="overhead, delivery: images of each kind and round; by default 200 and 300"
+        "--frames", type=int, help="overhead, overlay, delivery: images of each kind and round; by default 200, 200 and 300"
     )
     p.add_argument("--rounds", type=int, default=3, help="overhead, delivery, startup: repetitions, in turns")
     p.add_argument("--minutes", type=float, default=30.0, help="soak")
@@ -132,6 +135,63 @@ def _overhead_entry(is_stand_in: bool, pixels: tuple[int, int], encoding: str, h
         "overhead_ms": quantiles([each.latency_ms - each.stages_ms for each in heard]),
         "engine_ms": quantiles([each.stages_ms for each in heard]),
         "arrival_ms": quantiles([each.image_age_ms - each.latency_ms for each in heard]),
+    }
+
+
+# --- overlay ----------------------------------------------------------------------------------------------------------
+
+
+def overlay(args: argparse.Namespace) -> dict:
+    """The node with its engine, and with a stand-in, while another process watches the overlay for a few seconds, and for
+    the next few nobody does: neighbouring turns find the machine alike."""
+    sizes, rate, frames = args.sizes or [(640, 480), (1920, 1080)], args.rate or 10.0, args.frames or 200
+    runs = []
+    for model in dict.fromkeys((args.model, STAND_IN)):
+        with Graph() as graph:
+            graph.start_tracker(
+                "node_metered.py",
+                model=model,
+                engine=args.engine,
+                threads=args.threads,
+                exit__policy="fixed",
+                exit__fixed=args.exit,
+            )
+            for pixels in tqdm(sizes, unit="size", desc=model or "overlay"):
+                runs.append(_overlay_entry(model == STAND_IN, pixels, *_turns(graph, pixels, rate, frames)))
+    return {"exit": args.exit, "rate_hz": rate, "turn_s": TURN_S, "runs": runs}
+
+
+def _turns(graph: Graph, pixels: tuple[int, int], rate: float, frames: int) -> tuple[list, list, int]:
+    """Latencies in each turn without and with somebody who watches, and how many pictures were seen."""
+    width, height = pixels
+    graph.statuses.clear()
+    camera = graph.start("node_camera.py", width=width, height=height, rate_hz=rate, frames=2 * frames, init_every=0)
+    graph.wait(lambda: len(graph.statuses) > SETTLING_FRAMES, "tracked image")
+    turns: tuple[list[list[float]], list[list[float]]] = ([], [])
+    pictures = 0
+    while camera.exit_code is None:
+        for watched in (False, True):
+            with graph.watching("overlay") if watched else nullcontext([]) as seen:
+                graph.listen(CHANGING_S)  # until both sides know of each other, or no longer do
+                graph.statuses.clear()
+                graph.listen(TURN_S)
+                turns[watched].append([heard.latency_ms for heard in graph.statuses if heard.exit_index])
+            pictures += len(seen)
+    graph.last_words(camera)
+    pairs = [pair for pair in zip(*turns, strict=True) if all(pair)]  # the camera ends in the middle of one
+    return *map(list, zip(*pairs, strict=True)), pictures
+
+
+def _overlay_entry(is_stand_in: bool, pixels: tuple[int, int], nobody: list, watched: list, pictures: int) -> dict:
+    differences = [float(np.median(b) - np.median(a)) for a, b in zip(nobody, watched, strict=True)]
+    return {
+        "engine": STAND_IN if is_stand_in else "engine",
+        "size": list(pixels),
+        "pictures": pictures,
+        "turns": len(differences),
+        "nobody_ms": quantiles([ms for turn in nobody for ms in turn]),
+        "watched_ms": quantiles([ms for turn in watched for ms in turn]),
+        "difference_ms": {f"p{part}": float(np.quantile(differences, part / 100)) for part in (25, 50, 75)},
     }
 
 
@@ -229,7 +289,7 @@ def _soak(args: argparse.Namespace) -> dict:
     return soak(args)
 
 
-PARTS = {"overhead": overhead, "delivery": delivery, "startup": startup, "soak": _soak}
+PARTS = {"overhead": overhead, "overlay": overlay, "delivery": delivery, "startup": startup, "soak": _soak}
 
 
 def main() -> None:

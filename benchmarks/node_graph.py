@@ -7,7 +7,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,8 @@ from typing import NamedTuple
 import rclpy
 from dytrack_ros.msg import TrackStatus
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
 
 from dytrack_ros.nodes.graph import NodeProcess, prepare_environment
 from dytrack_ros.nodes.messages import stamp_ns
@@ -95,6 +97,18 @@ class Graph:
         process = self.start(program, **parameters)
         self.wait(lambda: "ready: waits for images" in process.output, "tracker that is ready")
         return process
+
+    @contextmanager
+    def watching(self, topic: str) -> Iterator[list[int]]:
+        """Subscribe to the images of a topic for a while; the list holds the stamps of those that have come."""
+        stamps: list[int] = []
+        subscription = self.node.create_subscription(
+            Image, topic, lambda image: stamps.append(stamp_ns(image.header)), qos_profile_sensor_data
+        )
+        try:
+            yield stamps
+        finally:
+            self.node.destroy_subscription(subscription)
 
     def listen(self, seconds: float) -> None:
         """Take in what comes for so long."""

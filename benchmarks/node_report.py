@@ -13,7 +13,7 @@ PROFILES = {"shipped": "the shipped one", "none": "none (Fast DDS's defaults)"}
 
 def tables(results: dict) -> str:
     """Markdown, for the parts that there are results of."""
-    writers = {"overhead": _overhead, "delivery": _delivery, "startup": _startup, "soak": _soak}
+    writers = {"overhead": _overhead, "overlay": _overlay, "delivery": _delivery, "startup": _startup, "soak": _soak}
     return "\n\n".join("\n".join(writer(results[part])) for part, writer in writers.items() if part in results)
 
 
@@ -57,6 +57,24 @@ def _overhead(result: dict) -> list[str]:
     header = ["image", "engine", "images", "beside the engine, ms", "demanded", "engine, ms", "stamp to arrival, ms"]
     lead = f"{_network(result)}, images at {result['rate_hz']:g} Hz; p50 / p95."
     return [_where("Overhead.", result), lead, *_table(header, rows)]
+
+
+def _overlay(result: dict) -> list[str]:
+    rows = [
+        [
+            _size(run),
+            "stand-in" if run["engine"] == "stand-in" else f"{result['engine']}, exit {result['exit']}",
+            f"{run['turns']} of {result['turn_s']:g} s",
+            _pair(run["nobody_ms"]),
+            _pair(run["watched_ms"]),
+            "{p50:+.2f} ({p25:+.2f} to {p75:+.2f})".format(**run["difference_ms"]),
+        ]
+        for run in result["runs"]
+    ]
+    header = ["bgr8 image", "engine", "pairs of turns", "nobody watches, ms", "watched, ms", "difference, ms"]
+    lead = f"{_network(result)}, images at {result['rate_hz']:g} Hz; `latency_ms`, p50 / p95; difference of the medians of"
+    lead += " neighbouring turns: its median, and in brackets its quartiles."
+    return [_where("Overlay.", result), lead, *_table(header, rows)]
 
 
 def _delivery(result: dict) -> list[str]:

@@ -62,11 +62,11 @@ class Bench:
         for index in range(images):
             self.budget.image_arrived(start_s + index * period_s)
 
-    def frame(self, seconds=0.06, beside_s=0.0, overlay_s=0.0, exit_index=2, scores=(0.5, 0.8)):
+    def frame(self, seconds=0.06, beside_s=0.0, exit_index=2, scores=(0.5, 0.8)):
         stages = COSTS.stages[:exit_index]
         result = TrackResult((0, 0, 9, 9), scores[-1], exit_index, scores, stages, seconds, TrackState.TRACKING)
         self.tracker.policy.observe(result)
-        self.budget.observe(seconds, seconds + beside_s, seconds + beside_s + overlay_s)
+        self.budget.observe(seconds, seconds + beside_s)
 
     @property
     def policy(self):
@@ -126,9 +126,9 @@ def test_milliseconds_are_the_trackers_own(bench):
 def test_a_rate_leaves_time_for_all_that_a_frame_needs(bench):
     bench.prepare(mode="rate", rate_hz=10)
     for _ in range(40):
-        bench.frame(beside_s=0.01, overlay_s=0.015)
-    assert bench.prepare(mode="rate", rate_hz=10).budget_s == pytest.approx(0.075)
-    assert bench.policy.overhead_s == pytest.approx(0.01), "the overlay comes after the box: no matter for a deadline"
+        bench.frame(beside_s=0.015)
+    assert bench.prepare(mode="rate", rate_hz=10).budget_s == pytest.approx(0.085)
+    assert bench.policy.overhead_s == pytest.approx(0.015)
 
 
 def test_the_camera_is_waited_for_and_then_followed(bench):
@@ -254,7 +254,6 @@ def test_frames_over_the_deadline_are_counted(bench):
     bench.prepare(settings)
     bench.frame(0.06)
     bench.frame(0.06, beside_s=0.01)
-    bench.frame(0.06, overlay_s=0.01)
     assert bench.figures["deadline_misses"] == "1"
     bench.prepare(THRESHOLDS)
     bench.frame(0.2)

@@ -6,11 +6,17 @@ import cv2
 import numpy as np
 import pytest
 
-from dytrack_ros.nodes import overlay
 from dytrack_ros.nodes.camera_sources import SourceError, open_source
 from dytrack_ros.nodes.demo_clips import CLIP_NAMES, find_clip
 from dytrack_ros.nodes.demo_record import FrameRecord, OverlayVideo, write_contact_sheet
-from dytrack_ros.nodes.demo_summary import budget_figures, budget_sentence, failure, sentence, summarize
+from dytrack_ros.nodes.demo_summary import (
+    budget_figures,
+    budget_sentence,
+    failure,
+    occlusion_sentence,
+    sentence,
+    summarize,
+)
 from dytrack_ros.tracking import TrackState
 
 TRACKING, UNCERTAIN, LOST = TrackState.TRACKING, TrackState.UNCERTAIN, TrackState.LOST
@@ -44,6 +50,7 @@ def test_summary_of_a_good_run():
         "latency_ms": {"p50": 11.0, "p95": 19.1},
         "score": {"mean": 0.5},
         "target_held": True,
+        "occlusion": None,
         "rate_hz": 10.0,
         "model": "m",
         "engine": "e",
@@ -137,21 +144,27 @@ def test_video_and_contact_sheet(tmp_path):
     assert cv2.imread(str(tmp_path / "sheet.png")).shape == (3 * 360, 4 * 480, 3)
 
 
-def test_overlay_draws_the_box_where_it_is():
-    plain = np.full((480, 640, 3), 90, np.uint8)
-    drawn = plain.copy()
-    overlay.draw(drawn, TRACKING, (300, 200, 100, 80), 0.8, 2, 3, "target-1", truth=(310, 210, 100, 80))
-    changed = (drawn != plain).any(axis=2)
-    assert changed[200, 320]
-    assert changed[280, 320]
-    assert changed[240, 300]
-    assert changed[240, 400]
-    assert changed[290, 360], "the truth"
-    assert not changed[240, 350], "inside the box"
+def hidden_run(states, hidden=range(6, 11), truth=(10, 10, 20, 20)):
+    """A run of which some frames hide the target; `states` is a letter a frame: T, U or L."""
+    made = records(len(states), truth=truth)
+    for record, letter in zip(made, states, strict=True):
+        record.state = {"T": TRACKING, "U": UNCERTAIN, "L": LOST}[letter]
+        if record.number in hidden:
+            record.truth, record.hidden = None, True
+    return summarize(made, len(made), 10.0)
 
 
-@pytest.mark.parametrize("box", [(-1e7, -1e7, 10, 10), (1e7, 1e7, 10, 10), (0, 0, 0, 0), (-50, -50, 1000, 1000)])
-@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (480, 640)])
-def test_overlay_takes_any_box_and_size(box, size):
-    for state in TrackState:
-        overlay.draw(np.zeros((*size, 3), np.uint8), state, box, 0.5, 3, 3, "x", truth=box)
+def test_an_occlusion_is_told_from_doubt_to_the_way_back():
+    summary = hidden_run("TTTTTTTUULLLLTTT")
+    assert summary["occlusion"] == {"hidden": [6, 10], "UNCERTAIN": 8, "LOST": 10, "back": 14}
+    assert occlusion_sentence(summary) == (
+        "the target was hidden on frames 6 to 10: UNCERTAIN at 8, LOST at 10, TRACKING it again at 14"
+    )
+
+
+def test_an_occlusion_that_was_not_noticed_or_not_got_over_is_told_so():
+    assert "never in doubt, TRACKING it again at 11" in occlusion_sentence(hidden_run("T" * 16))
+    assert "LOST at 7, never back" in occlusion_sentence(hidden_run("TTTTTTLLLLLLLLLL"))
+    elsewhere = hidden_run("TTTTTTLLLLLLLTTT", truth=(100, 100, 20, 20))
+    assert "never back" in occlusion_sentence(elsewhere), "what it follows then is something else"
+    assert occlusion_sentence(summarize(records(), 20, 10.0)) == ""

@@ -1,5 +1,6 @@
 """The small parts of the node: mailbox, ring of frames, intake, worker, fault log. Nothing here needs ROS."""
 
+import os
 import threading
 import time
 from types import SimpleNamespace
@@ -204,7 +205,7 @@ def test_worker_survives_errors_and_ends_in_time():
             if taken.sequence == 1:
                 raise RuntimeError("no luck")
 
-    worker = Worker(mailbox, work, errors.append)
+    worker = Worker("trial", mailbox, work, errors.append)
     worker.start()
     for sequence in (1, 2):
         mailbox.put(frame(sequence))
@@ -227,7 +228,7 @@ def test_a_worker_that_cannot_finish_in_time_is_left_and_does_not_complain():
         ended.wait(30)
         raise RuntimeError("the publisher is gone")
 
-    worker = Worker(mailbox, work, errors.append)
+    worker = Worker("trial", mailbox, work, errors.append)
     worker.start()
     mailbox.put(frame(1))
     assert started.wait(30)
@@ -237,6 +238,25 @@ def test_a_worker_that_cannot_finish_in_time_is_left_and_does_not_complain():
     worker.join(30)
     assert not worker.is_alive()
     assert errors == []
+
+
+def test_a_nice_worker_stands_back_and_no_other_thread_does():
+    own, seen = os.getpriority(os.PRIO_PROCESS, 0), []
+    mailbox = Mailbox()
+
+    def work(taken):
+        if taken is not None:
+            seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    worker = Worker("trial", mailbox, work, seen.append, niceness=4)
+    worker.start()
+    mailbox.put(frame(1))
+    deadline_s = time.monotonic() + 30
+    while not seen and time.monotonic() < deadline_s:
+        time.sleep(0.001)
+    worker.end(timeout_s=5)
+    assert seen == [min(own + 4, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 # ---- faults

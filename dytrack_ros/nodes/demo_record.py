@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from dytrack_ros.nodes import overlay
+from dytrack_ros.nodes.annotation import Annotation
 from dytrack_ros.tracking import TrackState
 from dytrack_ros.tracking.box import Box, iou
 
@@ -22,19 +23,23 @@ _SHEET_COLUMNS, _SHEET_ROWS, _SHEET_TILE_WIDTH = 4, 3, 480
 class FrameRecord:
     """One published frame: its picture (uint8 BGR, HxWx3, None once it is written) and all that is known of it.
 
-    `state` is None for a frame that the tracker dropped. Boxes are x, y, w, h in pixels. `exit_index` is 0 where the
-    box was given by init.
+    `state` is None for a frame that the tracker dropped. Boxes are x, y, w, h in pixels. `truth` is None where it is not
+    known or, `hidden`, where the target is known to be out of sight. `exit_index` is 0 where the box was given by init.
+    `spent_ms` is the time of all stages, `budget_ms` what they may take in the mean (0: no budget).
     """
 
     number: int
     image: np.ndarray | None = None
     box: Box | None = None
     truth: Box | None = None
+    hidden: bool = False
     state: TrackState | None = None
     score: float = 0.0
     exit_index: int = 0
     exit_count: int = 0
     latency_ms: float = 0.0
+    spent_ms: float = 0.0
+    budget_ms: float = 0.0
     frames_dropped: int = 0
 
     @property
@@ -69,13 +74,17 @@ class OverlayVideo:
         dropped = record.state is None  # then the last box goes on in grey
         overlay.draw(
             picture,
-            record.state,
-            _scaled(self._last_box if dropped else record.box, factor),
-            record.score,
-            record.exit_index,
-            record.exit_count,
-            f"#{record.number}" + ("" if dropped else f"  {record.latency_ms:.0f} ms"),
-            _scaled(record.truth, factor),
+            Annotation(
+                state=record.state,
+                caption=f"frame {record.number}",
+                box=_scaled(self._last_box if dropped else record.box, factor),
+                score=record.score,
+                exit_index=record.exit_index,
+                exit_count=record.exit_count,
+                truth=_scaled(record.truth, factor),
+                spent_ms=record.spent_ms,
+                budget_ms=record.budget_ms,
+            ),
         )
         if not dropped:
             self.answered.append(self._written)

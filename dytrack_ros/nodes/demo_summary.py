@@ -20,7 +20,7 @@ def summarize(records: Sequence[FrameRecord], frames_published: int, rate_hz: fl
     """Figures of a run, ready for JSON; `about` (such as model="...") is added as it is.
 
     `frames_received` are those that reached the tracker, whether it processed or dropped them; `mean_iou` is None
-    where no truth is known.
+    where no truth is known, `occlusion` where the target was in sight all the time.
     """
     processed = [record for record in records if record.state is not None]
     tracked = [record for record in processed if record.box is not None]
@@ -38,6 +38,7 @@ def summarize(records: Sequence[FrameRecord], frames_published: int, rate_hz: fl
         "latency_ms": {"p50": _percentile(latencies, 50), "p95": _percentile(latencies, 95)},
         "score": {"mean": _mean([record.score for record in measured])},
         "target_held": _held(processed, rate_hz),
+        "occlusion": _occlusion(records),
         "rate_hz": rate_hz,
         **about,
     }
@@ -47,12 +48,25 @@ def sentence(summary: dict[str, Any]) -> str:
     """A summary for people, in one line."""
     exits = ", ".join(f"{count} at exit {index}" for index, count in summary["exit_histogram"].items())
     overlap = "" if summary["mean_iou"] is None else f", mean IoU {summary['mean_iou']:.3f}"
+    overlap += "" if summary.get("first_box_s") is None else f"; first box after {summary['first_box_s']:.1f} s"
     latency = summary["latency_ms"]
     timing = "" if latency["p50"] is None else f"; latency {latency['p50']:.0f} ms (95 %: {latency['p95']:.0f} ms)"
     return (
         f"{summary['frames_published']} frames published, {summary['frames_received']} received, "
         f"{summary['frames_tracked']} tracked ({exits}){timing}{overlap}"
     )
+
+
+def occlusion_sentence(summary: dict[str, Any]) -> str:
+    """What the tracker said of a target out of sight, and when it had it back, in one line; empty if there was none."""
+    found = summary["occlusion"]
+    if not found:
+        return ""
+    first, last = found["hidden"]
+    doubts = [f"{word} at {found[word]}" for word in ("UNCERTAIN", "LOST") if found[word]]
+    said = ", ".join(doubts) or "never in doubt"
+    back = f"TRACKING it again at {found['back']}" if found["back"] else "never back"
+    return f"the target was hidden on frames {first} to {last}: {said}, {back}"
 
 
 def budget_figures(said: Mapping[str, str]) -> dict[str, Any]:
@@ -89,6 +103,28 @@ def failure(summary: dict[str, Any]) -> str:
     if not summary["target_held"]:
         return f"the target was not held to the end ({summary['frames_tracked']} of {published} frames have a box)"
     return ""
+
+
+def _occlusion(records: Sequence[FrameRecord]) -> dict[str, Any] | None:
+    """The first and last frame on which the target was hidden, by number; the first ones from there on with each state
+    of doubt (None: never), and the first one after it that has the target back, by the truth where that is known."""
+    hidden = [record.number for record in records if record.hidden]
+    if not hidden:
+        return None
+
+    def first(condition) -> int | None:
+        return next((record.number for record in records if record.number >= hidden[0] and condition(record)), None)
+
+    def is_back(record: FrameRecord) -> bool:
+        held = record.iou is None or record.iou >= HELD_IOU
+        return record.number > hidden[-1] and record.state == TrackState.TRACKING and held
+
+    return {
+        "hidden": [hidden[0], hidden[-1]],
+        "UNCERTAIN": first(lambda record: record.state == TrackState.UNCERTAIN),
+        "LOST": first(lambda record: record.state == TrackState.LOST),
+        "back": first(is_back),
+    }
 
 
 def _held(processed: Sequence[FrameRecord], rate_hz: float) -> bool:

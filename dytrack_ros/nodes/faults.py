@@ -20,6 +20,7 @@ BAD_POINT = "bad point"
 NO_PICTURE_SIZE = "picture size unknown"
 BAD_PAGE_MESSAGE = "bad page message"
 PAGE_REFUSED = "page refused"
+DRAWING_FAILED = "drawing failed"
 
 # Without help from outside these are not got over; the others are warnings.
 ERRORS = frozenset({TRACKING_FAILED, INCOMPATIBLE_QOS})

@@ -1,10 +1,12 @@
-"""The newest frame, handed from the executor thread to the worker thread."""
+"""The newest of something, such as a frame, handed from one thread to another."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,17 @@ class Frame:
         return len(self.message.data)
 
 
-class Mailbox:
-    """Holds at most one frame: a newer one replaces it, so that the worker never lags behind."""
+class Mailbox(Generic[T]):
+    """Holds at most one item: a newer one replaces it, so that whoever takes them never lags behind."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._frame: Frame | None = None
+        self._item: T | None = None
         self._woken = False
 
-    def put(self, frame: Frame) -> None:
+    def put(self, item: T) -> None:
         with self._changed:
-            self._frame = frame
+            self._item = item
             self._changed.notify()
 
     def wake(self) -> None:
@@ -48,13 +50,13 @@ class Mailbox:
             self._changed.notify()
 
     def clear(self) -> None:
-        """Forget the waiting frame."""
+        """Forget the waiting item."""
         with self._changed:
-            self._frame = None
+            self._item = None
 
-    def take(self, timeout_s: float) -> Frame | None:
-        """Wait for a frame and take it; None when woken or when `timeout_s` has passed."""
+    def take(self, timeout_s: float) -> T | None:
+        """Wait for an item and take it; None when woken or when `timeout_s` has passed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._frame is not None or self._woken, timeout_s)
-            frame, self._frame, self._woken = self._frame, None, False
-            return frame
+            self._changed.wait_for(lambda: self._item is not None or self._woken, timeout_s)
+            item, self._item, self._woken = self._item, None, False
+            return item

@@ -214,7 +214,7 @@ TRACKER = (
         "catch_up.seconds", 2.0, "How far back an init may be stamped: frames of this many seconds are kept.", 0.0, 60.0
     ),
     Parameter("catch_up.mebibytes", 64.0, "Memory for the frames that are kept for a stamped init, MiB.", 1.0, 4096.0),
-    Parameter("overlay.enabled", True, "Draw and publish overlay while somebody listens to it."),
+    Parameter("overlay.enabled", True, "Draw and publish overlay and markers while somebody listens to them."),
 )
 
 CAMERA = (

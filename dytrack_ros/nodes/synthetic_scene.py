@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from dytrack_ros.nodes.scene_parts import framed, paste, texture
 from dytrack_ros.tracking.box import Box
 
 _SHAKE = 0.01  # largest camera shake, as a part of the image's height
 _TARGET_HEIGHT = 0.22  # the target's mean height, as a part of the image's height
 _ZOOM = 1.35  # largest scale of the target over its mean, and inversely
-_FINENESS = (4, 9, 20, 45)
 
 
 class SyntheticScene:
@@ -24,16 +24,10 @@ class SyntheticScene:
         random = np.random.default_rng(seed)
         self._width, self._height = width, height
         self._margin = int(np.ceil(_SHAKE * height)) + 1
-        self._background = _texture(random, height + 2 * self._margin, width + 2 * self._margin, contrast=45)
+        self._background = texture(random, height + 2 * self._margin, width + 2 * self._margin, contrast=45)
         side = round(_TARGET_HEIGHT * height)
-        self._target = _texture(random, side, round(side * random.uniform(0.7, 1.4)), contrast=75)
-        cv2.rectangle(
-            self._target,
-            (0, 0),
-            (self._target.shape[1] - 1, side - 1),
-            random.uniform(0, 255, 3).tolist(),
-            max(2, side // 12),
-        )
+        width_of_target = round(side * random.uniform(0.7, 1.4))
+        self._target = framed(texture(random, side, width_of_target, contrast=75), random.uniform(0, 255, 3))
         # Incommensurable periods (in frames): the path does not repeat within a clip.
         self._periods = random.uniform((220, 160, 200, 14, 11), (340, 250, 300, 23, 19))
         self._phases = random.uniform(0, 2 * np.pi, 5)
@@ -47,7 +41,7 @@ class SyntheticScene:
         size = np.array([self._target.shape[1], self._target.shape[0]]) * scale
         room = (np.array([self._width, self._height]) - size) / 2 - self._margin
         corner = (np.array([self._width, self._height]) - size) / 2 + room * (along, down) - shake
-        self._paste(image, corner, scale)
+        paste(image, self._target, corner, scale)
         return image, (*map(float, corner), *map(float, size))
 
     def _cut_background(self, shake: np.ndarray) -> np.ndarray:
@@ -55,30 +49,3 @@ class SyntheticScene:
         return cv2.warpAffine(
             self._background, shift, (self._width, self._height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
-
-    def _paste(self, image: np.ndarray, corner: np.ndarray, scale: float) -> None:
-        """Draw the target with its top-left corner at `corner` (x, y), its edges smoothed over a pixel."""
-        height, width = self._target.shape[:2]
-        left, top = np.floor(corner).astype(int) - 1
-        right, bottom = np.ceil(corner + scale * np.array([width, height])).astype(int) + 1
-        left, top = max(left, 0), max(top, 0)
-        region = image[top:bottom, left:right]
-        size = (region.shape[1], region.shape[0])
-        # Pixel i of a picture covers [i, i + 1), OpenCV's coordinates name pixel centres: hence the halves.
-        half = 0.5 * scale - 0.5
-        place = np.float64([[scale, 0, corner[0] - left + half], [0, scale, corner[1] - top + half]])
-        target = cv2.warpAffine(self._target, place, size, borderMode=cv2.BORDER_REPLICATE)
-        cover = cv2.warpAffine(np.ones((height, width), np.float32), place, size)[..., None]
-        region[:] = np.round(region * (1 - cover) + target * cover)
-
-
-def _texture(random: np.random.Generator, height: int, width: int, contrast: float) -> np.ndarray:
-    """Noise of several finenesses, more in brightness than in colour: uint8 BGR, height x width x 3."""
-    picture = np.full((height, width, 3), random.uniform(70, 185, 3))
-    for cells in _FINENESS:
-        grid = (cells, max(1, cells * width // height))
-        noise = random.normal(0, 1, (*grid, 1)) + random.normal(0, 0.3, (*grid, 3))
-        picture += cv2.resize(
-            noise * contrast / np.sqrt(len(_FINENESS)), (width, height), interpolation=cv2.INTER_CUBIC
-        )
-    return np.clip(picture, 0, 255).astype(np.uint8)

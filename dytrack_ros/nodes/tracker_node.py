@@ -1,6 +1,7 @@
-"""The ROS node: images and `init` in, `detection`, `status`, `overlay` and diagnostics out.
+"""The ROS node: images and `init` in, `detection`, `status`, `overlay`, `markers` and diagnostics out.
 
-The executor thread takes messages in and answers services; the worker thread decodes, tracks and publishes.
+The executor thread takes messages in and answers services; the worker thread decodes, tracks and publishes; a third one
+draws for those who watch.
 """
 
 from __future__ import annotations
@@ -19,9 +20,19 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D
 
 from dytrack_ros.msg import TrackStatus
-from dytrack_ros.nodes import budget_words, diagnostics, images, overlay, parameters
+from dytrack_ros.nodes import budget_words, diagnostics, images, parameters
+from dytrack_ros.nodes.annotation import Annotation
 from dytrack_ros.nodes.budgeting import BudgetSettings, NodeBudget
-from dytrack_ros.nodes.faults import ENGINE_FAILED, INCOMPATIBLE_QOS, NO_IMAGE, TIME_JUMP, TRACKING_FAILED, Faults
+from dytrack_ros.nodes.drawing import Drawing
+from dytrack_ros.nodes.faults import (
+    DRAWING_FAILED,
+    ENGINE_FAILED,
+    INCOMPATIBLE_QOS,
+    NO_IMAGE,
+    TIME_JUMP,
+    TRACKING_FAILED,
+    Faults,
+)
 from dytrack_ros.nodes.follower import Follower, Init, Outcome
 from dytrack_ros.nodes.frame_ring import FrameRing
 from dytrack_ros.nodes.image_subscription import ImageSubscription
@@ -38,7 +49,6 @@ from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, T
 RESULT_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10)
 # For control: of several errors only the newest is worth having.
 ERROR_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=1)
-OVERLAY_QOS = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=1)
 
 SILENCE_LIMIT_S = 3.0
 REPORT_PERIOD_S = 1.0
@@ -66,7 +76,7 @@ class TrackerNode(Node):
 
         compressed = self._live["image_transport"] == "compressed"
         self._ring = FrameRing()
-        self._mailbox = Mailbox()
+        self._mailbox: Mailbox[Frame] = Mailbox()
         self._follower = Follower(
             self._tracker,
             self._ring,
@@ -76,14 +86,14 @@ class TrackerNode(Node):
             self._prepare,
         )
         self._intake = Intake(self._ring, self._mailbox, self._on_time_jump, self._faults.report)
-        self._worker = Worker(self._mailbox, self._work, self._on_worker_error)
+        self._worker = Worker("tracking", self._mailbox, self._work, self._on_worker_error)
         self._apply_parameters()
         self._live.on_change(self._apply_parameters)
 
         self._detection = self.create_publisher(Detection2D, "detection", RESULT_QOS)
         self._error = self.create_publisher(PointStamped, "error", ERROR_QOS)
         self._status = self.create_publisher(TrackStatus, "status", RESULT_QOS)
-        self._overlay = self.create_publisher(Image, "overlay", OVERLAY_QOS)
+        self._drawing = Drawing(self, self._on_drawing_error)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -94,14 +104,16 @@ class TrackerNode(Node):
         self._health = diagnostics.Health(self._images.topic, self._tracker.model_name, SILENCE_LIMIT_S)
         # On a steady clock: simulated time may stand still, and that is when diagnostics are wanted.
         self.create_timer(REPORT_PERIOD_S, self._report_health, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._drawing.start()
         self._worker.start()
         self.get_logger().info(
             f"ready: waits for images on {self._images.topic} and a box on {self.resolve_topic_name('init')}"
         )
 
     def close(self) -> None:
-        """End the worker thread."""
+        """End the threads."""
         self._worker.end(ENDING_PATIENCE_S)
+        self._drawing.end(ENDING_PATIENCE_S)
 
     def _load_tracker(self) -> DyTracker:
         values = self._live
@@ -206,13 +218,11 @@ class TrackerNode(Node):
 
     def _work(self, frame: Frame | None) -> None:
         outcome = self._follower.step(frame)
-        answered_s = time.monotonic()
-        # After the box is out, so that drawing costs the robot no latency.
-        if outcome and self._live["overlay.enabled"] and self._overlay.get_subscription_count():
-            self._publish_overlay(outcome)
         if outcome and outcome.result:
-            started_s, now_s = outcome.started_s, time.monotonic()
-            self._budget.observe(outcome.result.seconds, answered_s - started_s, now_s - started_s)
+            self._budget.observe(outcome.result.seconds, time.monotonic() - outcome.started_s)
+        if outcome and self._live["overlay.enabled"]:
+            annotation = Annotation.of(outcome, self._tracker.exit_count, self._budget.terms.budget_s)
+            self._drawing.show(outcome.frame.message.header, outcome.image, annotation)
 
     def _publish(self, outcome: Outcome, frames_dropped: int) -> None:
         hidden = outcome.state == TrackState.LOST and self._live["lost.hide"]
@@ -231,26 +241,15 @@ class TrackerNode(Node):
         health.outcome, health.dropped = outcome, frames_dropped
         health.latency_ms, health.image_age_ms = status.latency_ms, status.image_age_ms
 
-    def _publish_overlay(self, outcome: Outcome) -> None:
-        picture = outcome.image.bgr().copy()  # the original may be a view of the message, which is kept for init
-        exit_index = outcome.result.exit_index if outcome.result else 0
-        overlay.draw(
-            picture,
-            outcome.state,
-            outcome.box,
-            outcome.score,
-            exit_index,
-            self._tracker.exit_count,
-            caption=outcome.target_id,
-        )
-        message = Image(header=outcome.frame.message.header)
-        images.fill_image(message, picture)
-        self._overlay.publish(message)
-
     def _on_worker_error(self, error: Exception) -> None:
         self._follower.stop()
         self._health.outcome = None  # there is none of this frame, and the last one's target is no longer followed
         self._faults.report(TRACKING_FAILED, f"{one_line(error)}; the target is given up, send init again")
+
+    # ---- drawing thread
+
+    def _on_drawing_error(self, error: Exception) -> None:
+        self._faults.report(DRAWING_FAILED, f"{one_line(error)}; nothing is shown of that frame, tracking goes on")
 
 
 def main(args: list[str] | None = None) -> NoReturn:

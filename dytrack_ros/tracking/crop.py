@@ -30,6 +30,11 @@ class CropWindow:
         side = max(math.ceil(math.sqrt(w * h) * factor), 1)
         return cls(x + w / 2 - side / 2, y + h / 2 - side / 2, side)
 
+    @property
+    def box(self) -> Box:
+        """The square as x, y, w, h in pixels."""
+        return self.left, self.top, self.side, self.side
+
     def to_crop(self, box: Box) -> np.ndarray:
         """``box`` (x, y, w, h) in pixels as (x1, y1, x2, y2) in units of the window."""
         x, y, w, h = box

@@ -33,7 +33,8 @@ class TrackResult:
     ``box`` (x, y, w, h) in pixels of the image; ``score`` the predicted IoU in [0, 1] of the exit taken,
     ``exit_index`` (1-based); ``exit_scores`` and ``stage_seconds`` of every exit reached; ``seconds`` the whole call.
     While a lost target is looked for (``DyTracker.recovery``), ``box`` is where it was last seen and ``score`` 0;
-    ``exit_scores`` are then those of what was looked at instead.
+    ``exit_scores`` are then those of what was looked at instead. ``searched`` is the square that was looked at, x, y, w, h
+    in pixels; it may reach beyond the image. None where nobody tells.
     """
 
     box: Box
@@ -43,6 +44,7 @@ class TrackResult:
     stage_seconds: tuple[float, ...]
     seconds: float
     state: TrackState
+    searched: Box | None = None
 
 
 class DyTracker:
@@ -195,6 +197,7 @@ class DyTracker:
             stage_seconds=tuple(stage_seconds),
             seconds=time.perf_counter() - started,
             state=self._state.now,
+            searched=window.box,
         )
         self.policy.observe(result)
         return result

@@ -58,6 +58,16 @@ def test_overhead(measure):
     assert run["arrival_ms"]["p50"] > 0
 
 
+def test_overlay_watched_and_not(measure):
+    options = ("--model", STAND_IN, "--sizes", "640x480", "--frames", 50, "--rate", 10)
+    (run,) = measure("overlay", *options)["runs"]
+    assert run["turns"] >= 1
+    assert run["pictures"] > 0
+    for kind in ("nobody_ms", "watched_ms"):
+        assert 0 < run[kind]["p50"] <= run[kind]["p95"]
+    assert run["difference_ms"]["p25"] <= run["difference_ms"]["p50"] <= run["difference_ms"]["p75"]
+
+
 def test_images_are_delivered_with_the_profile_and_hardly_any_without(measure):
     runs = measure("delivery", "--frames", 90, "--rounds", 1)["runs"]
     arrived = {run["profile"]: run["received"] / run["sent"] for run in runs}

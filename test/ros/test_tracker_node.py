@@ -17,6 +17,7 @@ from rcl_interfaces.srv import DescribeParameters
 from rclpy.qos import ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
+from visualization_msgs.msg import ImageMarker
 
 from dytrack_ros.nodes import parameters
 from dytrack_ros.nodes.images import to_bgr
@@ -345,6 +346,32 @@ def test_overlay_only_while_somebody_listens(tracker):
     stamp = graph.wait_until(shown, "overlay of an image in other colours").pop()
     unchanged = (to_bgr(graph.overlays[stamp]) == to_bgr(sent[stamp])).mean()
     assert unchanged > 0.8, "all but what is drawn is as the camera saw it"
+    graph.client.destroy_subscription(listener)
+
+
+def test_markers_only_while_somebody_listens(tracker):
+    graph = tracker.graph
+    markers = {}
+
+    def keep(message):
+        markers[stamp_ns(message.header)] = message
+
+    listener = graph.client.create_subscription(ImageMarker, "markers", keep, 10)
+    graph.follow(BOX)
+
+    def seen():
+        answer = graph.show()
+        graph.hear(0.2)
+        return answer if answer.stamp in markers else None
+
+    answer = graph.wait_until(seen, "markers of an image")
+    marker = markers[answer.stamp]
+    assert marker.header == answer.status.header
+    x, y, width, height = answer.box
+    assert (marker.points[0].x, marker.points[0].y) == pytest.approx((x, y))
+    assert (marker.points[3].x, marker.points[3].y) == pytest.approx((x + width, y + height))
+    assert len(marker.points) > 8, "the searched region, too"
+    assert len(marker.outline_colors) == len(marker.points) // 2
     graph.client.destroy_subscription(listener)
 
 
