@@ -28,7 +28,8 @@ class FallbackEngine(StagedEngine):
     ``precision`` and ``chosen_because`` are those of the engine that computes, ``failures`` says why each engine before it was given up.
 
     The first engine is what ``create_engine`` makes of ``name``, ``device`` and ``precision``; its :func:`substitutes`
-    follow. An engine, a GPU or int8 that was asked for must load, what ``auto`` stands for need not. ``on_fallback`` takes a sentence whenever
+    follow. An engine, a GPU or int8 that was asked for must load,
+    what ``auto`` stands for need not. ``on_fallback`` takes a sentence whenever
     another engine has taken over, in the thread that uses the engine. Once ``is_ending`` is true a failure is passed on:
     it may be an interrupt that a native module has turned into an error of its own while it was imported.
 
