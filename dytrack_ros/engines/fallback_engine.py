@@ -23,15 +23,16 @@ _log = logging.getLogger(__name__)
 class FallbackEngine(StagedEngine):
     """See :class:`dytrack_ros.engines.engine.Engine`: one that survives the failure of the engine that computes.
 
-    The next engine is loaded with the same weights, is given the template, the search region and the stages so far, and
-    answers instead: that call takes as long as loading does, and nothing of the target is lost. ``name``, ``device``,
-    ``precision`` and ``chosen_because`` are those of the engine that computes, ``failures`` says why each engine before it was given up.
+    The next engine is loaded with the same weights, is given the template, the search region and the stages so far,
+    and answers instead: that call takes as long as loading does, and nothing of the target is lost. ``name``,
+    ``device``, ``precision`` and ``chosen_because`` are those of the engine that computes, ``failures`` says why each
+    engine before it was given up.
 
-    The first engine is what ``create_engine`` makes of ``name``, ``device`` and ``precision``; its :func:`substitutes`
-    follow. An engine, a GPU or int8 that was asked for must load,
-    what ``auto`` stands for need not. ``on_fallback`` takes a sentence whenever
-    another engine has taken over, in the thread that uses the engine. Once ``is_ending`` is true a failure is passed on:
-    it may be an interrupt that a native module has turned into an error of its own while it was imported.
+    The first engine is what ``create_engine`` makes of ``name``, ``device`` and ``precision``; its
+    :func:`substitutes` follow. An engine, a GPU or int8 that was asked for must load, what ``auto`` stands for need
+    not. ``on_fallback`` takes a sentence whenever another engine has taken over, in the thread that uses the engine.
+    Once ``is_ending`` is true a failure is passed on: it may be an interrupt that a native module has turned into an
+    error of its own while it was imported.
 
     Calls out of order and wrong crops are found before an engine is asked. So whatever an engine raises is its failure,
     and so is an answer that is no number. If the last engine fails too, RuntimeError names all causes; the next

@@ -1,9 +1,9 @@
 """Where the graphs of a weights file, and what is built from them, are kept, so that they are made only once.
 
 ``$XDG_CACHE_HOME/dytrack_ros/graphs`` (``~/.cache`` where it is not set) has one folder for each content of a weights
-file, precision and version of this package, and its neighbours ``plans`` and
-``int8`` have TensorRT's and quantised ones. All may be deleted at any time. A folder appears whole or not at all, a damaged one is replaced, and where nothing can be written its content is
-made anew for each process.
+file, precision and version of this package, and its neighbours ``plans`` and ``int8`` have TensorRT's and quantised
+ones. All may be deleted at any time. A folder appears whole or not at all, a damaged one is replaced, and where
+nothing can be written its content is made anew for each process.
 """
 
 from __future__ import annotations
