@@ -14,90 +14,25 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import nncf
 import numpy as np
-import openvino as ov
 from tqdm import tqdm
 
 from dytrack_ros.budget import FixedExit
-from dytrack_ros.engines.graph_cache import cached_graphs
-from dytrack_ros.engines.graph_files import graph_file, graph_names
+from dytrack_ros.engines.int8_export import write_int8_graphs
 from dytrack_ros.engines.openvino_engine import OpenVINOEngine
 from dytrack_ros.evaluation.datasets import load_sequences
 from dytrack_ros.evaluation.machine import machine_facts
+from dytrack_ros.evaluation.quantise import example_crops
 from dytrack_ros.evaluation.report import rounded
 from dytrack_ros.evaluation.run import run_sequence
 from dytrack_ros.model.weight_files import default_model, load_config, resolve_weights
 from dytrack_ros.tracking import DyTracker
-from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.training.datasets import ShardDataset
 
 RESULTS = Path(__file__).parent / "results" / "int8.json"
-SMALLEST_SIDE = 10  # of a box that a crop is made around, in pixels
 WARM_UP = 3
-# Quantised too, the soft-argmax of the heads gives boxes without width.
-CONVOLUTIONS_ONLY = nncf.IgnoredScope(
-    types=[
-        "MatMul", "ReduceSum", "ReduceMean", "Multiply", "Add", "Subtract", "Softmax", "Exp", "Divide", "LogSoftmax", "MVN",
-    ],
-    validate=False,
-)  # fmt: skip
-
-
-class Int8Engine(OpenVINOEngine):
-    """The engine with the graphs that :func:`quantise` has written to ``folder``."""
-
-    def __init__(self, weights: Path, folder: Path):
-        self._int8 = folder
-        super().__init__(weights)
-
-    def _file(self, folder: Path, name: str) -> Path:
-        return self._int8 / f"{name}.xml"
-
-
-def crops(shards: list[Path], config, count: int) -> Iterator[dict[str, np.ndarray]]:
-    """Templates and search regions of ``count`` training images, the latter shifted and scaled as a tracker's would be."""
-    data, random = ShardDataset(shards), np.random.default_rng(0)
-    for number in random.permutation(len(data.images)):
-        boxes = [box for box in data.images[int(number)].boxes if min(box[2:]) >= SMALLEST_SIDE]
-        if boxes and count:
-            count -= 1
-            box = np.array(boxes[random.integers(len(boxes))], float)
-            seen = box.copy()
-            seen[:2] += random.uniform(-0.5, 0.5, 2) * np.sqrt(box[2] * box[3])
-            seen[2:] *= np.exp(random.uniform(-0.2, 0.2))
-            image = data.pixels(int(number))[..., ::-1]
-            yield {
-                "template": CropWindow.around(box, config.template_factor).cut(image, config.template_size),
-                "search": CropWindow.around(seen, config.search_factor).cut(image, config.search_size),
-            }
-
-
-def quantise(weights: Path, shards: list[Path], count: int, folder: Path) -> None:
-    """Writes every graph, all but the template's in int8, as OpenVINO's IR."""
-    config, core = load_config(weights), ov.Core()
-    names = graph_names(len(config.exits))
-    with cached_graphs(weights) as cached:
-        models = {name: core.read_model(graph_file(cached, name)) for name in names}
-    compiled = {name: core.compile_model(model, "CPU") for name, model in models.items()}
-    inputs: dict[str, list[dict]] = {name: [] for name in names}
-    for values in tqdm(crops(shards, config, count), total=count, desc="crops"):
-        for name in names:
-            inputs[name].append({port.any_name: values[port.any_name] for port in compiled[name].inputs})
-            for port, value in compiled[name](inputs[name][-1]).items():
-                values |= {alias: value.copy() for alias in port.names}
-    for name, model in models.items():
-        if name != "embed_template":
-            is_head = name.startswith("locate")
-            model = nncf.quantize(
-                model, nncf.Dataset(inputs[name]), subset_size=count, preset=nncf.QuantizationPreset.MIXED,
-                model_type=None if is_head else nncf.ModelType.TRANSFORMER,
-                ignored_scope=CONVOLUTIONS_ONLY if is_head else None,
-            )  # fmt: skip
-        ov.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
 
 
 def speed(engines: dict[str, OpenVINOEngine], rounds: int) -> dict:
@@ -151,8 +86,8 @@ def main() -> None:
         folder = args.graphs or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         if not list(folder.glob("*.xml")):
-            quantise(weights, args.shards, args.crops, folder)
-        engines = {"openvino": OpenVINOEngine(weights), "int8": Int8Engine(weights, folder)}
+            write_int8_graphs(weights, example_crops(ShardDataset(args.shards), load_config(weights), args.crops), folder)
+        engines = {"openvino": OpenVINOEngine(weights), "int8": OpenVINOEngine(weights, graphs=folder, precision="int8")}
         report = {
             "model": weights.stem,
             "machine": machine_facts(),

@@ -39,7 +39,7 @@ def test_names_are_unique_and_structure_is_read_only():
     for table in TABLES.values():
         assert len({parameter.name for parameter in table}) == len(table)
     fixed = {parameter.name for parameter in TRACKER if parameter.read_only}
-    assert fixed == {"model", "engine", "device", "threads", "image_transport"}
+    assert fixed == {"model", "engine", "device", "precision", "threads", "image_transport"}
 
 
 @pytest.mark.parametrize("parameter", RANGED)

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 ENGINES = ("auto", "torch", "openvino", "onnxruntime", "tensorrt")
+ENGINE_PRECISIONS = ("auto", "int8")  # auto: the engine's own choice
 CPU_ENGINES = ("openvino", "onnxruntime", "torch")  # fastest first: what `auto` tries on a CPU
 
 # Modules that an engine (or `export`) needs, each also the name of its pip package.
@@ -20,6 +21,7 @@ _PACKAGES = {
     "onnxruntime": ("onnxruntime", "onnx"),
     "tensorrt": ("tensorrt",),
     "export": ("torch", "onnx"),
+    "quantise": ("nncf", "openvino", "torch", "onnx"),
 }
 TENSORRT_ADVICE = (
     "TensorRT 10 or newer: on a Jetson JetPack 6.1 or newer and `sudo apt install python3-libnvinfer`, "
@@ -66,28 +68,43 @@ class Engine(Protocol):
 
 
 class Candidate(NamedTuple):
-    """An engine that can be loaded: its name (not ``auto``), the device that is asked for, and why it is taken."""
+    """An engine that can be loaded: its name (not ``auto``), the device that is asked for, why it is taken, and what it
+    computes in (``int8`` with ``openvino`` only)."""
 
     name: str
     device: str
     reason: str
+    precision: str = "auto"
 
 
-def create_engine(name: str, weights: str | Path, device: str = "auto", threads: int | None = None) -> Engine:
+def create_engine(
+    name: str, weights: str | Path, device: str = "auto", threads: int | None = None, precision: str = "auto"
+) -> Engine:
     """The engine called ``name`` with these weights (a shipped name or a path), loaded and warmed up.
 
     ``auto`` is the best one present: see :func:`choose_engine`; the engine's ``chosen_because`` says why it was taken.
     ``device`` is ``auto``, ``cpu`` or ``cuda[:N]``; ``threads`` the CPU threads (None: the library's default).
-    Raises ValueError for an unknown name or device, ImportError where the engine's library is missing.
+    ``precision`` ``int8`` takes ``openvino`` with the graphs that the command ``quantise`` has made of these weights.
+    Raises ValueError for an unknown name, device or precision and for int8 elsewhere, ImportError where the engine's
+    library is missing, FileNotFoundError where there are no int8 graphs.
     """
-    return load_engine(resolve_engine(name, device), weights, threads)
+    return load_engine(resolve_engine(name, device, precision), weights, threads)
 
 
-def resolve_engine(name: str, device: str = "auto") -> Candidate:
-    """What :func:`create_engine` loads for this name and device. Raises ValueError for unknown ones."""
+def resolve_engine(name: str, device: str = "auto", precision: str = "auto") -> Candidate:
+    """What :func:`create_engine` loads for this name, device and precision. Raises ValueError for unknown ones."""
     if name not in ENGINES:
         raise ValueError(f"unknown engine {name!r}; there are {', '.join(ENGINES)}")
     check_device(device)
+    if precision not in ENGINE_PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; there are {', '.join(ENGINE_PRECISIONS)}")
+    if precision == "int8":
+        if name not in ("auto", "openvino") or device.startswith("cuda"):
+            raise ValueError(
+                f"precision 'int8' is computed by engine 'openvino' on the CPU, not by engine {name!r} on device "
+                f"{device!r}: leave both at auto, or take precision 'auto'"
+            )
+        return Candidate("openvino", "cpu", "precision int8 was asked for", precision)
     chosen, reason = choose_engine(device) if name == "auto" else (name, "asked for")
     return Candidate(chosen, device, reason)
 
@@ -97,23 +114,30 @@ def load_engine(candidate: Candidate, weights: str | Path, threads: int | None =
     absent = missing_packages(candidate.name)
     if absent:
         raise ImportError(f"engine {candidate.name!r} is not installed; it needs: {install_advice(absent)}")
-    engine = _engine_class(candidate.name)(weights, candidate.device, threads)
+    options = {} if candidate.precision == "auto" else {"precision": candidate.precision}
+    engine = _engine_class(candidate.name)(weights, candidate.device, threads, **options)
     engine.chosen_because = candidate.reason
-    _log.info("engine %s on %s: %s", engine.name, engine.device, engine.chosen_because)
+    _log.info("engine %s: %s", engine_label(engine), engine.chosen_because)
     return engine
+
+
+def engine_label(engine: Engine) -> str:
+    """Its name and device in words, such as ``openvino (cpu)``; and int8, which takes other times and gives other answers."""
+    note = ", int8" if getattr(engine, "precision", "auto") == "int8" else ""
+    return f"{engine.name} ({engine.device}{note})"
 
 
 def substitutes(candidate: Candidate) -> list[Candidate]:
     """What could compute in this one's place: for TensorRT PyTorch on the GPU, if it can use it, then the
-    :data:`CPU_ENGINES` that are installed, the fastest first."""
-    name, device, _ = candidate
+    :data:`CPU_ENGINES` that are installed, the fastest first; for int8 its own engine in its own precision among them."""
+    name, device, _, precision = candidate
     on_gpu = name == "torch" and (device.startswith("cuda") or (device == "auto" and cuda_is_present()))
-    reason = f"in place of {name}"
+    reason = f"in place of {name}" + (f" in {precision}" if precision != "auto" else "")
     others = [Candidate("torch", device, reason)] if name == "tensorrt" and cuda_is_present() else []
     return others + [
         Candidate(other, "cpu", reason)
         for other in CPU_ENGINES
-        if (other != name or on_gpu) and not missing_packages(other)
+        if (other != name or on_gpu or precision != "auto") and not missing_packages(other)
     ]
 
 

@@ -209,7 +209,8 @@ def parser() -> argparse.ArgumentParser:
     where = p.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=Path, help="folder for the graphs and graphs.json")
     where.add_argument("--cache", action="store_true", help="put them where the engines of this user look for them")
-    p.add_argument("--precision", choices=PRECISIONS, default="fp32", help="fp16 is what TensorRT computes in")
+    p.add_argument("--precision", choices=PRECISIONS, default="fp32",
+                   help="fp16 is what TensorRT computes in; int8: see the command quantise")  # fmt: skip
     p.add_argument("--no-check", action="store_true", help="do not compare with PyTorch")
     p.add_argument(
         "--tolerance",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dytrack_ros.engines.engine import Candidate, Engine, load_engine, resolve_engine, substitutes
+from dytrack_ros.engines.engine import Candidate, Engine, engine_label, load_engine, resolve_engine, substitutes
 from dytrack_ros.engines.staged_engine import StagedEngine
 from dytrack_ros.model.weight_files import load_config, resolve_weights
 from dytrack_ros.one_line import one_line
@@ -23,14 +23,16 @@ _log = logging.getLogger(__name__)
 class FallbackEngine(StagedEngine):
     """See :class:`dytrack_ros.engines.engine.Engine`: one that survives the failure of the engine that computes.
 
-    The next engine is loaded with the same weights, is given the template, the search region and the stages so far, and
-    answers instead: that call takes as long as loading does, and nothing of the target is lost. ``name``, ``device`` and
-    ``chosen_because`` are those of the engine that computes, ``failures`` says why each engine before it was given up.
+    The next engine is loaded with the same weights, is given the template, the search region and the stages so far,
+    and answers instead: that call takes as long as loading does, and nothing of the target is lost. ``name``,
+    ``device``, ``precision`` and ``chosen_because`` are those of the engine that computes, ``failures`` says why each
+    engine before it was given up.
 
-    The first engine is what ``create_engine`` makes of ``name`` and ``device``; its :func:`substitutes` follow. An engine
-    or a GPU that was asked for must load, what ``auto`` stands for need not. ``on_fallback`` takes a sentence whenever
-    another engine has taken over, in the thread that uses the engine. Once ``is_ending`` is true a failure is passed on:
-    it may be an interrupt that a native module has turned into an error of its own while it was imported.
+    The first engine is what ``create_engine`` makes of ``name``, ``device`` and ``precision``; its
+    :func:`substitutes` follow. An engine, a GPU or int8 that was asked for must load, what ``auto`` stands for need
+    not. ``on_fallback`` takes a sentence whenever another engine has taken over, in the thread that uses the engine.
+    Once ``is_ending`` is true a failure is passed on: it may be an interrupt that a native module has turned into an
+    error of its own while it was imported.
 
     Calls out of order and wrong crops are found before an engine is asked. So whatever an engine raises is its failure,
     and so is an answer that is no number. If the last engine fails too, RuntimeError names all causes; the next
@@ -45,14 +47,15 @@ class FallbackEngine(StagedEngine):
         threads: int | None = None,
         on_fallback: Callable[[str], None] = _log.warning,
         is_ending: Callable[[], bool] = lambda: False,
+        precision: str = "auto",
     ):
-        first = resolve_engine(name, device)
+        first = resolve_engine(name, device, precision)
         self._weights, self._threads, self._on_fallback = resolve_weights(weights), threads, on_fallback
         self._is_ending = is_ending
         super().__init__(load_config(self._weights))
         self._chain = [first, *substitutes(first)]
         self._start_over()
-        if name != "auto" or device.startswith("cuda"):
+        if name != "auto" or device.startswith("cuda") or precision != "auto":
             self._engine = self._load(self._waiting.pop(0))
         self._ask(lambda engine: None)
 
@@ -118,7 +121,7 @@ class FallbackEngine(StagedEngine):
 
     def _load(self, candidate: Candidate) -> Engine:
         engine = load_engine(candidate, self._weights, self._threads)
-        self._asked = f"{engine.name} ({engine.device})"
+        self._asked = engine_label(engine)
         return engine
 
     def _show(self, engine: Engine, failures: list[str]) -> None:
@@ -126,6 +129,7 @@ class FallbackEngine(StagedEngine):
             self.failures += tuple(failures)
             engine.chosen_because = "; ".join(self.failures)
         self.name, self.device, self.chosen_because = engine.name, engine.device, engine.chosen_because
+        self.precision = getattr(engine, "precision", "auto")
         if failures:
             self._on_fallback(f"{'; '.join(failures)}; {self._asked} runs instead")
 

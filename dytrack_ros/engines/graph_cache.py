@@ -1,9 +1,9 @@
 """Where the graphs of a weights file, and what is built from them, are kept, so that they are made only once.
 
 ``$XDG_CACHE_HOME/dytrack_ros/graphs`` (``~/.cache`` where it is not set) has one folder for each content of a weights
-file, precision and version of this package, and its neighbour ``plans`` has TensorRT's. Both may be deleted at any
-time. A folder appears whole or not at all, a damaged one is replaced, and where nothing can be written its content is
-made anew for each process.
+file, precision and version of this package, and its neighbours ``plans`` and ``int8`` have TensorRT's and quantised
+ones. All may be deleted at any time. A folder appears whole or not at all, a damaged one is replaced, and where
+nothing can be written its content is made anew for each process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder(kind: str = "graphs") -> Path:
-    """The user's cache of ``graphs`` or ``plans``; need not exist."""
+    """The user's cache of ``graphs``, ``plans`` or ``int8``; need not exist."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The standard: a relative path counts as unset.
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "dytrack_ros" / kind
@@ -42,8 +42,49 @@ def cached_graphs(weights: Path, precision: str = "fp32") -> contextlib.Abstract
     It is guaranteed to exist only inside the ``with`` statement. Raises ImportError where they must be made and torch
     or onnx is not installed.
     """
-    folder = cache_folder() / f"{file_sha256(weights)[:32]}-{__version__}-{GRAPHS_VERSION}-{precision}"
+    folder = cache_folder() / _folder_name(weights, precision)
     return cached(folder, functools.partial(_write_graphs, weights, precision=precision))
+
+
+def int8_folder(weights: Path) -> Path:
+    """Where the quantised graphs of a weights file belong; need not exist, since only ``quantise`` makes them."""
+    return cache_folder("int8") / _folder_name(weights, "int8")
+
+
+def existing_int8_graphs(weights: Path) -> Path:
+    """The folder with the quantised graphs. Raises FileNotFoundError or ValueError that tells the command to run."""
+    folder = int8_folder(weights)
+    advice = f"make them: quantise --model {weights} --data SHARDS, or copy {folder} from a machine that has them"
+    if not (folder / SEAL).exists():
+        raise FileNotFoundError(f"precision 'int8' needs graphs that are not there yet ({folder}); {advice}")
+    try:
+        read_seal(folder, weights)
+    except ValueError as error:
+        raise ValueError(f"{error}; {advice}") from None
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+    return folder
+
+
+def replace_cached(folder: Path, write: Callable[[Path], None]) -> None:
+    """Puts what ``write`` makes and seals in this folder's place in the cache; where it fails the old one stays.
+
+    Raises OSError where nothing can be written, before ``write`` is called.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    try:
+        write(partial)
+        if folder.exists():
+            folder.rename(partial.with_name(f"{partial.name}-damaged"))  # the end of its name has it tidied away
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    _tidy(folder.parent)
+
+
+def _folder_name(weights: Path, precision: str) -> str:
+    return f"{file_sha256(weights)[:32]}-{__version__}-{GRAPHS_VERSION}-{precision}"
 
 
 @contextlib.contextmanager

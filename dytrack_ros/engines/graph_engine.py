@@ -6,7 +6,7 @@ from abc import abstractmethod
 from pathlib import Path
 
 from dytrack_ros.engines.engine import check_device
-from dytrack_ros.engines.graph_cache import cached_graphs
+from dytrack_ros.engines.graph_cache import cached_graphs, existing_int8_graphs
 from dytrack_ros.engines.graph_files import read_seal
 from dytrack_ros.engines.staged_engine import StagedEngine
 from dytrack_ros.model.weight_files import load_config, resolve_weights
@@ -15,12 +15,14 @@ from dytrack_ros.model.weight_files import load_config, resolve_weights
 class GraphEngine(StagedEngine):
     """A :class:`StagedEngine` over the graphs of :mod:`dytrack_ros.engines.graph_files`, without torch.
 
-    ``graphs`` is a folder written by ``export`` from these weights; without it the user's cache is used, and filled
-    (with torch) if it lacks them. Raises ValueError for a device other than the CPU, for weights that are none of ours,
-    and for a folder that is damaged or of other weights.
+    ``graphs`` is a folder written by ``export`` (``int8``: by ``quantise``) from these weights; without it the user's cache
+    is used, and filled (with torch) if it lacks them, but for int8. Raises ValueError for a device other than the CPU, for
+    weights that are none of ours, and for a folder that is damaged or of other weights, FileNotFoundError without int8
+    graphs.
     """
 
     device = "cpu"
+    precision = "auto"
 
     def __init__(
         self,
@@ -36,7 +38,9 @@ class GraphEngine(StagedEngine):
             )
         path = resolve_weights(weights)
         super().__init__(load_config(path))
-        if graphs is None:
+        if graphs is None and self.precision == "int8":
+            self._load(existing_int8_graphs(path), threads)
+        elif graphs is None:
             with cached_graphs(path) as folder:
                 self._load(folder, threads)
         else:

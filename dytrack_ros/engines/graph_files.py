@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,13 @@ from dytrack_ros.file_hash import file_sha256
 SEAL = "graphs.json"
 GRAPHS_VERSION = 2  # to be raised when the graphs of the same weights change
 PRECISIONS = ("fp32", "fp16")
+
+
+class Crops(NamedTuple):
+    """A template and a search region in which its target is: uint8 RGB of the network's sizes."""
+
+    template: np.ndarray
+    search: np.ndarray
 
 
 def graph_names(exit_count: int) -> list[str]:
@@ -34,6 +42,11 @@ def value_names(exit_count: int) -> frozenset[str]:
 
 def graph_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.onnx"
+
+
+def int8_file(folder: Path, name: str) -> Path:
+    """A quantised graph, in OpenVINO's own format; its weights lie beside it as ``.bin``."""
+    return folder / f"{name}.xml"
 
 
 def reference_crop(size: int) -> np.ndarray:

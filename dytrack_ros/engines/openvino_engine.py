@@ -8,7 +8,7 @@ import numpy as np
 import openvino as ov
 
 from dytrack_ros.engines.graph_engine import GraphEngine
-from dytrack_ros.engines.graph_files import graph_file, graph_names, value_names
+from dytrack_ros.engines.graph_files import graph_file, graph_names, int8_file, value_names
 
 # One frame at a time on all threads. Threads are not tied to cores, since a robot's cores have other work too.
 # Precision is left to OpenVINO: bf16 where the chip computes in it (AMX, AVX512-BF16), else fp32.
@@ -20,9 +20,21 @@ class OpenVINOEngine(GraphEngine):
     """See :class:`dytrack_ros.engines.engine.Engine`.
 
     Each value has one tensor, shared by the graph that makes it and those that need it: nothing is copied between them.
+    With ``precision`` ``int8`` the graphs are those of ``quantise``; what they leave unquantised is computed as in ``auto``.
     """
 
     name = "openvino"
+
+    def __init__(
+        self,
+        weights: str | Path,
+        device: str = "auto",
+        threads: int | None = None,
+        graphs: str | Path | None = None,
+        precision: str = "auto",
+    ):
+        self.precision = precision
+        super().__init__(weights, device, threads, graphs)
 
     def _load(self, folder: Path, threads: int | None) -> None:
         settings = {**SETTINGS, "INFERENCE_NUM_THREADS": threads} if threads else SETTINGS
@@ -31,15 +43,13 @@ class OpenVINOEngine(GraphEngine):
         self._tensors: dict[str, ov.Tensor] = {}
         values = value_names(self.exit_count)
         for name in graph_names(self.exit_count):
-            request = core.compile_model(self._file(folder, name), "CPU", settings).create_infer_request()
+            file = (int8_file if self.precision == "int8" else graph_file)(folder, name)
+            request = core.compile_model(file, "CPU", settings).create_infer_request()
             for port in [*request.model_inputs, *request.model_outputs]:
                 # Where OpenVINO has merged two nodes their tensor goes by the names of both: ours is one of them.
                 (value,) = port.names & values
                 request.set_tensor(port, self._tensors.setdefault(value, ov.Tensor(port.element_type, port.shape)))
             self._requests[name] = request
-
-    def _file(self, folder: Path, name: str) -> Path:
-        return graph_file(folder, name)
 
     def _run(self, graph: str) -> None:
         self._requests[graph].infer(share_outputs=True)

@@ -100,7 +100,9 @@ def main(argv: list[str] | None = None) -> int:
         path = args.out or calibration_file(weights)
         for file in filter(None, (path, args.samples)):
             _make_sure_it_can_be_written(file)
-        tracker = DyTracker.from_pretrained(weights, args.engine, device=args.device, threads=args.threads)
+        tracker = DyTracker.from_pretrained(
+            weights, args.engine, device=args.device, threads=args.threads, precision=args.precision
+        )
     except (OSError, ValueError, ImportError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2

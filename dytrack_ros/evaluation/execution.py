@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Several
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 from tqdm import tqdm
@@ -33,15 +33,18 @@ class TrackerRecipe:
     engine: str
     device: str
     threads: int | None
+    precision: str = "auto"
 
     def make(self) -> DyTracker:
-        return DyTracker.from_pretrained(self.model, self.engine, device=self.device, threads=self.threads)
+        return DyTracker.from_pretrained(
+            self.model, self.engine, device=self.device, threads=self.threads, precision=self.precision
+        )
 
     def shared_by(self, jobs: int) -> TrackerRecipe:
         """The same with so few threads that ``jobs`` processes do not take the cores from each other."""
         if jobs == 1 or self.threads is not None:
             return self
-        return TrackerRecipe(self.model, self.engine, self.device, max(1, len(os.sched_getaffinity(0)) // jobs))
+        return replace(self, threads=max(1, len(os.sched_getaffinity(0)) // jobs))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dytrack_ros.engines import ENGINES
+from dytrack_ros.engines import ENGINE_PRECISIONS, ENGINES
 from dytrack_ros.evaluation.datasets import VARIANTS
 from dytrack_ros.evaluation.layouts import AUTO, LAYOUTS
 
@@ -22,5 +22,7 @@ def command_parser(name: str, description: str | None) -> argparse.ArgumentParse
     p.add_argument("--model", help="shipped name or path of weights; the package's default if not given")
     p.add_argument("--engine", choices=ENGINES, default="auto")
     p.add_argument("--device", default="auto")
+    p.add_argument("--precision", choices=ENGINE_PRECISIONS, default="auto",
+                   help="int8: the graphs that `quantise` has made, in openvino; auto: the engine's own choice")  # fmt: skip
     p.add_argument("--threads", type=int)
     return p

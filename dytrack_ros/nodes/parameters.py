@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dytrack_ros.budget.budget_source import MODES, BudgetSource
-from dytrack_ros.engines.engine import ENGINES
+from dytrack_ros.engines.engine import ENGINE_PRECISIONS, ENGINES
 from dytrack_ros.tracking import RecoverySettings, StateThresholds, TemplateSettings
 from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS
 
@@ -75,6 +75,14 @@ TRACKER = (
         "device",
         "auto",
         "Device of the engine, such as cpu, cuda or cuda:1; auto takes a GPU if there is one.",
+        read_only=True,
+    ),
+    Parameter(
+        "precision",
+        "auto",
+        "int8 takes the graphs that the command quantise has made of the model, in OpenVINO on the CPU; auto leaves it to "
+        "the engine.",
+        choices=ENGINE_PRECISIONS,
         read_only=True,
     ),
     Parameter("threads", 0, "CPU threads of the engine; 0: as many as there are cores.", 0, 256, read_only=True),

@@ -126,6 +126,7 @@ class TrackerNode(Node):
             threads=values["threads"] or None,
             on_fallback=lambda sentence: self._faults.report(ENGINE_FAILED, sentence),
             is_ending=is_stopped,
+            precision=values["precision"],
         )
         self.get_logger().info(
             f"{tracker.model_name} with {tracker.exit_count} exits on {tracker.engine_name}, loaded and warmed up in "

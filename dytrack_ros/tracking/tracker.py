@@ -14,6 +14,7 @@ from dytrack_ros.budget.exit_policy import ExitPolicy, FixedThresholds, Learning
 from dytrack_ros.budget.frame_budget import NO_CALIBRATION
 from dytrack_ros.budget.latency_model import ExitCosts
 from dytrack_ros.engines import Engine, FallbackEngine, create_engine
+from dytrack_ros.engines.engine import engine_label
 from dytrack_ros.tracking.box import Box, check_init_box, clip_box
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.exit_costs import measure_exit_costs
@@ -86,22 +87,23 @@ class DyTracker:
         threads: int | None = None,
         on_fallback: Callable[[str], None] | None = None,
         is_ending: Callable[[], bool] = lambda: False,
+        precision: str = "auto",
     ) -> DyTracker:
         """A tracker with the weights of a shipped name or a path (None: the package's default), warmed up.
 
         ``engine`` is one of ``dytrack_ros.engines.ENGINES``, ``device`` ``auto``, ``cpu`` or ``cuda[:N]``. Without a
         ``policy``, :class:`~dytrack_ros.budget.FixedThresholds` with the default thresholds. With ``on_fallback`` the next
         engine goes on where one fails, and ``on_fallback`` is told why, unless the process ``is_ending``; without, the
-        failure is an error.
+        failure is an error. ``precision`` is ``auto`` or ``int8``: see :func:`dytrack_ros.engines.create_engine`.
         Raises FileNotFoundError or ValueError saying what there is.
         """
         from dytrack_ros.model.weight_files import default_model, resolve_weights
 
         weights = resolve_weights(model or default_model())
         if on_fallback is None:
-            chosen = create_engine(engine, weights, device, threads)
+            chosen = create_engine(engine, weights, device, threads, precision)
         else:
-            chosen = FallbackEngine(engine, weights, device, threads, on_fallback, is_ending)
+            chosen = FallbackEngine(engine, weights, device, threads, on_fallback, is_ending, precision)
         return cls(chosen, policy, weights.stem, *calibration_of(weights))
 
     @property
@@ -131,7 +133,7 @@ class DyTracker:
 
     @property
     def engine_name(self) -> str:
-        return f"{self.engine.name} ({self.engine.device})"
+        return engine_label(self.engine)
 
     @property
     def engine_failures(self) -> tuple[str, ...]:

@@ -1,0 +1,132 @@
+"""The network's graphs quantised after training, for OpenVINO: made by NNCF from example crops, checked, and sealed.
+
+Of a stage all matrix products are quantised, of a box head the convolutions alone: with the soft-argmax too its boxes lose
+their width. The template's graph stays as it is, since it runs once a target.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import openvino as ov
+from tqdm import tqdm
+
+from dytrack_ros.engines.graph_cache import cached_graphs, int8_folder, replace_cached
+from dytrack_ros.engines.graph_files import Crops, graph_file, graph_names, int8_file, read_seal, seal
+from dytrack_ros.engines.openvino_engine import OpenVINOEngine
+from dytrack_ros.engines.torch_engine import TorchEngine
+from dytrack_ros.model.weight_files import load_config
+
+# Means over crops that were not calibrated on, at any exit. dytrack_small has 0.094 and 0.022 at most (bf16 0.007 and
+# 0.002); with its soft-argmax quantised too it has 1.0 (120 crops of training images).
+LARGEST_BOX_DISTANCE = 0.15
+LARGEST_SCORE_DIFFERENCE = 0.05
+NOT_IN_HEADS = [
+    "MatMul", "ReduceSum", "ReduceMean", "Multiply", "Add", "Subtract", "Softmax", "Exp", "Divide", "LogSoftmax", "MVN",
+]  # fmt: skip
+
+
+class Deviation(NamedTuple):
+    """How far an exit's answers are from fp32's in the mean: score in [0, 1]; box as 1 - IoU."""
+
+    score: float
+    box: float
+
+    @property
+    def is_tolerable(self) -> bool:
+        """False where one is no number, too."""
+        return self.score <= LARGEST_SCORE_DIFFERENCE and self.box <= LARGEST_BOX_DISTANCE
+
+
+def make_int8_graphs(weights: Path, examples: Sequence[Crops], unseen: Sequence[Crops]) -> tuple[Path, list[Deviation]]:
+    """Quantises by the value ranges on ``examples``, compares on ``unseen`` crops with PyTorch in fp32 and, if no exit is too
+    far off, puts the graphs where the engine looks for them; returns that folder and each exit's deviation.
+
+    Raises ImportError without NNCF, OSError where nothing can be written, ValueError for answers too far off: what was
+    there before then stays.
+    """
+    found: list[Deviation] = []
+
+    def write(folder: Path) -> None:
+        write_int8_graphs(weights, examples, folder)
+        found.extend(deviations(weights, unseen, folder))
+        if not all(deviation.is_tolerable for deviation in found):
+            exits = "; ".join(f"exit {k}: score {d.score:.3f}, box {d.box:.3f}" for k, d in enumerate(found, start=1))
+            raise ValueError(
+                f"the int8 graphs of {weights} are too far from fp32 and are not kept ({exits}; at most "
+                f"{LARGEST_SCORE_DIFFERENCE:g} and {LARGEST_BOX_DISTANCE:g}): give more pairs, or images more like yours"
+            )
+
+    folder = int8_folder(weights)
+    replace_cached(folder, write)
+    return folder, found
+
+
+def write_int8_graphs(weights: Path, examples: Sequence[Crops], folder: Path) -> None:
+    """Writes all graphs, quantised, and their seal into a folder that exists. Raises ImportError without NNCF."""
+    os.environ.setdefault("NNCF_CI", "1")  # otherwise it reports its use to its makers unasked
+    import nncf
+
+    names = graph_names(len(load_config(weights).exits))
+    core = ov.Core()
+    with cached_graphs(weights) as cached:
+        facts = read_seal(cached)
+        models = {name: core.read_model(graph_file(cached, name)) for name in names}
+    inputs = _inputs_of(core, models, examples)
+    for name, model in models.items():
+        if name != "embed_template":
+            is_head = name.startswith("locate")
+            model = nncf.quantize(
+                model,
+                nncf.Dataset(inputs[name]),
+                subset_size=len(examples),
+                preset=nncf.QuantizationPreset.MIXED,
+                model_type=None if is_head else nncf.ModelType.TRANSFORMER,
+                ignored_scope=nncf.IgnoredScope(types=NOT_IN_HEADS, validate=False) if is_head else None,
+            )
+        ov.save_model(model, int8_file(folder, name), compress_to_fp16=False)
+    files = [file for name in names for file in (int8_file(folder, name), int8_file(folder, name).with_suffix(".bin"))]
+    seal(folder, files, {**facts, "precision": "int8", "nncf": nncf.__version__, "openvino": ov.__version__})
+
+
+def _inputs_of(core: ov.Core, models: dict[str, ov.Model], examples: Sequence[Crops]) -> dict[str, list[dict]]:
+    """What enters each graph for each of the crops."""
+    compiled = {name: core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}) for name, model in models.items()}
+    inputs: dict[str, list[dict]] = {name: [] for name in models}
+    for crops in tqdm(examples, desc="examples", unit="pair", disable=None):
+        values = crops._asdict()
+        for name, graph in compiled.items():
+            taken = {}
+            for port in graph.inputs:
+                (value,) = port.names & values.keys()
+                taken[value] = values[value]
+            inputs[name].append(taken)
+            for port, value in graph(taken).items():
+                values |= {alias: value.copy() for alias in port.names}
+    return inputs
+
+
+def deviations(weights: Path, unseen: Sequence[Crops], folder: Path) -> list[Deviation]:
+    """For each exit how far the int8 graphs in ``folder`` are from PyTorch in fp32."""
+    engines = TorchEngine(weights, "cpu"), OpenVINOEngine(weights, graphs=folder, precision="int8")
+    found = np.zeros((len(unseen), engines[0].exit_count, 2))
+    for crops, of_crops in zip(tqdm(unseen, desc="checking", unit="pair", disable=None), found, strict=True):
+        for engine in engines:
+            engine.set_template(crops.template)
+            engine.begin(crops.search)
+        for of_exit in of_crops:
+            scores = [engine.advance() for engine in engines]
+            of_exit[:] = abs(scores[0] - scores[1]), 1 - _iou(*(engine.locate() for engine in engines))
+    return [Deviation(float(score), float(box)) for score, box in found.mean(axis=0)]
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two boxes (x1, y1, x2, y2); 0 where one has no area."""
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    shared = float(np.prod(np.maximum(sides, 0)))
+    union = sum(float(np.prod(np.maximum(box[2:] - box[:2], 0))) for box in (one, other)) - shared
+    return shared / union if shared else 0.0
