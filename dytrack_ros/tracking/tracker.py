@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ class TrackResult:
     ``exit_index`` (1-based); ``exit_scores`` and ``stage_seconds`` of every exit reached; ``seconds`` the whole call.
     While a lost target is looked for (``DyTracker.recovery``), ``box`` is where it was last seen and ``score`` 0;
     ``exit_scores`` are then those of what was looked at instead. ``searched`` is the square that was looked at, x, y, w, h
-    in pixels; it may reach beyond the image. None where nobody tells.
+    in pixels; it may reach beyond the image. None in runs read from a file, so it counts in no comparison.
     """
 
     box: Box
@@ -45,7 +45,7 @@ class TrackResult:
     stage_seconds: tuple[float, ...]
     seconds: float
     state: TrackState
-    searched: Box | None = None
+    searched: Box | None = field(default=None, compare=False)
 
 
 class DyTracker:
