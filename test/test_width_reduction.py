@@ -74,6 +74,11 @@ def test_weighted_least_squares_recovers_the_map():
     torch.testing.assert_close(offset, bias, rtol=0, atol=0.02)
 
 
+def test_constant_inputs_leave_the_mean():
+    found, offset = _least_squares(torch.zeros(50, 6), torch.full((50, 4), 3.0))
+    assert not found.any() and offset.tolist() == pytest.approx([3.0] * 4)
+
+
 def test_units_are_chosen_together_not_one_by_one():
     """Eight inputs that all say the same must not crowd out the one that says something else."""
     torch.manual_seed(0)

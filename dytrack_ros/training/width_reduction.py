@@ -254,7 +254,8 @@ def _moments(inputs: Tensor, wanted: Tensor, weight: Tensor, centred: bool = Fal
 
 
 def _ridged(gram: Tensor) -> Tensor:
-    return gram + RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    # Never nothing, even where all inputs are constant, as behind a ReLU that never opens.
+    return gram + (RIDGE * gram.diagonal().mean()).clamp(min=1e-9) * torch.eye(len(gram), dtype=gram.dtype)
 
 
 def _explained(gram: Tensor, cross: Tensor) -> float:
