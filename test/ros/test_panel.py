@@ -206,10 +206,13 @@ def test_a_box_a_parameter_and_a_stop_go_through_the_graph(graph, tiny_weights):
         stamp = max(graph.wait_until(start_until_heard, "init with the picture's stamp"))
         assert box_of(inits[stamp]) == (100, 80, 60, 40)
         assert inits[stamp].header.frame_id == "camera"
-        graph.wait_until(lambda: any(m["boxes"] for m in viewer.heard if m["type"] == "results"), "a box on the page")
-        message = next(m for m in reversed(viewer.heard) if m["type"] == "results" and m["boxes"])
-        told = message["boxes"][-1]
-        detection = graph.wait_until(lambda: graph.detections.get(int(told["stamp"])), "the same box on the graph")
+
+        def on_both():
+            """A box told to the page, and the detection that this test heard of the same image: it may hear later ones only."""
+            told = [box for message in viewer.heard if message["type"] == "results" for box in message["boxes"]]
+            return next(((box, graph.detections[int(box["stamp"])]) for box in told if int(box["stamp"]) in graph.detections), None)
+
+        told, detection = graph.wait_until(on_both, "the same box on the page and on the graph")
         assert told["box"] == pytest.approx(box_of(detection), abs=1e-3)
         assert stamp_ns(detection.header) == int(told["stamp"])
 
