@@ -165,7 +165,7 @@ def test_it_listens_only_while_somebody_looks(graph, tiny_weights):
     assert not panel_hears("/image") and not panel_hears("/status")
     with Viewer(url, width=320) as viewer:
         graph.wait_until(lambda: viewer.picture_count >= 3, "pictures")
-        assert panel_hears("/image") and panel_hears("/status")
+        graph.wait_until(lambda: panel_hears("/image") and panel_hears("/status"), "subscriptions in the graph")
         stamp, width, height = PACKET_HEAD.unpack_from(viewer.picture)
         picture = cv2.imdecode(np.frombuffer(viewer.picture[PACKET_HEAD.size :], np.uint8), cv2.IMREAD_COLOR)
         assert (width, height, picture.shape) == (WIDTH, HEIGHT, (240, 320, 3))

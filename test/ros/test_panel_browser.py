@@ -238,7 +238,6 @@ def test_stop_and_reload(live, page):
     follow(live, page)
     page.click("#stop")
     await_text(live, page, "#state", "no target")
-    await_text(live, page, "#notice", "Stopped following")
     page.reload()
     page.wait_for_selector("#picture[data-stamp]")
     follow(live, page)
