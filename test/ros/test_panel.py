@@ -239,6 +239,30 @@ def test_a_box_a_parameter_and_a_stop_go_through_the_graph(graph, tiny_weights):
         graph.wait_until(lambda: viewer.last("diagnostics", enabled=False), "the page knows that images are ignored")
 
 
+def test_after_the_answer_to_a_stop_the_page_hears_no_more_of_that_target(graph, tiny_weights):
+    graph.listen_to_tracker()
+    start_camera(graph)
+    start_tracker(graph, tiny_weights)
+    _, url = start_panel(graph, max_rate_hz=1.0)  # results wait for up to a second
+    with Viewer(url, width=320) as viewer:
+        graph.wait_until(lambda: viewer.picture and viewer.last("graph", found=True), "picture and tracker")
+        for number in range(1, 4):
+            name = f"target-{number}"
+
+            def is_followed(name=name):
+                return any(status.target_id == name for status in graph.statuses.values())
+
+            viewer.send({"type": "start", "stamp": "0", "box": [100, 80, 60, 40]})
+            graph.wait_until(is_followed, f"status of {name}")
+            viewer.send({"type": "stop"})
+            answer = graph.wait_until(lambda name=name: viewer.last("answer", to="stop", text=f"stopped following {name}"), "answer")
+            count = viewer.picture_count
+            graph.wait_until(lambda count=count: viewer.picture_count > count + 1, "two more pictures")
+            later = viewer.heard[viewer.heard.index(answer) :]
+            statuses = [status for message in later if message["type"] == "results" for status in message["statuses"]]
+            assert statuses and {status["state"] for status in statuses} == {"IDLE"}
+
+
 def test_another_namespace_remapped_images_and_a_tracker_that_comes_and_goes(graph, tiny_weights):
     """Nothing is remapped for the panel: it finds the tracker's topics, whatever they are called, compressed ones too."""
     start_camera(graph)

@@ -155,6 +155,7 @@ class PanelNode(Node):
         )
 
     def _answer(self, to: str, ok: bool, text: str) -> None:
+        self._tell_results()  # a page that is told of a stop must not hear of that target again
         self._viewers.tell({"type": "answer", "to": to, "ok": ok, "text": text})
 
     # ---- the executor's thread: what is listened to, and while whom
@@ -187,11 +188,10 @@ class PanelNode(Node):
 
     def _look_around(self) -> None:
         """See whether the tracker and its camera are there."""
-        self._calls.expire()
         topics = find_topics(self, self._tracker)
         if topics != self._topics:
             self._turn_to(topics)
-        if topics and not self._parameters.are_known:
+        if topics and not self._parameters.are_known and self._parameters.can_be_read:
             self._parameters.load()
         self._tell_graph()
 
@@ -255,6 +255,8 @@ class PanelNode(Node):
         self._tell_results()
 
     def _tell_results(self) -> None:
+        if not self._results:  # nobody looks
+            return
         statuses, detections = (list(_take_all(subscription)) for subscription in self._results)
         if statuses or detections:
             self._viewers.tell(results_message(statuses, detections))

@@ -4,27 +4,52 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 
 PATIENCE_S = 3.0
+LOOK_S = 0.1
+
+
+@dataclass(eq=False)
+class _Call:
+    """One that has no answer yet; without a future it has not been sent, since its service is not there yet."""
+
+    client: Any
+    name: str
+    request: Any
+    then: Callable[[Any], None]
+    otherwise: Callable[[str], None]
+    deadline_s: float
+    future: Future | None = None
 
 
 class ServiceCalls:
-    """Clients of one node's services. Everything happens in the executor's thread."""
+    """Clients of one node's services. Everything happens in the executor's thread.
+
+    A client that was made a moment ago may not have found its server yet: a call then waits until it has.
+    """
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._clients: dict[str, Any] = {}
-        self._pending: dict[Future, tuple[float, str, Callable[[str], None]]] = {}
+        self._calls: list[_Call] = []
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self._timer = None  # while there are calls
 
     def prepare(self, service_type: type, name: str) -> Any:
         """Make the client of a service, which then has time to find its server; returns it."""
         if name not in self._clients:
             self._clients[name] = self._node.create_client(service_type, name)
         return self._clients[name]
+
+    def is_ready(self, service_type: type, name: str) -> bool:
+        """Whether a service is there and has been found."""
+        return self.prepare(service_type, name).service_is_ready()
 
     def call(
         self,
@@ -36,29 +61,50 @@ class ServiceCalls:
     ) -> None:
         """Call a service; ``then`` takes the response, ``otherwise`` a sentence that says why there is none."""
         client = self.prepare(service_type, name)
-        if not client.service_is_ready():
-            otherwise(f"there is no service {name}: does the tracker run?")
-            return
-        future = client.call_async(request)
-        self._pending[future] = time.monotonic() + PATIENCE_S, name, otherwise
+        call = _Call(client, name, request, then, otherwise, time.monotonic() + PATIENCE_S)
+        self._calls.append(call)
+        self._send_if_ready(call)
+        if self._timer is None:
+            self._timer = self._node.create_timer(LOOK_S, self._look, clock=self._steady)
 
-        def done(future: Future) -> None:
-            if self._pending.pop(future, None) is not None:
-                then(future.result())
+    def _send_if_ready(self, call: _Call) -> None:
+        if call.client.service_is_ready():
+            call.future = call.client.call_async(call.request)
+            call.future.add_done_callback(lambda future: self._answered(call))
 
-        future.add_done_callback(done)
+    def _answered(self, call: _Call) -> None:
+        if call in self._calls:
+            self._calls.remove(call)
+            call.then(call.future.result())
 
-    def expire(self) -> None:
-        """Give up on what has not been answered in time; to be called now and then."""
-        for future, (deadline_s, name, otherwise) in list(self._pending.items()):
-            if time.monotonic() > deadline_s:
-                del self._pending[future]
-                self._clients[name].remove_pending_request(future)
-                otherwise(f"{name} has not answered within {PATIENCE_S:g} s: has the tracker ended?")
+    def _look(self) -> None:
+        """Send what waits for its service, and give up on what has not been answered in time."""
+        now_s = time.monotonic()
+        for call in list(self._calls):
+            if now_s > call.deadline_s:
+                self._give_up(call)
+            elif call.future is None:
+                self._send_if_ready(call)
+        if not self._calls:
+            self._end_timer()
+
+    def _give_up(self, call: _Call) -> None:
+        self._calls.remove(call)
+        if call.future is None:
+            call.otherwise(f"there is no service {call.name}: does the tracker run?")
+        else:
+            call.client.remove_pending_request(call.future)
+            call.otherwise(f"{call.name} has not answered within {PATIENCE_S:g} s: has the tracker ended?")
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+            self._timer = None
 
     def close(self) -> None:
         """Forget all calls and clients."""
-        self._pending.clear()
+        self._calls.clear()
+        self._end_timer()
         for client in self._clients.values():
             self._node.destroy_client(client)
         self._clients.clear()

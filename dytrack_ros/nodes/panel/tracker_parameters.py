@@ -36,10 +36,17 @@ class TrackerParameters:
     def are_known(self) -> bool:
         return bool(self._forms)
 
+    @property
+    def can_be_read(self) -> bool:
+        return self._calls.is_ready(ListParameters, self._service(ListParameters))
+
+    def _service(self, service_type: type) -> str:
+        return f"{self._tracker}/{SERVICES[service_type]}"
+
     def prepare(self) -> None:
         """The tracker has just come: let the clients find its services."""
-        for service_type, name in SERVICES.items():
-            self._calls.prepare(service_type, f"{self._tracker}/{name}")
+        for service_type in SERVICES:
+            self._calls.prepare(service_type, self._service(service_type))
 
     def forget(self) -> None:
         """The tracker is gone."""
@@ -79,7 +86,7 @@ class TrackerParameters:
             None
         ),  # nothing is known then, and it is asked again in a second
     ) -> None:
-        self._calls.call(service_type, f"{self._tracker}/{SERVICES[service_type]}", request, then, otherwise)
+        self._calls.call(service_type, self._service(service_type), request, then, otherwise)
 
     def changed(self, event: ParameterEvent) -> None:
         """Take what `/parameter_events` says of any node."""

@@ -153,8 +153,12 @@ function retry() {
   setTimeout(connect, RETRY_MS[Math.min(tries++, RETRY_MS.length - 1)]);
 }
 
-part("stop").addEventListener("click", () => send({ type: "stop" }));
-part("enabled").addEventListener("change", ({ target }) => send({ type: "enable", enabled: target.checked }));
+part("stop").addEventListener("click", () => {
+  if (!send({ type: "stop" })) say("Not connected: the tracker was not stopped.", true);
+});
+part("enabled").addEventListener("change", ({ target: { checked } }) => {
+  if (!send({ type: "enable", enabled: checked })) say("Not connected: nothing has changed.", true);
+});
 part("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   if (await openSession(part("token").value)) {
