@@ -5,8 +5,9 @@
 
 Recycling schemas, self-distillation and training strategies, one changed at a time from the paper's choice (schema b,
 target-aware, joint). All runs start from one network that has had a first stage (the encoder of ``--model`` and the last
-exit, which recycles nothing), at half the resolution, which makes a pair four times as cheap: every exit gets the last one's head and norm, adapters are the encoder layers that
-follow the exit, scores know nothing. Then a second stage of ``--steps``, the same pairs for all of one seed.
+exit, which recycles nothing), at half the resolution, which makes a pair four times as cheap: every exit gets the last
+one's head and norm, adapters are the encoder layers that follow the exit, scores know nothing. Then a second stage of
+``--steps``, on the same pairs for all of one seed.
 
 Figures are of pairs from scenes that no run of this script has trained on. Finished runs are kept in ``--work`` and not
 repeated.

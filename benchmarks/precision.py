@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How far an engine's answers are from those of PyTorch in fp32, on real search regions.
 
-    benchmarks/precision.py --data FOLDER [--engine openvino] [--model NAME] [--every 10]
+    benchmarks/precision.py --data FOLDER [--engine openvino] [--precision auto] [--model NAME] [--every 10]
 
 Every n-th frame of each sequence, cut around the true box of the frame before, goes through both engines at every exit.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dytrack_ros.engines import create_engine
+from dytrack_ros.engines import ENGINE_PRECISIONS, create_engine
 from dytrack_ros.evaluation.datasets import load_sequences
 from dytrack_ros.evaluation.machine import machine_facts
 from dytrack_ros.model.weight_files import default_model
@@ -30,11 +30,13 @@ def main() -> None:
     p.add_argument("--data", required=True, help="folder of sequences: NAME/groundtruth.txt and NAME/img/*")
     p.add_argument("--model", default=default_model())
     p.add_argument("--engine", default="openvino")
+    p.add_argument("--precision", choices=ENGINE_PRECISIONS, default="auto", help="of the engine")
     p.add_argument("--every", type=int, default=10)
     p.add_argument("--results", type=Path, default=RESULTS)
     args = p.parse_args()
 
-    reference, engine = (create_engine(name, args.model, "cpu") for name in ("torch", args.engine))
+    reference = create_engine("torch", args.model, "cpu")
+    engine = create_engine(args.engine, args.model, "cpu", precision=args.precision)
     differences = [[] for _ in range(engine.exit_count)]
     for sequence in tqdm(load_sequences(args.data), desc="sequences"):
         window = CropWindow.around(sequence.truth[0], engine.template_factor)
@@ -54,7 +56,8 @@ def main() -> None:
                 box_px = float(np.abs(boxes[0] - boxes[1]).max()) * engine.search_size
                 differences[position].append((box_px, abs(scores[0] - scores[1])))
 
-    report = {"engine": args.engine, "model": Path(args.model).stem, "machine": machine_facts(), "exits": []}
+    report = {"engine": args.engine, "precision": args.precision, "model": Path(args.model).stem}
+    report |= {"machine": machine_facts(), "exits": []}
     print(f"{args.engine} against torch fp32, {report['model']}, {len(differences[0])} search regions")
     print(f"| exit | box within {BOX_LIMIT_PX} px | 99 % within | score within {SCORE_LIMIT} | 99 % within |")
     print("|---|---|---|---|---|")

@@ -203,6 +203,26 @@ def test_more_threads_give_the_same_answers(name, threads, weights):
 
 
 @pytest.mark.parametrize("name", ["torch", *GRAPH_ENGINES])
+def test_in_fp32_the_answers_are_exact(name, weights):
+    exact = create_engine(name, weights, device="cpu", threads=1, precision="fp32")
+    exact.set_template(TEMPLATES[0])
+    expected = expected_answers(weights, TEMPLATES[0], SEARCHES[0])
+    np.testing.assert_allclose(answers(exact, SEARCHES[0]), expected, atol=2e-4)
+    assert engine.engine_label(exact) == f"{name} (cpu, fp32)"
+    if name == "openvino":  # bf16 where the chip has it, but not here
+        compiled = exact._requests["advance_2"].get_compiled_model()
+        assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+
+
+def test_what_stands_in_for_an_engine_in_fp32_is_exact_too():
+    first = engine.resolve_engine("openvino", "cpu", "fp32")
+    assert first.precision == "fp32"
+    others = engine.substitutes(first)
+    assert {other.name for other in others} >= {"torch"}
+    assert {other.precision for other in others} == {"fp32"} and first.name not in {other.name for other in others}
+
+
+@pytest.mark.parametrize("name", ["torch", *GRAPH_ENGINES])
 def test_engines_of_one_process_are_apart(name, weights):
     one, other = (create_engine(name, weights, device="cpu") for _ in range(2))
     one.set_template(TEMPLATES[0])

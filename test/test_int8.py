@@ -85,7 +85,7 @@ def test_where_int8_fails_openvino_goes_on_in_its_own_precision(stand_in, lively
 def test_int8_elsewhere_is_an_error(lively_weights, choice):
     with pytest.raises(ValueError, match="computed by engine 'openvino' on the CPU"):
         create_engine(weights=lively_weights, precision="int8", **choice)
-    with pytest.raises(ValueError, match="unknown precision 'int4'; there are auto, int8"):
+    with pytest.raises(ValueError, match="unknown precision 'int4'; there are auto, fp32, int8"):
         create_engine("auto", lively_weights, precision="int4")
 
 

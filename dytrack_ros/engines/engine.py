@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 ENGINES = ("auto", "torch", "openvino", "onnxruntime", "tensorrt")
-ENGINE_PRECISIONS = ("auto", "int8")  # auto: the engine's own choice
+ENGINE_PRECISIONS = ("auto", "fp32", "int8")  # auto: the engine's own choice, the fastest that the chip computes in
 CPU_ENGINES = ("openvino", "onnxruntime", "torch")  # fastest first: what `auto` tries on a CPU
 
 # Modules that an engine (or `export`) needs, each also the name of its pip package.
@@ -69,7 +69,7 @@ class Engine(Protocol):
 
 class Candidate(NamedTuple):
     """An engine that can be loaded: its name (not ``auto``), the device that is asked for, why it is taken, and what it
-    computes in (``int8`` with ``openvino`` only)."""
+    is to compute in (``int8`` with ``openvino`` only)."""
 
     name: str
     device: str
@@ -84,7 +84,8 @@ def create_engine(
 
     ``auto`` is the best one present: see :func:`choose_engine`; the engine's ``chosen_because`` says why it was taken.
     ``device`` is ``auto``, ``cpu`` or ``cuda[:N]``; ``threads`` the CPU threads (None: the library's default).
-    ``precision`` ``int8`` takes ``openvino`` with the graphs that the command ``quantise`` has made of these weights.
+    ``precision`` ``auto`` is bf16, fp16 or fp32 as fits the chip, ``fp32`` exact; ``int8`` takes ``openvino`` with the graphs
+    that the command ``quantise`` has made of these weights.
     Raises ValueError for an unknown name, device or precision and for int8 elsewhere, ImportError where the engine's
     library is missing, FileNotFoundError where there are no int8 graphs.
     """
@@ -106,7 +107,7 @@ def resolve_engine(name: str, device: str = "auto", precision: str = "auto") -> 
             )
         return Candidate("openvino", "cpu", "precision int8 was asked for", precision)
     chosen, reason = choose_engine(device) if name == "auto" else (name, "asked for")
-    return Candidate(chosen, device, reason)
+    return Candidate(chosen, device, reason, precision)
 
 
 def load_engine(candidate: Candidate, weights: str | Path, threads: int | None = None) -> Engine:
@@ -122,8 +123,10 @@ def load_engine(candidate: Candidate, weights: str | Path, threads: int | None =
 
 
 def engine_label(engine: Engine) -> str:
-    """Its name and device in words, such as ``openvino (cpu)``; and int8, which takes other times and gives other answers."""
-    note = ", int8" if getattr(engine, "precision", "auto") == "int8" else ""
+    """Its name and device in words, such as ``openvino (cpu)``; and a precision that is not the engine's own choice, since
+    it takes other times and gives other answers."""
+    precision = getattr(engine, "precision", "auto")
+    note = f", {precision}" if precision in ("fp32", "int8") else ""
     return f"{engine.name} ({engine.device}{note})"
 
 
@@ -131,13 +134,14 @@ def substitutes(candidate: Candidate) -> list[Candidate]:
     """What could compute in this one's place: for TensorRT PyTorch on the GPU, if it can use it, then the
     :data:`CPU_ENGINES` that are installed, the fastest first; for int8 its own engine in its own precision among them."""
     name, device, _, precision = candidate
+    asked = "auto" if precision == "int8" else precision
     on_gpu = name == "torch" and (device.startswith("cuda") or (device == "auto" and cuda_is_present()))
     reason = f"in place of {name}" + (f" in {precision}" if precision != "auto" else "")
-    others = [Candidate("torch", device, reason)] if name == "tensorrt" and cuda_is_present() else []
+    others = [Candidate("torch", device, reason, asked)] if name == "tensorrt" and cuda_is_present() else []
     return others + [
-        Candidate(other, "cpu", reason)
+        Candidate(other, "cpu", reason, asked)
         for other in CPU_ENGINES
-        if (other != name or on_gpu or precision != "auto") and not missing_packages(other)
+        if (other != name or on_gpu or precision == "int8") and not missing_packages(other)
     ]
 
 

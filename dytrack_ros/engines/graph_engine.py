@@ -22,7 +22,6 @@ class GraphEngine(StagedEngine):
     """
 
     device = "cpu"
-    precision = "auto"
 
     def __init__(
         self,
@@ -30,7 +29,9 @@ class GraphEngine(StagedEngine):
         device: str = "auto",
         threads: int | None = None,
         graphs: str | Path | None = None,
+        precision: str = "auto",
     ):
+        self.precision = precision
         check_device(device)
         if device.startswith("cuda"):
             raise ValueError(

@@ -12,7 +12,7 @@ from dytrack_ros.engines.graph_files import graph_file, graph_names
 
 
 class OnnxRuntimeEngine(GraphEngine):
-    """See :class:`dytrack_ros.engines.engine.Engine`. fp32."""
+    """See :class:`dytrack_ros.engines.engine.Engine`. fp32, whether asked for or not."""
 
     name = "onnxruntime"
 

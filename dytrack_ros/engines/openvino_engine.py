@@ -11,7 +11,6 @@ from dytrack_ros.engines.graph_engine import GraphEngine
 from dytrack_ros.engines.graph_files import graph_file, graph_names, int8_file, value_names
 
 # One frame at a time on all threads. Threads are not tied to cores, since a robot's cores have other work too.
-# Precision is left to OpenVINO: bf16 where the chip computes in it (AMX, AVX512-BF16), else fp32.
 # Compiled models are not cached: on a CPU that measured no faster than compiling the graphs (0.4 s a stage of ViT-S).
 SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
 
@@ -20,24 +19,18 @@ class OpenVINOEngine(GraphEngine):
     """See :class:`dytrack_ros.engines.engine.Engine`.
 
     Each value has one tensor, shared by the graph that makes it and those that need it: nothing is copied between them.
-    With ``precision`` ``int8`` the graphs are those of ``quantise``; what they leave unquantised is computed as in ``auto``.
+    ``precision`` ``auto`` is left to OpenVINO: bf16 where the chip computes in it (AMX, AVX512-BF16), else fp32. With ``int8``
+    the graphs are those of ``quantise``; what they leave unquantised is computed as in ``auto``.
     """
 
     name = "openvino"
 
-    def __init__(
-        self,
-        weights: str | Path,
-        device: str = "auto",
-        threads: int | None = None,
-        graphs: str | Path | None = None,
-        precision: str = "auto",
-    ):
-        self.precision = precision
-        super().__init__(weights, device, threads, graphs)
-
     def _load(self, folder: Path, threads: int | None) -> None:
-        settings = {**SETTINGS, "INFERENCE_NUM_THREADS": threads} if threads else SETTINGS
+        settings = dict(SETTINGS)
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        if self.precision == "fp32":
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
         core = ov.Core()
         self._requests: dict[str, ov.InferRequest] = {}
         self._tensors: dict[str, ov.Tensor] = {}

@@ -38,7 +38,7 @@ class TensorRTEngine(StagedEngine):
 
     Each value has one place on the GPU, shared by the graph that makes it and those that need it. A crop goes up once as
     uint8; down come 4 bytes for each exit and 16 for a box. ``threads`` is without meaning here. ``precision`` is fp16, or
-    fp32 where this TensorRT computes wrongly in fp16.
+    fp32 where that is asked for, and where this TensorRT computes wrongly in fp16.
 
     Raises ValueError for a device that is none or not there and for foreign weights, ImportError where TensorRT or the
     driver is missing, RuntimeError where TensorRT fails or its answers differ from PyTorch's in fp32 too.
@@ -46,7 +46,7 @@ class TensorRTEngine(StagedEngine):
 
     name = "tensorrt"
 
-    def __init__(self, weights: str | Path, device: str = "auto", threads: int | None = None):
+    def __init__(self, weights: str | Path, device: str = "auto", threads: int | None = None, precision: str = "auto"):
         check_device(device)
         if device == "cpu":
             raise ValueError(
@@ -62,16 +62,16 @@ class TensorRTEngine(StagedEngine):
             self._gpu.staging_array((size, size, 3), np.uint8) for size in (self.template_size, self.search_size)
         )
         self._score, self._box = self._gpu.staging_array((1,), np.float32), self._gpu.staging_array((4,), np.float32)
-        for precision in ("fp16", "fp32"):
-            with cached_plans(path, precision, self._gpu) as folder:
+        for tried in ("fp16", "fp32") if precision == "auto" else ("fp32",):
+            with cached_plans(path, tried, self._gpu) as folder:
                 self._load(folder)
                 expected = read_seal(folder)["reference_answers"]
             difference = self._difference(expected)
             if difference <= LARGEST_DIFFERENCE:
-                self.precision = precision
+                self.precision = tried
                 return
             complaint = (
-                f"TensorRT {self._tensorrt.__version__} on {self._gpu.name} computes scores or boxes in {precision} that "
+                f"TensorRT {self._tensorrt.__version__} on {self._gpu.name} computes scores or boxes in {tried} that "
                 f"differ from PyTorch's by {difference:.2g} (allowed is {LARGEST_DIFFERENCE})"
             )
             _log.warning("%s", complaint)

@@ -24,7 +24,8 @@ _log = logging.getLogger(__name__)
 
 
 class TorchEngine(StagedEngine):
-    """See :class:`dytrack_ros.engines.engine.Engine`. fp32 on a CPU; fp16 on a CUDA device, as CUDA graphs.
+    """See :class:`dytrack_ros.engines.engine.Engine`. fp32 on a CPU; fp16 on a CUDA device if not ``fp32`` is asked for,
+    as CUDA graphs.
 
     Recorded steps are compared with eager ones at the start; where they cannot be recorded or answer otherwise, the eager
     ones stay in use and the log says why. ``graphs``: whether to record at all.
@@ -32,7 +33,14 @@ class TorchEngine(StagedEngine):
 
     name = "torch"
 
-    def __init__(self, weights: str | Path, device: str = "auto", threads: int | None = None, graphs: bool = True):
+    def __init__(
+        self,
+        weights: str | Path,
+        device: str = "auto",
+        threads: int | None = None,
+        graphs: bool = True,
+        precision: str = "auto",
+    ):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if threads:
@@ -45,7 +53,8 @@ class TorchEngine(StagedEngine):
         if on_gpu and not torch.cuda.is_available():
             raise ValueError(f"device {device!r} was asked for, but PyTorch finds no CUDA device; use 'cpu' or 'auto'")
         self.device = str(self._device)
-        dtype = torch.float16 if on_gpu else torch.float32
+        self.precision = precision
+        dtype = torch.float16 if on_gpu and precision == "auto" else torch.float32
         model = load_weights(weights).fuse().to(self._device, dtype).requires_grad_(False)
         super().__init__(model.config)
         self._buffers = TorchSteps(model, self._device, dtype)

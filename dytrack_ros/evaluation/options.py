@@ -23,6 +23,7 @@ def command_parser(name: str, description: str | None) -> argparse.ArgumentParse
     p.add_argument("--engine", choices=ENGINES, default="auto")
     p.add_argument("--device", default="auto")
     p.add_argument("--precision", choices=ENGINE_PRECISIONS, default="auto",
-                   help="int8: the graphs that `quantise` has made, in openvino; auto: the engine's own choice")  # fmt: skip
+                   help="auto: the fastest that the chip computes in; fp32: exact; int8: the graphs that `quantise` has made, "
+                        "in openvino")  # fmt: skip
     p.add_argument("--threads", type=int)
     return p

@@ -80,8 +80,8 @@ TRACKER = (
     Parameter(
         "precision",
         "auto",
-        "int8 takes the graphs that the command quantise has made of the model, in OpenVINO on the CPU; auto leaves it to "
-        "the engine.",
+        "auto takes the fastest that the chip computes in (bf16, fp16), fp32 is exact; int8 takes the graphs that the command "
+        "quantise has made of the model, in OpenVINO on the CPU.",
         choices=ENGINE_PRECISIONS,
         read_only=True,
     ),

@@ -94,7 +94,7 @@ class DyTracker:
         ``engine`` is one of ``dytrack_ros.engines.ENGINES``, ``device`` ``auto``, ``cpu`` or ``cuda[:N]``. Without a
         ``policy``, :class:`~dytrack_ros.budget.FixedThresholds` with the default thresholds. With ``on_fallback`` the next
         engine goes on where one fails, and ``on_fallback`` is told why, unless the process ``is_ending``; without, the
-        failure is an error. ``precision`` is ``auto`` or ``int8``: see :func:`dytrack_ros.engines.create_engine`.
+        failure is an error. ``precision`` is ``auto``, ``fp32`` or ``int8``: see :func:`dytrack_ros.engines.create_engine`.
         Raises FileNotFoundError or ValueError saying what there is.
         """
         from dytrack_ros.model.weight_files import default_model, resolve_weights
