@@ -90,14 +90,7 @@ def overhead(args: argparse.Namespace) -> dict:
     for model in dict.fromkeys((args.model, STAND_IN)):
         heard: dict[tuple, list[Heard]] = defaultdict(list)
         with Graph() as graph, tqdm(total=args.rounds * len(kinds), unit="run", desc=model or "overhead") as bar:
-            graph.start_tracker(
-                "node_metered.py",
-                model=model,
-                engine=args.engine,
-                threads=args.threads,
-                exit__policy="fixed",
-                exit__fixed=args.exit,
-            )
+            _start_metered(graph, args, model)
             for _ in range(args.rounds):
                 for kind in kinds:
                     bar.set_postfix_str(f"{_by(kind[0])} {kind[1]}")
@@ -105,6 +98,12 @@ def overhead(args: argparse.Namespace) -> dict:
                     bar.update()
         runs += [_overhead_entry(model == STAND_IN, *kind, heard[kind]) for kind in kinds]
     return {"exit": args.exit, "rate_hz": rate, "runs": runs}
+
+
+def _start_metered(graph: Graph, args: argparse.Namespace, model: str) -> None:
+    """The node with a meter around its engine, every frame at one exit."""
+    exits = {"exit__policy": "fixed", "exit__fixed": args.exit}
+    graph.start_tracker("node_metered.py", model=model, engine=args.engine, threads=args.threads, **exits)
 
 
 def _tracked(graph: Graph, pixels: tuple[int, int], encoding: str, rate: float, frames: int) -> list[Heard]:
@@ -148,14 +147,7 @@ def overlay(args: argparse.Namespace) -> dict:
     runs = []
     for model in dict.fromkeys((args.model, STAND_IN)):
         with Graph() as graph:
-            graph.start_tracker(
-                "node_metered.py",
-                model=model,
-                engine=args.engine,
-                threads=args.threads,
-                exit__policy="fixed",
-                exit__fixed=args.exit,
-            )
+            _start_metered(graph, args, model)
             for pixels in tqdm(sizes, unit="size", desc=model or "overlay"):
                 runs.append(_overlay_entry(model == STAND_IN, pixels, *_turns(graph, pixels, rate, frames)))
     return {"exit": args.exit, "rate_hz": rate, "turn_s": TURN_S, "runs": runs}
