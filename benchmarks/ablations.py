@@ -36,7 +36,6 @@ from dytrack_ros.training.sampling import PairSampler
 from dytrack_ros.training.trainer import TrainConfig, Trainer
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
-BATCH = 32
 KEPT_ASIDE_EVERY = 10
 STAGE_1_SEED = 1
 
@@ -68,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model", default="dytrack_tiny", help="weights whose encoder the first stage starts from")
     p.add_argument("--first-steps", type=int, default=200)
     p.add_argument("--steps", type=int, default=100)
+    p.add_argument("--batch", type=int, default=32)
     p.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
     p.add_argument("--pairs", type=int, default=384, help="pairs that the figures are of")
     p.add_argument("--threads", type=int)
@@ -121,10 +121,9 @@ class Laboratory:
         torch.save(model.state_dict(), kept)
         return model
 
-    @staticmethod
-    def _rates() -> dict:
+    def _rates(self) -> dict:
         rates = {"lr": 3e-4, "lr_adapters": 1e-4, "lr_backbone": 4e-5, "relative_rates": True}
-        return rates | {"batch": BATCH, "schedule": "cosine", "warmup_steps": 10, "corner_weight": 0.5}
+        return rates | {"batch": self.args.batch, "schedule": "cosine", "warmup_steps": 10, "corner_weight": 0.5}
 
     def _exits_unlearnt(self, recycling: str) -> DyTrack:
         """The first stage's network, with exits before the last that have learnt nothing."""
@@ -181,7 +180,7 @@ def main() -> None:
     found = {key: laboratory.run(*key) for key in tqdm(plan, desc="runs")}
     rows = [asdict(choice) | {"runs": [asdict(found[choice, seed]) for seed in args.seeds]} for choice in CHOICES]
     kept = {name: value for name, value in vars(args).items() if name not in ("data", "work", "results", "threads")}
-    args.results.write_text(json.dumps(kept | {"batch": BATCH, "rows": rows, "machine": machine_facts()}, indent=2) + "\n")
+    args.results.write_text(json.dumps(kept | {"rows": rows, "machine": machine_facts()}, indent=2) + "\n")
     print("\n".join(table(rows)))
 
 

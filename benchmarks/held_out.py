@@ -105,7 +105,9 @@ def main() -> None:
         model = load_weights(name)
         augmentation = PairAugmentation(bank, model.config, AugmentationConfig(absent=args.absent), SEED)
         found = accuracy(model, held_out_crops(sampler, augmentation, args.pairs), amp_type("auto", "cpu"))
-        cells = (", ".join(f"{value:.3f}" for value in values) for values in (found.iou, found.score_error, found.absent))
+        cells = (
+            ", ".join(f"{value:.3f}" for value in values) for values in (found.iou, found.score_error, found.absent)
+        )
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
