@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dytrack_ros.model.presets import DyTrackConfig
+from dytrack_ros.training.cutouts import Cutouts
 from dytrack_ros.training.datasets import ImageBank
 from dytrack_ros.training.sampling import PairBatch
+from dytrack_ros.training.synthetic import Layer, moved_within, scene_windows, turned_box, turns
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
 PART_STRIDE = 2_654_435_761
@@ -32,9 +34,15 @@ class AugmentationConfig:
     the same for the template. ``mosaic``: the probability that what lies outside the image shows another image of the
     batch instead of black, so that large targets too are learnt among clutter rather than by the image's border.
     ``low_resolution``: half of the chosen pairs lose every second pixel, half three of four, as a target of 32 or 16 px
-    does. ``intruder``: the probability that the object of another pair stands in the search region, beside the target
-    or before a part of it, never before its centre. ``absent``: the probability that the search region shows another
-    scene, without the target, so that the predicted IoU tells when it is gone (beyond the paper).
+    does. ``intruder``: the probability of each of ``intruders`` that the object of another pair stands in the search
+    region, beside the target or before a part of it, never before its centre. ``absent``: the probability that the
+    search region shows another scene, without the target, so that the predicted IoU tells when it is gone (beyond the
+    paper).
+
+    ``synthetic``: the probability that a pair whose object was cut out shows it before the scene of another pair, as two
+    frames of a synthetic video. ``turn`` and ``slant``: deviations of the angle in radians and of the shear that the
+    object has in the search region. ``camera``: half-width of the camera's motion between the frames, in sides of the
+    search region. ``cut``: the probability that the template shows yet another scene.
     """
 
     centre_jitter: float | None = None
@@ -53,7 +61,13 @@ class AugmentationConfig:
     noise: float = 0.1
     mosaic: float = 0.5
     intruder: float = 0.3
+    intruders: int = 1
     absent: float = 0.0
+    synthetic: float = 0.0
+    turn: float = 0.2
+    slant: float = 0.1
+    camera: float = 0.3
+    cut: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -80,11 +94,20 @@ class CropView:
 class PairAugmentation:
     """Turns sampled pairs into crops; deterministic for a given seed, step, part and device type.
 
-    ``bank`` holds the images of pairs that bring none of their own.
+    ``bank`` holds the images of pairs that bring none of their own. With ``cutouts`` intruders have their own shape, and
+    pairs may be synthetic.
     """
 
-    def __init__(self, bank: ImageBank, model: DyTrackConfig, config: AugmentationConfig | None = None, seed: int = 0):
+    def __init__(
+        self,
+        bank: ImageBank,
+        model: DyTrackConfig,
+        config: AugmentationConfig | None = None,
+        seed: int = 0,
+        cutouts: Cutouts | None = None,
+    ):
         self.bank, self.model, self.config, self.seed = bank, model, config or AugmentationConfig(), seed
+        self.cutouts = cutouts and cutouts.to(bank.device)
 
     def views(self) -> tuple[CropView, CropView]:
         """Of the template and of the search region (of the template in all but one of 15,000 draws)."""
@@ -108,77 +131,158 @@ class PairAugmentation:
         """The crops of a batch; ``part`` numbers the parts of a batch that several processes share."""
         bank, device, c = pairs.bank or self.bank, self.bank.device, self.config
         generator = torch.Generator(device).manual_seed((self.seed * 1_000_003 + step + part * PART_STRIDE) % 2**63)
-        template_box = torch.from_numpy(pairs.template_box).to(device)
-        search_box = torch.from_numpy(pairs.search_box).to(device)
-        batch = len(template_box)
+        draw = Draw(len(pairs.scene), generator, device)
+        template_view, search_view = self._views(pairs, draw)
+        template, _ = template_view.crop(bank)
+        search, inside = search_view.crop(bank)
+        box = box_in_window(search_view.box, search_view.window)
+        scene = torch.from_numpy(pairs.scene).to(device)
+        beside_other = scene != scene.roll(1)  # the neighbour in the batch shows another scene
 
-        def uniform(*shape: int) -> Tensor:
-            return torch.rand(*shape, generator=generator, device=device) * 2 - 1
+        clutter, _ = sample_crops(bank, *_other_images(bank, search_view.image), self.model.search_size)
+        mosaic = _each(draw.chance(c.mosaic))
+        search = torch.where(mosaic & ~inside, clutter, search)
+        black = ~(mosaic | inside)
+        shape = None
+        if self.cutouts is not None:
+            layers = [
+                Layer(crop, self.cutouts.alpha(view.object, view.box, view.window, view.size))
+                for view, crop in ((template_view, template), (search_view, search))
+            ]
+            shape = layers[0].alpha
+            cut_out = self.cutouts.has(template_view.object) & self.cutouts.has(search_view.object)
+            new_template, new_search, new_box, seen = self._synthetic(layers, box, search_view.image, bank, draw)
+            synthetic = draw.chance(c.synthetic) & cut_out & beside_other & seen
+            template, search = (
+                torch.where(_each(synthetic), new, old) for new, old in ((new_template, template), (new_search, search))
+            )
+            box = torch.where(synthetic[:, None], new_box, box)
+            black &= ~_each(synthetic)
+        for number in range(1, c.intruders + 1):
+            place, extent = draw.uniform(2), 0.2 + 0.1 * draw.uniform()
+            grid = _intruder_grid(place, extent, self.model.search_size)
+            covered = (grid.abs().amax(3) < 1)[:, None] & _each(draw.chance(c.intruder))
+            covered &= ~_covers_centre(place, extent, box)
+            if shape is not None:
+                covered &= _intruders(shape.roll(number, 0), grid) > 0.5
+            search = torch.where(covered, _intruders(template.roll(number, 0), grid), search)
+            black &= ~covered
+        flipped = draw.chance(c.flip)
+        template, search, black = (torch.where(_each(flipped), crop.flip(3), crop) for crop in (template, search, black))
+        box = torch.where(flipped[:, None], torch.stack([1 - box[:, 2], box[:, 1], 1 - box[:, 0], box[:, 3]], 1), box)
 
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator, device=device)
+        grey = draw.chance(c.grey)
+        template, search = (_colour(crop, c, grey, draw) for crop in (template, search))
+        search = search.masked_fill(black, 0)  # whatever the contrast, the border is black as in tracking
+        soft, very_soft = draw.chance(c.low_resolution), draw.chance(0.5)
+        for factor, chosen in ((2, soft & ~very_soft), (4, soft & very_soft)):
+            template, search = _low_resolution(template, chosen, factor), _low_resolution(search, chosen, factor)
+        search = _gaussian_blur(search, draw.chance(c.blur), (draw.uniform() * 0.75 + 1.25))
+        search = _motion_blur(search, draw.chance(c.motion_blur), draw.uniform() * math.pi)
+        noisy = _each(draw.chance(c.noise))
+        search = torch.where(noisy, search + 8 * draw.normal(*search.shape[1:]), search)
+        present = ~(draw.chance(c.absent) & beside_other)
+        search = torch.where(_each(present), search, search.roll(1, 0))
+        return CropBatch(template.clamp(0, 255), search.clamp(0, 255), box.clamp(0, 1), present)
 
+    def _views(self, pairs: PairBatch, draw: Draw) -> tuple[View, View]:
+        """Which windows the template and the search region show."""
+        c, m = self.config, self.model
+
+        def view(image, box, number, window: Tensor, size: int) -> View:
+            return View(*(torch.from_numpy(values).to(draw.device) for values in (image, number)), box, window, size)
+
+        template_box, search_box = (
+            torch.from_numpy(box).to(draw.device) for box in (pairs.template_box, pairs.search_box)
+        )
         template_window = crop_window(
             template_box,
-            self.model.template_factor,
-            shift=uniform(batch, 2) * c.template_centre_jitter / 2,
-            log_scale=normal(batch) * c.template_scale_jitter,
-            log_aspect=torch.zeros(batch, device=device),
+            m.template_factor,
+            shift=draw.uniform(2) * c.template_centre_jitter / 2,
+            log_scale=draw.normal() * c.template_scale_jitter,
+            log_aspect=torch.zeros(draw.batch, device=draw.device),
         )
         search_window = crop_window(
             search_box,
-            self.model.search_factor,
-            shift=uniform(batch, 2) * self._centre_jitter / 2,
-            log_scale=(normal(batch) * c.scale_jitter).clamp(-2 * c.scale_jitter, 2 * c.scale_jitter),
-            log_aspect=uniform(batch) * c.aspect_jitter,
+            m.search_factor,
+            shift=draw.uniform(2) * self._centre_jitter / 2,
+            log_scale=(draw.normal() * c.scale_jitter).clamp(-2 * c.scale_jitter, 2 * c.scale_jitter),
+            log_aspect=draw.uniform() * c.aspect_jitter,
         )
-        template_image = torch.from_numpy(pairs.template_image).to(device)
-        search_image = torch.from_numpy(pairs.search_image).to(device)
-        template, _ = sample_crops(bank, template_image, template_window, self.model.template_size)
-        search, inside = sample_crops(bank, search_image, search_window, self.model.search_size)
-        box = box_in_window(search_box, search_window)
+        return (
+            view(pairs.template_image, template_box, pairs.template_object, template_window, m.template_size),
+            view(pairs.search_image, search_box, pairs.search_object, search_window, m.search_size),
+        )
 
-        chance = Chance(batch, generator, device)
-        clutter, _ = sample_crops(bank, *_other_images(bank, search_image), self.model.search_size)
-        mosaic = chance(c.mosaic)[:, None, None, None]
-        search = torch.where(mosaic & ~inside, clutter, search)
-        black = ~(mosaic | inside)
-        place, extent = uniform(batch, 2), 0.2 + 0.1 * uniform(batch)
-        grid = _intruder_grid(place, extent, self.model.search_size)
-        covered = (grid.abs().amax(3) < 1)[:, None] & chance(c.intruder)[:, None, None, None]
-        covered &= ~_covers_centre(place, extent, box)
-        search = torch.where(covered, _intruders(template.roll(1, 0), grid), search)
-        black &= ~covered
-        flipped = chance(c.flip)
-        template = torch.where(flipped[:, None, None, None], template.flip(3), template)
-        search = torch.where(flipped[:, None, None, None], search.flip(3), search)
-        black = torch.where(flipped[:, None, None, None], black.flip(3), black)
-        box = torch.where(flipped[:, None], torch.stack([1 - box[:, 2], box[:, 1], 1 - box[:, 0], box[:, 3]], 1), box)
+    def _synthetic(
+        self, layers: list[Layer], box: Tensor, image: Tensor, bank: ImageBank, draw: Draw
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The template and the search region of ``layers`` before the scenes of the neighbours in the batch, the box there,
+        and whether anything of the object is seen, bool (B,)."""
+        c, m = self.config, self.model
+        still, moving = layers
+        turned = moving.turned((box[:, :2] + box[:, 2:]) / 2, turns(draw.normal() * c.turn, draw.normal() * c.slant))
+        new_box, seen = turned_box(moving, turned, box)
+        behind = image.roll(1)
+        window = scene_windows(bank, behind, draw.share(2), draw.share())
+        search, _ = sample_crops(bank, behind, window, m.search_size)
 
-        grey = chance(c.grey)
-        template, search = (_colour(crop, c, grey, uniform) for crop in (template, search))
-        search = search.masked_fill(black, 0)  # whatever the contrast, the border is black as in tracking
-        soft, very_soft = chance(c.low_resolution), chance(0.5)
-        for factor, chosen in ((2, soft & ~very_soft), (4, soft & very_soft)):
-            template, search = _low_resolution(template, chosen, factor), _low_resolution(search, chosen, factor)
-        search = _gaussian_blur(search, chance(c.blur), (uniform(batch) * 0.75 + 1.25))
-        search = _motion_blur(search, chance(c.motion_blur), uniform(batch) * math.pi)
-        noisy = chance(c.noise)[:, None, None, None]
-        search = torch.where(noisy, search + 8 * normal(*search.shape), search)
-        scene = torch.from_numpy(pairs.scene).to(device)
-        present = ~(chance(c.absent) & (scene != scene.roll(1)))
-        search = torch.where(present[:, None, None, None], search, search.roll(1, 0))
-        return CropBatch(template.clamp(0, 255), search.clamp(0, 255), box.clamp(0, 1), present)
+        share = m.template_factor / m.search_factor
+        before = moved_within(window, bank, behind, share, draw.uniform(2) * c.camera)
+        elsewhere = image.roll(2)
+        other = scene_windows(bank, elsewhere, draw.share(2), draw.share() * share)
+        is_cut = draw.chance(c.cut)
+        template, _ = sample_crops(
+            bank,
+            torch.where(is_cut, elsewhere, behind),
+            torch.where(is_cut[:, None], other, before),
+            m.template_size,
+        )
+        return still.before(template), turned.before(search), new_box, seen
 
 
-class Chance:
-    """Draws a boolean for each member of a batch, true with the given probability."""
+@dataclass(frozen=True)
+class View:
+    """What a crop of ``size`` px shows of each pair: the ``window`` (B, 4) of ``image`` (B,) around ``box`` (B, 4), all in
+    the image's pixels, which is the data set's box number ``object`` (B,)."""
 
-    def __init__(self, batch: int, generator: torch.Generator, device: torch.device):
-        self.batch, self.generator, self.device = batch, generator, device
+    image: Tensor
+    object: Tensor
+    box: Tensor
+    window: Tensor
+    size: int
 
-    def __call__(self, probability: float) -> Tensor:
-        return torch.rand(self.batch, generator=self.generator, device=self.device) < probability
+    def crop(self, bank: ImageBank) -> tuple[Tensor, Tensor]:
+        return sample_crops(bank, self.image, self.window, self.size)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers for each member of a batch."""
+
+    batch: int
+    generator: torch.Generator
+    device: torch.device
+
+    def share(self, *shape: int) -> Tensor:
+        """In [0, 1), (B, *shape)."""
+        return torch.rand(self.batch, *shape, generator=self.generator, device=self.device)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """In [-1, 1), (B, *shape)."""
+        return self.share(*shape) * 2 - 1
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(self.batch, *shape, generator=self.generator, device=self.device)
+
+    def chance(self, probability: float) -> Tensor:
+        """True with that probability, bool (B,)."""
+        return self.share() < probability
+
+
+def _each(chosen: Tensor) -> Tensor:
+    """A boolean of each member (B,), for all pixels of its crop."""
+    return chosen[:, None, None, None]
 
 
 # --- geometry --------------------------------------------------------------------------------------------------------
@@ -260,20 +364,19 @@ def _intruders(templates: Tensor, grid: Tensor) -> Tensor:
 def _covers_centre(place: Tensor, extent: Tensor, box: Tensor) -> Tensor:
     """Whether (B, 1, 1, 1) the intruder hides the centre of the target's ``box`` (B, 4) in [0, 1]."""
     centre = (box[:, :2] + box[:, 2:]) - 1
-    return ((centre - place).abs().amax(1) < extent)[:, None, None, None]
+    return _each((centre - place).abs().amax(1) < extent)
 
 
 # --- appearance ------------------------------------------------------------------------------------------------------
 
 
-def _colour(crop: Tensor, c: AugmentationConfig, grey: Tensor, uniform) -> Tensor:
-    batch = len(crop)
+def _colour(crop: Tensor, c: AugmentationConfig, grey: Tensor, draw: Draw) -> Tensor:
     brightness, contrast, saturation = (
-        1 + strength * uniform(batch, 1, 1, 1) for strength in (c.brightness, c.contrast, c.saturation)
+        1 + strength * draw.uniform(1, 1, 1) for strength in (c.brightness, c.contrast, c.saturation)
     )
     red, green, blue = GREY_WEIGHTS
     luminance = red * crop[:, :1] + green * crop[:, 1:2] + blue * crop[:, 2:]
-    saturation = torch.where(grey[:, None, None, None], torch.zeros_like(saturation), saturation)
+    saturation = torch.where(_each(grey), torch.zeros_like(saturation), saturation)
     crop = torch.lerp(luminance, crop, saturation)
     mean = luminance.mean(dim=(2, 3), keepdim=True)
     return ((crop - mean) * contrast + mean) * brightness
@@ -282,7 +385,7 @@ def _colour(crop: Tensor, c: AugmentationConfig, grey: Tensor, uniform) -> Tenso
 def _low_resolution(crop: Tensor, chosen: Tensor, factor: int) -> Tensor:
     coarse = F.avg_pool2d(crop, factor)
     coarse = F.interpolate(coarse, size=crop.shape[2:], mode="bilinear", align_corners=False)
-    return torch.where(chosen[:, None, None, None], coarse, crop)
+    return torch.where(_each(chosen), coarse, crop)
 
 
 def _gaussian_blur(crop: Tensor, chosen: Tensor, sigma: Tensor, radius: int = 4) -> Tensor:
@@ -290,7 +393,7 @@ def _gaussian_blur(crop: Tensor, chosen: Tensor, sigma: Tensor, radius: int = 4)
     kernel = torch.exp(-(taps**2) / (2 * sigma[:, None] ** 2))
     kernel = kernel / kernel.sum(1, keepdim=True)
     rows = _filtered(crop, kernel[:, None, :])
-    return torch.where(chosen[:, None, None, None], _filtered(rows, kernel[:, :, None]), crop)
+    return torch.where(_each(chosen), _filtered(rows, kernel[:, :, None]), crop)
 
 
 def _motion_blur(crop: Tensor, chosen: Tensor, angle: Tensor, radius: int = 4) -> Tensor:
@@ -298,7 +401,7 @@ def _motion_blur(crop: Tensor, chosen: Tensor, angle: Tensor, radius: int = 4) -
     across = grid[None, :, None] * torch.cos(angle)[:, None, None] - grid[None, None, :] * torch.sin(angle)[:, None, None]
     kernel = (1 - across.abs()).clamp(min=0)
     kernel = kernel / kernel.sum(dim=(1, 2), keepdim=True)
-    return torch.where(chosen[:, None, None, None], _filtered(crop, kernel), crop)
+    return torch.where(_each(chosen), _filtered(crop, kernel), crop)
 
 
 def _filtered(crop: Tensor, kernel: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ from dytrack_ros.model.weights import (
     with_search_region,
 )
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation
-from dytrack_ros.training.datasets import ImageBank
+from dytrack_ros.training.cutouts import Cutouts
+from dytrack_ros.training.datasets import Dataset, ImageBank
 from dytrack_ros.training.distillation import MODES
 from dytrack_ros.training.distributed import Ranks, joined_ranks
 from dytrack_ros.training.labels import ImageTable
@@ -37,6 +38,7 @@ from dytrack_ros.training.teacher import Teacher
 from dytrack_ros.training.trainer import PAIRS_PER_EPOCH, SCHEDULES, STRATEGIES, TrainConfig, Trainer
 from dytrack_ros.training.width_reduction import reduce_width
 
+CUTOUTS_FILE = "cutouts.npz"
 REDUCTION_FILE = "reduced.pt"
 REDUCTION_BATCH = 32
 FIRST_REDUCTION_STEP = 10**9
@@ -92,6 +94,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--absent", type=float, default=0.0, help="share of the pairs without the target, whose score is to be 0; paper: 0"
     )
+    p.add_argument("--synthetic", type=float, default=0.0,
+                   help="share of the pairs that show an object that was cut out before another scene; paper: 0")  # fmt: skip
+    p.add_argument("--intruders", type=int, default=AugmentationConfig.intruders,
+                   help="how many objects of other pairs may stand in a search region")  # fmt: skip
+    p.add_argument("--cutouts", type=Path, metavar="FILE",
+                   help="masks of the objects for --synthetic, made if not there yet (default: cutouts.npz in --out)")  # fmt: skip
     p.add_argument("--seed", type=int, default=defaults.seed)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--amp", choices=["auto", *AMP_TYPES], default="auto", help="auto: bf16 where the chip has it")
@@ -148,7 +156,8 @@ def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]
     sampler = PairSampler(dataset, args.seed, args.video_share, max_gap=args.max_gap, sampling=args.sampling)
     streams = any(map(names_reader, args.data)) if args.stream is None else args.stream
     bank = ImageBank.pack([]).to(ranks.device) if streams else ImageBank.load(dataset, ranks.device, progress=ranks.leads)
-    augmentation = PairAugmentation(bank, model.config, AugmentationConfig(absent=args.absent), args.seed)
+    choices = AugmentationConfig(absent=args.absent, synthetic=args.synthetic, intruders=args.intruders)
+    augmentation = PairAugmentation(bank, model.config, choices, args.seed, cutouts(args, dataset, ranks))
     if streams:
         threads = args.reader_threads or max(os.cpu_count() // ranks.local_size, 1)
         sampler = PairStream(dataset, sampler, augmentation.views(), ranks.device, threads)
@@ -169,6 +178,20 @@ def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]
     if args.resume and trainer.resume() and ranks.leads:
         print(f"resuming at step {trainer.step}, {trainer.elapsed / 60:.1f} minutes in", flush=True)
     return trainer, sorted(ImageTable.of(dataset.images).source_names)
+
+
+def cutouts(args: argparse.Namespace, dataset: Dataset, ranks: Ranks) -> Cutouts | None:
+    """The objects that were cut out, if the options want any; made by each process alike, and written by the first."""
+    if not (args.synthetic or args.cutouts):
+        return None
+    path = args.cutouts or args.out / CUTOUTS_FILE
+    if path.exists():
+        return Cutouts.load(path, dataset)
+    made = Cutouts.made(dataset, max(os.cpu_count() // ranks.local_size, 1), progress=ranks.leads)
+    if ranks.leads:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made.save(path, dataset)
+    return made
 
 
 def reduced(

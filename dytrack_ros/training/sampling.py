@@ -16,14 +16,17 @@ SAMPLINGS = ("balanced", "paper")
 class PairBatch:
     """``template_image`` and ``search_image`` (B,) image numbers, their boxes (B, 4) as (x, y, w, h) in pixels.
 
-    ``scene`` (B,) is the same number for pairs of one still or one video, which may show the same object. The numbers
-    count in ``bank``, where the pairs bring one of their own, else in that of the whole data set.
+    ``template_object`` and ``search_object`` (B,) are the boxes' numbers among all of the data set. ``scene`` (B,) is the
+    same number for pairs of one still or one video, which may show the same object. Images count in ``bank``, where the
+    pairs bring one of their own, else in that of the whole data set; a box in such a bank is that of the part it holds.
     """
 
     template_image: np.ndarray
     template_box: np.ndarray
     search_image: np.ndarray
     search_box: np.ndarray
+    template_object: np.ndarray
+    search_object: np.ndarray
     scene: np.ndarray
     bank: ImageBank | None = None
 
@@ -85,18 +88,25 @@ class PairSampler:
         pairs = [draw(rng) for _ in range(size)]
         pairs.sort(key=lambda pair: self.images.source(pair[0]))
         columns = zip(*pairs[part::parts], strict=True)
-        template_image, template_box, search_image, search_box = (np.stack(column) for column in columns)
-        scene = self.scenes[template_image]
-        return PairBatch(template_image, template_box, search_image, search_box, scene)
+        template_image, template_object, search_image, search_object = (np.stack(column) for column in columns)
+        boxes = self.images.boxes
+        return PairBatch(
+            template_image,
+            boxes[template_object],
+            search_image,
+            boxes[search_object],
+            template_object,
+            search_object,
+            scene=self.scenes[template_image],
+        )
 
     def _balanced_pair(self, rng: np.random.Generator):
         if rng.random() < self.video_share:
             return self._video_pair(self.videos[rng.choice(len(self.videos), p=self.video_odds)], rng)
         group = self.stills[rng.choice(len(self.stills), p=self.still_odds)]
         number = rng.choice(group)
-        image = self.images[number]
-        box = image.boxes[rng.choice(image.trainable_boxes())]
-        return number, box, number, box
+        row = self.images.box_starts[number] + rng.choice(self.images[number].trainable_boxes())
+        return number, row, number, row
 
     def _paper_pair(self, rng: np.random.Generator):
         kind, members = self.sources[rng.integers(len(self.sources))]
@@ -104,8 +114,7 @@ class PairSampler:
         if kind == "videos":
             return self._video_pair(self.videos[member], rng)
         number = np.searchsorted(self.images.box_starts, member, side="right") - 1
-        box = self.images.boxes[member]
-        return number, box, number, box
+        return number, member, number, member
 
     def _video_pair(self, video: np.ndarray, rng: np.random.Generator):
         table = self.images
@@ -114,7 +123,7 @@ class PairSampler:
         near = np.searchsorted(frames, [frames[first] - self.max_gap, frames[first] + self.max_gap + 1])
         second = rng.integers(*near)
         a, b = video[first], video[second]
-        return a, table.boxes[table.box_starts[a]], b, table.boxes[table.box_starts[b]]
+        return a, table.box_starts[a], b, table.box_starts[b]
 
 
 def _odds(groups: list[np.ndarray], balance: float) -> np.ndarray:

@@ -84,6 +84,8 @@ class PairStream:
             template_box=boxes[place, 0],
             search_image=2 * place + 1,
             search_box=boxes[place, 1],
+            template_object=pairs.template_object[good[place]],
+            search_object=pairs.search_object[good[place]],
             scene=pairs.scene[good[place]],
             bank=bank.pin_memory() if self.device.type == "cuda" else bank,
         )
