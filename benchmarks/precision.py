@@ -19,7 +19,7 @@ from dytrack_ros.engines import ENGINE_PRECISIONS, create_engine
 from dytrack_ros.evaluation.datasets import load_sequences
 from dytrack_ros.evaluation.machine import machine_facts
 from dytrack_ros.model.weight_files import default_model
-from dytrack_ros.tracking.crop import CropWindow
+from dytrack_ros.tracking.crop import CropWindow, cut_template
 
 RESULTS = Path(__file__).parent / "results" / "precision.json"
 BOX_LIMIT_PX, SCORE_LIMIT = 0.5, 0.01
@@ -39,8 +39,7 @@ def main() -> None:
     engine = create_engine(args.engine, args.model, "cpu", precision=args.precision)
     differences = [[] for _ in range(engine.exit_count)]
     for sequence in tqdm(load_sequences(args.data), desc="sequences"):
-        window = CropWindow.around(sequence.truth[0], engine.template_factor)
-        template = window.cut(sequence.image(0), engine.template_size)
+        template = cut_template(sequence.image(0), sequence.truth[0], engine)
         for each in (reference, engine):
             each.set_template(template)
         for number in range(1, len(sequence), args.every):

@@ -49,6 +49,7 @@ class Engine(Protocol):
     search_size: int
     template_factor: float
     search_factor: float
+    template_veil: float  # 0 where an engine has none: see DyTrackConfig
 
     def set_template(self, template: np.ndarray) -> None:
         """Takes the target's picture: uint8 RGB, ``template_size`` square, HxWx3."""

@@ -23,6 +23,7 @@ class StagedEngine(ABC):
         self.exit_count = len(config.exits)
         self.template_size, self.search_size = config.template_size, config.search_size
         self.template_factor, self.search_factor = config.template_factor, config.search_factor
+        self.template_veil = config.template_veil
         self._forget()
 
     @abstractmethod

@@ -14,7 +14,7 @@ from dytrack_ros.engines.graph_files import Crops
 from dytrack_ros.evaluation.cli import at_least_one
 from dytrack_ros.model.presets import DyTrackConfig
 from dytrack_ros.model.weight_files import default_model, load_config, resolve_weights
-from dytrack_ros.tracking.crop import CropWindow
+from dytrack_ros.tracking.crop import CropWindow, cut_template
 from dytrack_ros.training.datasets import Dataset
 from dytrack_ros.training.sources import DATA_HELP, open_data
 
@@ -48,7 +48,7 @@ def example_crops(dataset: Dataset, config: DyTrackConfig, count: int) -> list[C
         seen[:2] += random.uniform(-0.5, 0.5, 2) * np.sqrt(box[2] * box[3])
         seen[2:] *= np.exp(random.uniform(-0.2, 0.2))
         image = dataset.pixels(int(number))[..., ::-1]
-        template = CropWindow.around(box, config.template_factor).cut(image, config.template_size)
+        template = cut_template(image, box, config)
         found.append(Crops(template, CropWindow.around(seen, config.search_factor).cut(image, config.search_size)))
     return found
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 
+VEIL_COLOUR = (255, 0, 255)
+"""RGB of what a template's veil is made of: rarely seen otherwise."""
 RECYCLING_SCHEMAS = ("none", "a", "b", "c", "d")
 
 
@@ -15,6 +17,10 @@ class DyTrackConfig:
     the transformer layers of each exit's decisioner (paper: 2/6/12 and 2/1/0). ``recycling`` is the feature recycling
     schema: ``none``, ``a`` (add to the decisioner's output), ``b`` (add to its input, the paper's choice), ``c``
     (concatenate with its input) or ``d`` (gated add). Sizes are in pixels, factors are multiples of the target's side.
+
+    ``template_veil`` in [0, 1) (beyond the paper): how opaque a veil of one colour lies over what surrounds the target's
+    box in the template. A square crop shows the target's scale, but not its shape: whether the object is the rider or
+    the rider with his bike.
 
     Raises ValueError for a combination that cannot be built.
     """
@@ -31,6 +37,7 @@ class DyTrackConfig:
     search_size: int = 256
     template_factor: float = 2.0
     search_factor: float = 4.0
+    template_veil: float = 0.0
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -46,6 +53,8 @@ class DyTrackConfig:
         for size in (self.template_size, self.search_size):
             if size % self.patch_size:
                 raise ValueError(f"crop size {size} is not a multiple of the patch size {self.patch_size}")
+        if not 0 <= self.template_veil < 1:
+            raise ValueError(f"template_veil {self.template_veil} must lie in [0, 1)")
         if self.head_channels % 8:
             raise ValueError(f"head_channels {self.head_channels} must be a multiple of 8")
 

@@ -1,16 +1,18 @@
 """Square windows of an image and the way back from them.
 
 A window of side S shown as a crop of n x n pixels: the centre of crop pixel i lies at ``left + (i + 0.5) * S / n`` in
-the image, where pixel j covers [j, j + 1). ``dytrack_ros.training.augmentation`` cuts by the same rule.
+the image, where pixel j covers [j, j + 1). ``dytrack_ros.training.crops`` cuts by the same rule.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from dytrack_ros.model.presets import VEIL_COLOUR
 from dytrack_ros.tracking.box import Box
 from dytrack_ros.tracking.picture import Picture, as_picture
 
@@ -49,3 +51,29 @@ class CropWindow:
     def cut(self, image: np.ndarray | Picture, size: int) -> np.ndarray:
         """The window of a picture or of a BGR image (H, W, 3) as RGB (size, size, 3), bilinear, black outside it."""
         return as_picture(image).square(self.left, self.top, self.side, size)
+
+
+class TemplateShape(Protocol):
+    """What an engine or a network's configuration says of templates; ``template_veil`` is 0 where it says nothing."""
+
+    template_size: int
+    template_factor: float
+
+
+def cut_template(image: np.ndarray | Picture, box: Box, shape: TemplateShape) -> np.ndarray:
+    """The template of the target in ``box`` (x, y, w, h) of a picture or a BGR image (H, W, 3): RGB (S, S, 3) uint8."""
+    window = CropWindow.around(box, shape.template_factor)
+    return veiled(window.cut(image, shape.template_size), window.to_crop(box), getattr(shape, "template_veil", 0.0))
+
+
+def veiled(crop: np.ndarray, box: np.ndarray, veil: float) -> np.ndarray:
+    """``crop`` (S, S, 3) uint8 with a veil that opaque, in [0, 1), over what surrounds ``box``, (x1, y1, x2, y2) in units of
+    the crop's side: so a template shows where the target ends, not only where it is and how large."""
+    if not veil:
+        return crop
+    size = len(crop)
+    pixels = np.arange(size)
+    x1, y1, x2, y2 = np.asarray(box) * size
+    across, down = (np.clip(np.minimum(b, pixels + 1) - np.maximum(a, pixels), 0, 1) for a, b in ((x1, x2), (y1, y2)))
+    opaque = (veil * (1 - np.outer(down, across)))[..., None].astype(np.float32)
+    return np.rint(crop + opaque * (np.float32(VEIL_COLOUR) - crop)).astype(np.uint8)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dytrack_ros.tracking.box import Box
-from dytrack_ros.tracking.crop import CropWindow
+from dytrack_ros.tracking.crop import TemplateShape, cut_template
 from dytrack_ros.tracking.picture import Picture
 
 
@@ -42,13 +42,13 @@ class TemplateMemory:
         self._is_mixed = False
 
     def updated(
-        self, image: np.ndarray | Picture, box: Box, factor: float, score: float, settings: TemplateSettings
+        self, image: np.ndarray | Picture, box: Box, shape: TemplateShape, score: float, settings: TemplateSettings
     ) -> np.ndarray | None:
         """The template to use from now on, after a frame at full depth with the target in ``box``; None: as before."""
         self._sure_frames = self._sure_frames + 1 if score >= settings.score else 0
         if not self._sure_frames or self._sure_frames % settings.every:
             return None
-        newest = CropWindow.around(box, factor).cut(image, len(self.first))
+        newest = cut_template(image, box, shape)
         self._is_mixed = True
         return np.rint(self.first + settings.share * (newest.astype(np.float32) - self.first)).astype(np.uint8)
 

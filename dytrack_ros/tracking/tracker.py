@@ -16,7 +16,7 @@ from dytrack_ros.budget.latency_model import ExitCosts
 from dytrack_ros.engines import Engine, FallbackEngine, create_engine
 from dytrack_ros.engines.engine import engine_label
 from dytrack_ros.tracking.box import Box, check_init_box, clip_box
-from dytrack_ros.tracking.crop import CropWindow
+from dytrack_ros.tracking.crop import CropWindow, cut_template
 from dytrack_ros.tracking.exit_costs import measure_exit_costs
 from dytrack_ros.tracking.picture import Picture, as_picture
 from dytrack_ros.tracking.recovery import Recovery, RecoverySettings
@@ -147,8 +147,7 @@ class DyTracker:
         """
         picture = as_picture(image_bgr)
         box = check_init_box(box, picture.width, picture.height)
-        window = CropWindow.around(box, self.engine.template_factor)
-        template = window.cut(picture, self.engine.template_size)
+        template = cut_template(picture, box, self.engine)
         self.engine.set_template(template)
         self._template = TemplateMemory(template)
         self.box = box
@@ -237,8 +236,7 @@ class DyTracker:
         if self._state.now != TrackState.TRACKING:
             template = self._template.forget()
         elif exit_index == self.exit_count:
-            factor = self.engine.template_factor
-            template = self._template.updated(picture, self.box, factor, score, self.template_updates)
+            template = self._template.updated(picture, self.box, self.engine, score, self.template_updates)
         if template is not None:
             self.engine.set_template(template)
 

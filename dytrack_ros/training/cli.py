@@ -18,6 +18,7 @@ import torch
 from dytrack_ros.model.dytrack import DyTrack, normalize
 from dytrack_ros.model.presets import PRESETS, RECYCLING_SCHEMAS, DyTrackConfig, preset
 from dytrack_ros.model.weights import (
+    load_config,
     load_encoder,
     load_weights,
     model_card,
@@ -96,6 +97,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--synthetic", type=float, default=0.0,
                    help="share of the pairs that show an object that was cut out before another scene; paper: 0")  # fmt: skip
+    p.add_argument("--parts", type=float, default=0.0,
+                   help="share of the pairs whose target is a part of the object, or more than it; paper: 0")  # fmt: skip
+    p.add_argument("--veil", type=float,
+                   help="how opaque, in [0, 1), a veil over the template's surroundings shows what the target is; paper: 0 "
+                        "(default: as in --init or --teacher, else 0)")  # fmt: skip
     p.add_argument("--intruders", type=int, default=AugmentationConfig.intruders,
                    help="how many objects of other pairs may stand in a search region")  # fmt: skip
     p.add_argument("--cutouts", type=Path, metavar="FILE",
@@ -123,9 +129,12 @@ def _cpu_has_bf16() -> bool:
 
 def starting_model(args: argparse.Namespace) -> DyTrack:
     torch.manual_seed(args.seed)
-    config = preset(args.model, recycling=args.recycling)
+    start = args.init or args.teacher
+    veil = args.veil if args.veil is not None else load_config(resolve_weights(start)).template_veil if start else 0.0
+    config = preset(args.model, recycling=args.recycling, template_veil=veil)
     if args.init:
         model = load_weights(args.init)
+        model.config = replace(model.config, template_veil=veil)
         size, factor = model.config.search_size, model.config.search_factor
         expected = replace(config, search_size=size, search_factor=factor)
         if model.config != expected:
@@ -156,7 +165,7 @@ def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]
     sampler = PairSampler(dataset, args.seed, args.video_share, max_gap=args.max_gap, sampling=args.sampling)
     streams = any(map(names_reader, args.data)) if args.stream is None else args.stream
     bank = ImageBank.pack([]).to(ranks.device) if streams else ImageBank.load(dataset, ranks.device, progress=ranks.leads)
-    choices = AugmentationConfig(absent=args.absent, synthetic=args.synthetic, intruders=args.intruders)
+    choices = AugmentationConfig(absent=args.absent, synthetic=args.synthetic, intruders=args.intruders, parts=args.parts)
     augmentation = PairAugmentation(bank, model.config, choices, args.seed, cutouts(args, dataset, ranks))
     if streams:
         threads = args.reader_threads or max(os.cpu_count() // ranks.local_size, 1)

@@ -157,7 +157,9 @@ class Cutouts:
             with np.load(path) as file:
                 masks, numbers, data = file["masks"], file["numbers"], str(file["data"])
         except (ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} holds no cutouts ({error}): name another file, or delete it to have it made") from None
+            raise ValueError(
+                f"{path} holds no cutouts ({error}): name another file, or delete it to have it made"
+            ) from None
         if data != _fingerprint(dataset):
             raise ValueError(f"{path} holds the cutouts of other data: name another file, or delete it to have it made")
         masks = np.unpackbits(masks, axis=2) * np.uint8(255)

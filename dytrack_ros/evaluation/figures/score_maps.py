@@ -16,7 +16,7 @@ from dytrack_ros.evaluation.figures.plots import exit_colour
 from dytrack_ros.evaluation.figures.section import Section
 from dytrack_ros.evaluation.figures.strips import chosen_sequences, shown_frames
 from dytrack_ros.tracking.box import iou
-from dytrack_ros.tracking.crop import CropWindow
+from dytrack_ros.tracking.crop import CropWindow, cut_template
 
 ROWS = 4
 TOP_LEFT_COLOUR, BOTTOM_RIGHT_COLOUR = "#f0e442", "#cc79a7"
@@ -55,7 +55,7 @@ class ScoreMapper:
     def look(self, sequence: Sequence, number: int, box_before) -> Looked:
         """Frame ``number`` as seen by a tracker whose box on the frame before was ``box_before`` (x, y, w, h)."""
         config = self._model.config
-        template = CropWindow.around(sequence.start_box, config.template_factor).cut(sequence.image(0), config.template_size)
+        template = cut_template(sequence.image(0), sequence.start_box, config)
         window = CropWindow.around(box_before, config.search_factor)
         search = window.cut(sequence.image(number), config.search_size)
         return Looked(template, search, window.to_crop(sequence.truth[number]), self.answers(template, search))
