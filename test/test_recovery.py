@@ -244,7 +244,7 @@ def test_newer_pictures_are_mixed_in_and_doubt_brings_the_first_back():
     settings = TemplateSettings(share=0.25, every=3, score=0.8)
     first, image, box = np.full((128, 128, 3), 40, np.uint8), np.full((240, 320, 3), 200, np.uint8), (100, 100, 40, 40)
     memory = TemplateMemory(first)
-    updates = [memory.updated(image, box, 2.0, score, settings) for score in (0.9, 0.7, 0.9, 0.9, 0.9, 0.9)]
+    updates = [memory.updated(image, box, SquareEngine, score, settings) for score in (0.9, 0.7, 0.9, 0.9, 0.9, 0.9)]
     assert [update is not None for update in updates] == [False, False, False, False, True, False]
     assert (updates[4] == 80).all()
     assert (memory.first == 40).all()

@@ -15,7 +15,7 @@ from dytrack_ros.model.weights import load_weights
 from dytrack_ros.tracking import DyTracker, StateThresholds
 from dytrack_ros.tracking.box import check_init_box, clip_box, iou
 from dytrack_ros.tracking.crop import CropWindow
-from dytrack_ros.training.augmentation import crop_window, sample_crops
+from dytrack_ros.training.crops import crop_window, sample_crops
 from dytrack_ros.training.datasets import ImageBank
 
 

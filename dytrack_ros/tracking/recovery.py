@@ -90,7 +90,6 @@ class Recovery:
         self._candidate = box
         return False
 
-
     def _match(self, box: Box, settings: RecoverySettings) -> float:
         (x, y, w, h), (last_x, last_y, last_w, last_h) = box, self._last_seen
         distance = math.hypot(x + w / 2 - last_x - last_w / 2, y + h / 2 - last_y - last_h / 2)

@@ -18,13 +18,19 @@ from dytrack_ros.engines.engine import engine_label
 from dytrack_ros.tracking.box import Box, check_init_box, clip_box
 from dytrack_ros.tracking.crop import CropWindow, cut_template
 from dytrack_ros.tracking.exit_costs import measure_exit_costs
+from dytrack_ros.tracking.marked_extent import MarkedExtent
 from dytrack_ros.tracking.picture import Picture, as_picture
 from dytrack_ros.tracking.recovery import Recovery, RecoverySettings
 from dytrack_ros.tracking.resolution import Resolution
 from dytrack_ros.tracking.target_state import StateThresholds, TargetState, TrackState
 from dytrack_ros.tracking.template_memory import TemplateMemory, TemplateSettings
 
-DEFAULT_THRESHOLDS = (0.74, 0.70)  # of dytrack_small by its calibration: exit 2, but for the surest and the least sure frames
+DEFAULT_THRESHOLDS = (
+    0.74,
+    0.70,
+)  # of dytrack_small by its calibration: exit 2, but for the surest and the least sure frames
+
+EXTENT_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,10 @@ class DyTracker:
     ``policy`` may be replaced between two frames. A :class:`~dytrack_ros.budget.LearningPolicy` that is not prepared
     yet is given the weights' ``calibration`` and this machine's exit costs, which are measured once, for about a second;
     once more where another engine has taken over.
+
+    ``extent_share`` in [0, 1]: how much of the difference between what was marked and what the network finds there is
+    corrected in later frames (:class:`~dytrack_ros.tracking.marked_extent.MarkedExtent`). 0 corrects nothing, and saves the
+    look at the marked frame, which takes as long as a frame at full depth.
     """
 
     def __init__(
@@ -69,11 +79,13 @@ class DyTracker:
         self.state_thresholds = StateThresholds()
         self.recovery: RecoverySettings | None = None
         self.template_updates: TemplateSettings | None = None
+        self.extent_share = EXTENT_SHARE
         self.model_name = model_name
         self.box: Box | None = None
         self._state = TargetState()
         self._target: Recovery | None = None
         self._template: TemplateMemory | None = None
+        self._extent: MarkedExtent | None = None
         self._exit_costs: dict[str, ExitCosts] = {}  # by the engine's name and device
         self.policy = policy if policy is not None else FixedThresholds(default_thresholds(engine.exit_count))
 
@@ -150,6 +162,7 @@ class DyTracker:
         template = cut_template(picture, box, self.engine)
         self.engine.set_template(template)
         self._template = TemplateMemory(template)
+        self._extent = self._look_at(picture, box) if self.extent_share else None
         self.box = box
         self._state.start()
         self._target = Recovery(picture, box)
@@ -186,7 +199,9 @@ class DyTracker:
             if exit_index == self.exit_count or self._may_exit(exit_index, scores[-1], now - started):
                 break
 
-        box = clip_box(window.to_image(self.engine.locate()), picture.width, picture.height)
+        box = clip_box(
+            self._marked_part(window.to_image(self.engine.locate()), exit_index), picture.width, picture.height
+        )
         score = self._settle(picture, box, scores[-1])
         if self.template_updates is not None:
             self._update_template(picture, score, exit_index)
@@ -202,6 +217,21 @@ class DyTracker:
         )
         self.policy.observe(result)
         return result
+
+    def _look_at(self, picture: Picture, box: Box) -> MarkedExtent:
+        """What every exit finds in the picture that was marked."""
+        window = CropWindow.around(box, self.engine.search_factor)
+        self.engine.begin(window.cut(picture, self.engine.search_size))
+        found = []
+        for _ in range(self.exit_count):
+            self.engine.advance()
+            found.append(window.to_image(self.engine.locate()))
+        return MarkedExtent(box, found)
+
+    def _marked_part(self, box: Box, exit_index: int) -> Box:
+        if self._extent is None or not self.extent_share:
+            return box
+        return self._extent.corrected(box, exit_index, self.extent_share)
 
     def _is_searching(self) -> bool:
         return self._state.now == TrackState.LOST and self.recovery is not None
@@ -248,7 +278,7 @@ class DyTracker:
 
     def reset(self) -> None:
         """Forgets the target."""
-        self.box = self._target = self._template = None
+        self.box = self._target = self._template = self._extent = None
         self._state.stop()
 
 

@@ -91,8 +91,8 @@ class Cutouts:
         ys = (windows[:, 1:2] + steps * windows[:, 3:] - boxes[:, 1:2]) / boxes[:, 3:] * 2 - 1
         grid = torch.stack([xs[:, None, :].expand(-1, size, -1), ys[:, :, None].expand(-1, -1, size)], dim=3)
         numbers = self.numbers[objects]
-        masks = self.masks[numbers.clamp(min=0)].float() / 255 if len(self.masks) else boxes.new_zeros(len(boxes), 1, 1)
-        masks = torch.where((numbers >= 0)[:, None, None], masks, torch.ones_like(masks))
+        masks = boxes.new_ones(len(boxes), MASK_PX, MASK_PX)
+        masks[numbers >= 0] = self.masks[numbers[numbers >= 0]].float() / 255
         return torch.nn.functional.grid_sample(masks[:, None], grid, align_corners=False)
 
     def to(self, device: str | torch.device) -> Cutouts:
@@ -156,7 +156,7 @@ class Cutouts:
         try:
             with np.load(path) as file:
                 masks, numbers, data = file["masks"], file["numbers"], str(file["data"])
-        except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{path} holds no cutouts ({error}): name another file, or delete it to have it made"
             ) from None
