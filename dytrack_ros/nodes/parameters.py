@@ -15,7 +15,7 @@ from typing import Any
 from dytrack_ros.budget.budget_source import MODES, BudgetSource
 from dytrack_ros.engines.engine import ENGINE_PRECISIONS, ENGINES
 from dytrack_ros.tracking import RecoverySettings, StateThresholds, TemplateSettings
-from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS
+from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS, EXTENT_SHARE
 
 Value = bool | int | float | str | tuple[float, ...]
 
@@ -217,6 +217,13 @@ TRACKER = (
     ),
     Parameter(
         "template.share", TemplateSettings.share, "The part of the template that is the newest such picture.", 0.0, 0.9
+    ),
+    Parameter(
+        "extent.share",
+        EXTENT_SHARE,
+        "How much of the difference between the init box and what the network finds there is corrected in later boxes.",
+        0.0,
+        1.0,
     ),
     Parameter(
         "catch_up.seconds", 2.0, "How far back an init may be stamped: frames of this many seconds are kept.", 0.0, 60.0
