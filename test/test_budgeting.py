@@ -242,6 +242,29 @@ def test_all_settings_reach_the_policy(bench):
     assert (policy.deadline_s, policy.deadline_sigmas, policy.predict_ahead) == (None, 3.0, False)
 
 
+def test_in_camera_mode_the_next_image_is_a_deadline(bench):
+    keeping = BudgetSettings(BudgetSource("camera"), None, TAUS, keep_period=True)
+    bench.prepare(keeping)
+    assert not isinstance(bench.policy, FrameBudget), "no period is known yet"
+    bench.camera(0.1)
+    bench.prepare(keeping)
+    assert bench.policy.deadline_s == pytest.approx(0.1)
+    bench.prepare(BudgetSettings(BudgetSource("camera"), None, TAUS, deadline_s=0.04, keep_period=True))
+    assert bench.policy.deadline_s == 0.04, "the earlier one counts"
+    bench.prepare(BudgetSettings(BudgetSource("camera"), None, TAUS, keep_period=False))
+    assert bench.policy.deadline_s is None
+    bench.prepare(BudgetSettings(BudgetSource("rate"), None, TAUS, keep_period=True))
+    assert bench.policy.deadline_s is None, "no camera, no period"
+
+
+def test_a_camera_too_fast_for_the_first_exit_gives_a_deadline_of_several_periods(bench):
+    bench.camera(0.02)  # the first exit takes longer
+    bench.prepare(BudgetSettings(BudgetSource("camera"), None, TAUS, keep_period=True))
+    periods = bench.budget.view().periods
+    assert periods > 1
+    assert bench.policy.deadline_s == pytest.approx(0.02 * periods)
+
+
 def test_terms_is_what_the_frame_was_worked_on_with(bench):
     before = bench.prepare(mode="milliseconds", milliseconds=65)
     bench.frame(0.2)
@@ -320,6 +343,7 @@ def test_settings_come_from_the_parameters():
     defaults = settings_of()
     assert defaults.source == BudgetSource("camera", 30.0, 33.0, 0.9)
     assert (defaults.fixed_exit, defaults.deadline_s, defaults.predict_ahead) == (None, None, False)
+    assert defaults.keep_period
     changed = settings_of(
         exit__policy="fixed", exit__fixed=2, exit__tau_1=0.5, budget__mode="rate", budget__deadline_ms=40.0
     )

@@ -55,7 +55,7 @@ class FallbackEngine(StagedEngine):
         super().__init__(load_config(self._weights))
         self._chain = [first, *substitutes(first)]
         self._start_over()
-        if name != "auto" or device.startswith("cuda") or precision != "auto":
+        if name != "auto" or device.startswith("cuda") or precision == "int8":
             self._engine = self._load(self._waiting.pop(0))
         self._ask(lambda engine: None)
 

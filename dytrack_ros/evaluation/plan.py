@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import product
 
 from dytrack_ros.budget import ExitPolicy, FixedExit, FixedThresholds, FrameBudget, RandomExit
-from dytrack_ros.budget.budget_source import BudgetSource
+from dytrack_ros.budget.budget_source import BudgetSource, CameraPace
 from dytrack_ros.evaluation.datasets import FULL, Sequence
 from dytrack_ros.evaluation.run import mean, times_ms
 from dytrack_ros.tracking.tracker import TrackResult, default_thresholds
@@ -158,15 +159,16 @@ def policies(spec: str, exit_count: int, thresholds: list[float] | None) -> dict
 def budgets(
     chosen: Iterable[float | str], deadline_ms: float | None, stream_hz: float | None, first_exit_s: float
 ) -> dict[str, Budget]:
-    """The budgets by name. ``camera`` is what the node makes of the stream's period, and none offline, where nothing
-    has a period."""
+    """The budgets by name. ``camera`` is what the node makes of the stream's period, with that period as a deadline too
+    (``budget.keep_period``), and none offline, where nothing has a period."""
     named = {}
     for value in chosen:
         if value != CAMERA:
             named[f"budget {value:g} ms"] = Budget(value, deadline_ms)
         elif stream_hz is not None:
-            camera_s = BudgetSource("camera").budget_s(1 / stream_hz, first_exit_s=first_exit_s)
-            named["budget camera"] = Budget(1e3 * camera_s, deadline_ms)
+            pace = CameraPace()
+            camera_s = BudgetSource("camera").budget_s(1 / stream_hz, first_exit_s=first_exit_s, pace=pace)
+            named["budget camera"] = Budget(1e3 * camera_s, min(deadline_ms or math.inf, 1e3 * pace.frames / stream_hz))
     return named
 
 

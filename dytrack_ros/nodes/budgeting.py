@@ -27,7 +27,8 @@ class _Values(Protocol):
 class BudgetSettings:
     """What the user asks for: a budget from ``source``, unless ``fixed_exit`` (1-based) says that none counts.
 
-    ``thresholds`` count where there is no budget. ``deadline_s`` None: no deadline. The rest as in FrameBudget.
+    ``thresholds`` count where there is no budget. ``deadline_s`` None: no deadline but that of ``keep_period``: in mode
+    ``camera`` the arrival of the next image, or of the last that the budget lasts for. The rest as in FrameBudget.
     """
 
     source: BudgetSource = field(default_factory=BudgetSource)
@@ -36,6 +37,7 @@ class BudgetSettings:
     deadline_s: float | None = None
     deadline_sigmas: float = 3.0
     predict_ahead: bool = False
+    keep_period: bool = False
 
     @classmethod
     def of(cls, values: _Values) -> BudgetSettings:
@@ -53,6 +55,7 @@ class BudgetSettings:
             deadline_s=max(deadline_ms * 1e-3, MIN_BUDGET_S) if deadline_ms else None,
             deadline_sigmas=values["budget.deadline_sigmas"],
             predict_ahead=values["budget.predict_ahead"],
+            keep_period=values["budget.keep_period"],
         )
 
 
@@ -185,6 +188,13 @@ class NodeBudget:
         first_exit_s = self._frame_budget.exit_seconds(1)
         return source.budget_s(self._period.seconds, self._overhead.seconds, first_exit_s, self._pace)
 
+    def _deadline_s(self, settings: BudgetSettings) -> float | None:
+        """After :meth:`_budget_s`, which finds out how many periods a frame gets."""
+        deadlines = [] if settings.deadline_s is None else [settings.deadline_s]
+        if settings.keep_period and settings.source.mode == "camera" and self._period.seconds is not None:
+            deadlines.append(min(max(self._pace.frames * self._period.seconds, MIN_BUDGET_S), MAX_BUDGET_S))
+        return min(deadlines, default=None)
+
     def _put_terms(self, tracker: DyTracker, policy: ExitPolicy) -> None:
         if policy is self._policy:
             return
@@ -198,7 +208,7 @@ class NodeBudget:
         if abs(budget_s - budget.budget_s) > tolerance * budget.budget_s:
             budget.budget_s = budget_s
         budget.overhead_s = self._overhead.seconds
-        budget.deadline_s = settings.deadline_s
+        budget.deadline_s = self._deadline_s(settings)
         budget.deadline_sigmas = settings.deadline_sigmas
         budget.predict_ahead = settings.predict_ahead
 

@@ -156,10 +156,16 @@ TRACKER = (
         10_000.0,
     ),
     Parameter(
+        "budget.keep_period",
+        True,
+        "No frame goes deeper if its box would then come out after the next image has come, or the last of those images "
+        "that a frame may last for. Counts when budget.mode is camera.",
+    ),
+    Parameter(
         "budget.deadline_sigmas",
         3.0,
         "Standard deviations of the frame time by which the deadline is kept on the safe side. "
-        "Counts when budget.deadline_ms is not 0.",
+        "Counts when budget.deadline_ms is not 0, and for budget.keep_period.",
         0.0,
         10.0,
     ),
