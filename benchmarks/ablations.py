@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from dytrack_ros.evaluation.machine import machine_facts
 from dytrack_ros.model import DyTrack, load_weights
-from dytrack_ros.model.weights import resample_positions
+from dytrack_ros.model.weights import with_search_region
 from dytrack_ros.training.augmentation import PairAugmentation
 from dytrack_ros.training.cli import amp_type
 from dytrack_ros.training.datasets import ImageBank, ShardDataset, expand_shards
@@ -77,15 +77,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def at_half_resolution(model: DyTrack) -> DyTrack:
-    """The same network for crops of half as many pixels a side: positions are resampled."""
+    """The same network for crops of half as many pixels a side."""
     config = model.config
-    half = DyTrack(replace(config, template_size=config.template_size // 2, search_size=config.search_size // 2))
-    state = model.state_dict()
-    for part, grid in (("template", half.config.template_grid), ("search", half.config.search_grid)):
-        name = f"embedding.{part}_position"
-        state[name] = resample_positions(state[name], grid)
-    half.load_state_dict(state)
-    return half
+    return with_search_region(model, config.search_size // 2, config.search_factor, config.template_size // 2)
 
 
 class Laboratory:

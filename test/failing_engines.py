@@ -58,13 +58,13 @@ class Engines:
         self.is_mended = False
         self._errors = {}
         monkeypatch.setattr(engine_module, "CPU_ENGINES", NAMES[::-1])
-        monkeypatch.setattr(engine_module, "_engine_class", lambda name: lambda *given: self.load(name, *given))
+        monkeypatch.setattr(engine_module, "_engine_class", lambda name: lambda *given, **named: self.load(name, *given, **named))
         monkeypatch.setattr(engine_module, "cuda_is_present", lambda: False)
 
-    def load(self, name, *given):
+    def load(self, name, *given, **named):
         if name in self._errors:
             raise self._errors[name]
-        engine = self.classes[name](*given)
+        engine = self.classes[name](*given, **named)
         if self.is_mended:
             self.classes[name] = self.whole[name]
         self.loaded.append(name)

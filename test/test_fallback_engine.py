@@ -165,6 +165,12 @@ def test_auto_falls_back_while_loading(engines, tiny_weights, expected):
     assert follow(engine) == expected["torch"]
 
 
+def test_fp32_asks_for_no_engine_and_any_may_compute_in_it(engines, tiny_weights):
+    engines.fail_to_load("onnxruntime")
+    engine = FallbackEngine("auto", tiny_weights, "auto", 1, lambda sentence: None, precision="fp32")
+    assert (engine.name, engine.precision) == ("torch", "fp32")
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_an_engine_that_was_asked_for_must_load(engines, tiny_weights, device):
     engines.fail_to_load("onnxruntime")

@@ -185,11 +185,18 @@ def resample_positions(positions: Tensor, grid: int) -> Tensor:
     return resampled.flatten(2).transpose(1, 2)
 
 
-def with_search_region(model: DyTrack, size: int, factor: float) -> DyTrack:
-    """The same network for search regions of ``size`` px and ``factor`` target sides; positions are resampled."""
-    config = replace(model.config, search_size=size, search_factor=factor)
+def with_search_region(model: DyTrack, size: int, factor: float, template_size: int | None = None) -> DyTrack:
+    """The same network for search regions of ``size`` px and ``factor`` target sides, and templates of ``template_size`` px
+    (None: as before); positions are resampled."""
+    config = replace(
+        model.config,
+        search_size=size,
+        search_factor=factor,
+        template_size=template_size or model.config.template_size,
+    )
     state = model.state_dict()
-    state["embedding.search_position"] = resample_positions(state["embedding.search_position"], config.search_grid)
+    for name, grid in (("template_position", config.template_grid), ("search_position", config.search_grid)):
+        state[f"embedding.{name}"] = resample_positions(state[f"embedding.{name}"], grid)
     resized = DyTrack(config)
     resized.load_state_dict(state)
     return resized
