@@ -11,7 +11,7 @@ import pytest
 
 from dytrack_ros.budget import FixedExit, FrameBudget
 from dytrack_ros.budget.calibration import NO_FILE, calibration_file
-from dytrack_ros.evaluation.all_exits import answers_of_all_exits, sample_exits
+from dytrack_ros.evaluation.all_exits import sample_exits
 from dytrack_ros.evaluation.datasets import load_sequence
 from dytrack_ros.tracking import DyTracker
 
@@ -44,7 +44,7 @@ def test_every_exit_answers_on_the_same_crop(sequence_folder, tiny_weights):
     sequence = load_sequence(sequence_folder / "slow")
     tracker.initialize(sequence.image(0), sequence.truth[0])
     start = tracker.box
-    scores, boxes = answers_of_all_exits(tracker, sequence.image(1))
+    scores, boxes = tracker.answers_of_all_exits(sequence.image(1))
     assert tracker.box == start
     for exit_index in (1, 2, 3):
         tracker.box, tracker.policy = start, FixedExit(exit_index)

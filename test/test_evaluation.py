@@ -12,6 +12,7 @@ import pytest
 from dytrack_ros.evaluation import metrics
 from dytrack_ros.evaluation.cli import main, parser
 from dytrack_ros.evaluation.datasets import as_variant, load_sequence, load_sequences, read_truth
+from dytrack_ros.evaluation.execution import TrackerRecipe
 from dytrack_ros.evaluation.plan import Budget, plan, policies
 from dytrack_ros.evaluation.report import add_to_card, json_text
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
@@ -252,3 +253,11 @@ def test_the_evaluate_command_in_a_stream_and_with_a_budget(sequence_folder, tin
     assert list(json.loads(card.read_text())["evaluation"]["standard"]) == ["exit 2"], "neither streams nor budgets"
     printed = capsys.readouterr().out
     assert "0.02 Hz budget camera" in printed and "0.00% over 50000 ms" in printed
+
+
+def test_the_extent_share_is_the_trackers_and_a_wrong_one_is_refused(tiny_weights):
+    args = parser().parse_args(["--data", "none", "--engine", "torch", "--extent-share", "0.25"])
+    assert TrackerRecipe.of(args, tiny_weights).make().extent_share == 0.25
+    args.extent_share = 1.5
+    with pytest.raises(ValueError, match=r"1\.5 must lie in \[0, 1\]"):
+        TrackerRecipe.of(args, tiny_weights)

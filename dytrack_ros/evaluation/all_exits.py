@@ -12,21 +12,7 @@ from dytrack_ros.budget.threshold_search import ExitSample
 from dytrack_ros.evaluation import metrics
 from dytrack_ros.evaluation.datasets import Sequence
 from dytrack_ros.tracking import DyTracker
-from dytrack_ros.tracking.box import Box, clip_box, iou
-from dytrack_ros.tracking.crop import CropWindow
-
-
-def answers_of_all_exits(tracker: DyTracker, image: np.ndarray) -> tuple[list[float], list[Box]]:
-    """Scores and boxes (x, y, w, h) in pixels of every exit on the next image; the tracker's own box stays."""
-    engine = tracker.engine
-    height, width = image.shape[:2]
-    window = CropWindow.around(tracker.box, engine.search_factor)
-    engine.begin(window.cut(image, engine.search_size))
-    scores, boxes = [], []
-    for _ in range(engine.exit_count):
-        scores.append(engine.advance())
-        boxes.append(clip_box(window.to_image(engine.locate()), width, height))
-    return scores, boxes
+from dytrack_ros.tracking.box import iou
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ def run_all_exits(
         if number == 0:
             tracker.initialize(image, sequence.start_box)
         else:
-            scores[number], boxes[number] = answers_of_all_exits(tracker, image)
+            scores[number], boxes[number] = tracker.answers_of_all_exits(image)
             tracker.box = tuple(float(value) for value in boxes[number, -1])
         on_frame(number, None)
     return AllExitsRun(sequence, scores, boxes)
@@ -78,7 +64,7 @@ def sample_exits(
         if number == 0:
             tracker.initialize(image, truth)
         else:
-            scores, boxes = answers_of_all_exits(tracker, image)
+            scores, boxes = tracker.answers_of_all_exits(image)
             followed = drawn.randrange(len(boxes))
             tracker.box = boxes[followed]
             if not np.isnan(truth).any():

@@ -26,11 +26,11 @@ from dytrack_ros.budget.threshold_search import (
 )
 from dytrack_ros.evaluation.all_exits import sample_exits
 from dytrack_ros.evaluation.datasets import as_variant
+from dytrack_ros.evaluation.execution import TrackerRecipe
 from dytrack_ros.evaluation.layouts import load_dataset
 from dytrack_ros.evaluation.options import command_parser
 from dytrack_ros.file_hash import file_sha256
 from dytrack_ros.model.weight_files import default_model, resolve_weights
-from dytrack_ros.tracking import DyTracker
 
 METHODS = {"direct search": direct_path, "shares in proportion to q^k": geometric_path}
 
@@ -100,9 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         path = args.out or calibration_file(weights)
         for file in filter(None, (path, args.samples)):
             _make_sure_it_can_be_written(file)
-        tracker = DyTracker.from_pretrained(
-            weights, args.engine, device=args.device, threads=args.threads, precision=args.precision
-        )
+        tracker = TrackerRecipe.of(args, weights).make()
     except (OSError, ValueError, ImportError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2

@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.report:
             check_report(args.report)
         weights = resolve_weights(args.model or default_model())
-        recipe = TrackerRecipe(str(weights), args.engine, args.device, args.threads, args.precision).shared_by(args.jobs)
+        recipe = TrackerRecipe.of(args, weights).shared_by(args.jobs)
         tracker = recipe.make()
         first_exit_s = tracker.exit_costs().answer(1) if CAMERA in args.budget_ms else 0.0
         planned_runs = plan(args, tracker.exit_count, first_exit_s)
@@ -191,6 +191,7 @@ def settings(args: argparse.Namespace, dataset: Dataset, weights: Path, tracker:
         "dataset": dataset.layout.name,
         "data": str(dataset.folder.resolve()),
         "frames": args.frames,
+        "extent_share": args.extent_share,
         "latency": args.latency,
     }
 

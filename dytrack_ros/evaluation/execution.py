@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Several
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 from tqdm import tqdm
@@ -21,24 +23,36 @@ from dytrack_ros.evaluation.plan import DifficultyPass, Pass
 from dytrack_ros.evaluation.run import OnFrame, run_sequence
 from dytrack_ros.evaluation.streaming import run_stream
 from dytrack_ros.tracking import DyTracker
+from dytrack_ros.tracking.tracker import EXTENT_SHARE
 
 POLL_S = 0.2
 
 
 @dataclass(frozen=True)
 class TrackerRecipe:
-    """How every process makes its tracker: the arguments of :meth:`DyTracker.from_pretrained`."""
+    """How every process makes its tracker: the arguments of :meth:`DyTracker.from_pretrained`, and its ``extent_share``."""
 
     model: str | None
     engine: str
     device: str
     threads: int | None
     precision: str = "auto"
+    extent_share: float = EXTENT_SHARE
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, weights: Path) -> TrackerRecipe:
+        """What the options of :func:`~dytrack_ros.evaluation.options.command_parser` ask for. Raises ValueError for a share
+        that is none."""
+        if not 0 <= args.extent_share <= 1:
+            raise ValueError(f"--extent-share {args.extent_share} must lie in [0, 1]")
+        return cls(str(weights), args.engine, args.device, args.threads, args.precision, args.extent_share)
 
     def make(self) -> DyTracker:
-        return DyTracker.from_pretrained(
+        tracker = DyTracker.from_pretrained(
             self.model, self.engine, device=self.device, threads=self.threads, precision=self.precision
         )
+        tracker.extent_share = self.extent_share
+        return tracker
 
     def shared_by(self, jobs: int) -> TrackerRecipe:
         """The same with so few threads that ``jobs`` processes do not take the cores from each other."""

@@ -162,7 +162,7 @@ class DyTracker:
         template = cut_template(picture, box, self.engine)
         self.engine.set_template(template)
         self._template = TemplateMemory(template)
-        self._extent = self._look_at(picture, box) if self.extent_share else None
+        self._extent = MarkedExtent(box, self._look(picture, box)[1]) if self.extent_share else None
         self.box = box
         self._state.start()
         self._target = Recovery(picture, box)
@@ -199,9 +199,7 @@ class DyTracker:
             if exit_index == self.exit_count or self._may_exit(exit_index, scores[-1], now - started):
                 break
 
-        box = clip_box(
-            self._marked_part(window.to_image(self.engine.locate()), exit_index), picture.width, picture.height
-        )
+        box = self._settled_box(picture, window.to_image(self.engine.locate()), exit_index)
         score = self._settle(picture, box, scores[-1])
         if self.template_updates is not None:
             self._update_template(picture, score, exit_index)
@@ -218,20 +216,27 @@ class DyTracker:
         self.policy.observe(result)
         return result
 
-    def _look_at(self, picture: Picture, box: Box) -> MarkedExtent:
-        """What every exit finds in the picture that was marked."""
-        window = CropWindow.around(box, self.engine.search_factor)
-        self.engine.begin(window.cut(picture, self.engine.search_size))
-        found = []
-        for _ in range(self.exit_count):
-            self.engine.advance()
-            found.append(window.to_image(self.engine.locate()))
-        return MarkedExtent(box, found)
+    def answers_of_all_exits(self, image_bgr: np.ndarray | Picture) -> tuple[list[float], list[Box]]:
+        """What :meth:`track` would answer at each exit: predicted IoUs and boxes. The tracker stays as it is."""
+        picture = as_picture(image_bgr)
+        scores, boxes = self._look(picture, self.box)
+        return scores, [self._settled_box(picture, box, number) for number, box in enumerate(boxes, start=1)]
 
-    def _marked_part(self, box: Box, exit_index: int) -> Box:
-        if self._extent is None or not self.extent_share:
-            return box
-        return self._extent.corrected(box, exit_index, self.extent_share)
+    def _look(self, picture: Picture, around: Box) -> tuple[list[float], list[Box]]:
+        """Every exit's predicted IoU and box, as it is found, in the search region ``around`` a box."""
+        window = CropWindow.around(around, self.engine.search_factor)
+        self.engine.begin(window.cut(picture, self.engine.search_size))
+        scores, boxes = [], []
+        for _ in range(self.exit_count):
+            scores.append(self.engine.advance())
+            boxes.append(window.to_image(self.engine.locate()))
+        return scores, boxes
+
+    def _settled_box(self, picture: Picture, found: Box, exit_index: int) -> Box:
+        """What an exit has found, as far as it was marked, within the image."""
+        if self._extent is not None and self.extent_share:
+            found = self._extent.corrected(found, exit_index, self.extent_share)
+        return clip_box(found, picture.width, picture.height)
 
     def _is_searching(self) -> bool:
         return self._state.now == TrackState.LOST and self.recovery is not None
