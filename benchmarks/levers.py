@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from dytrack_ros.budget import FixedExit
 from dytrack_ros.evaluation.datasets import Sequence, load_sequences
+from dytrack_ros.evaluation.kept_runs import file_name
 from dytrack_ros.evaluation.machine import machine_facts
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
 from dytrack_ros.model import load_weights, save_weights
@@ -37,6 +38,7 @@ from dytrack_ros.training.trainer import TrainConfig, Trainer
 
 RESULTS = Path(__file__).parent / "results" / "levers.json"
 SHARES = (0.0, EXTENT_SHARE)
+NOT_MADE_WITH = ("seeds", "threads", "work", "results")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Lever:
 SYNTHETIC, PARTS, VEIL = {"synthetic": 0.6, "intruders": 2}, {"parts": 0.35}, 0.4
 LEVERS = (
     Lever("none", {}),
-    Lever("synthetic video", SYNTHETIC),
+    Lever("synthetic video, two shaped intruders", SYNTHETIC),
     Lever("parts", PARTS),
     Lever("veil", {}, VEIL),
     Lever("parts and veil", PARTS, VEIL),
@@ -80,6 +82,7 @@ class Laboratory:
 
     def __init__(self, args: argparse.Namespace):
         self.args, self.amp = args, amp_type("auto", "cpu")
+        self.made_with = {name: str(value) for name, value in vars(args).items() if name not in NOT_MADE_WITH}
         self.dataset = ShardDataset(expand_shards(args.data))
         self.bank = ImageBank.load(self.dataset)
         self.cutouts = self._cutouts()
@@ -95,12 +98,13 @@ class Laboratory:
 
     def run(self, lever: Lever, seed: int) -> dict[str, list[float]]:
         """Success AUC at each exit, for each of SHARES, or what was kept of it."""
-        folder = self.args.work / f"{lever.name.replace(' ', '_')}-{seed}"
+        folder = self.args.work / f"{file_name(lever.name)}-{seed}"
         kept = folder / "auc.json"
-        if not kept.exists():
-            found = self._measured(self._trained(lever, seed, folder))
-            kept.write_text(json.dumps(found))
-        return json.loads(kept.read_text())
+        if kept.exists() and (earlier := json.loads(kept.read_text()))["made_with"] == self.made_with:
+            return earlier["auc"]
+        found = self._measured(self._trained(lever, seed, folder))
+        kept.write_text(json.dumps({"made_with": self.made_with, "auc": found}))
+        return found
 
     def _trained(self, lever: Lever, seed: int, folder: Path) -> Path:
         model = load_weights(self.args.model)

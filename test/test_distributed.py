@@ -57,6 +57,7 @@ class BothParts:
 
     def __init__(self, sampler, augmentation):
         self.sampler, self.augmentation, self.bank = sampler, augmentation, augmentation.bank
+        self.config = augmentation.config
 
     def __call__(self, pairs, step, part):
         parts = [self.augmentation(self.sampler.batch(step, BATCH, rank, 2), step, rank) for rank in range(2)]

@@ -65,6 +65,7 @@ def test_it_describes_itself(any_engine):
     assert any_engine.chosen_because == "asked for"
     assert (any_engine.exit_count, any_engine.template_size, any_engine.search_size) == (3, 128, 256)
     assert (any_engine.template_factor, any_engine.search_factor) == (2.0, 4.0)
+    assert any_engine.template_veil == 0
 
 
 def test_it_gives_the_networks_answers(any_engine, weights):

@@ -41,7 +41,10 @@ def test_each_exit_has_its_own():
     assert extent.corrected((10.0, 10, 80, 80), 2, 1.0) == pytest.approx((10, 10, 80, 80))
 
 
-@pytest.mark.parametrize("found", [(300.0, 300, 40, 80), (10.0, 10, 0, 0), (60.0, 100, -40, -80), (10.0, 10, 4, 80)])
+@pytest.mark.parametrize(
+    "found",
+    [(-12.0, -12, 84, 160), (300.0, 300, 40, 80), (10.0, 10, 0, 0), (60.0, 100, -40, -80), (10.0, 10, 4, 80)],
+)
 def test_what_has_little_in_common_with_the_mark_corrects_nothing(found):
     extent = MarkedExtent((10.0, 10, 40, 80), [found])
     assert extent.corrected((7.0, 8, 9, 10), 1, 1.0) == pytest.approx((7, 8, 9, 10))
@@ -85,3 +88,51 @@ def test_a_share_that_is_raised_later_counts_from_the_next_target_on():
     assert tracker.track(image).box[2] == pytest.approx(20, rel=0.03)
     tracker.extent_share = 0.0
     assert tracker.track(image).box[2] == pytest.approx(40, rel=0.05)
+
+
+class WholeMinded(StillEngine):
+    """Knows exactly what was marked, as far as it can be seen: the left half of the search region is beyond the border."""
+
+    def locate(self):
+        return np.array([0.5, 0.375, 0.625, 0.625])
+
+
+def test_a_mark_across_the_border_is_compared_as_far_as_it_can_be_seen():
+    image = np.zeros((240, 320, 3), np.uint8)
+    tracker = DyTracker(WholeMinded(), FixedExit(2))
+    tracker.extent_share = 1.0
+    tracker.initialize(image, (-20, 100, 40, 40))
+    found = (50.0, 60.0, 40.0, 40.0)
+    assert tracker._extent.corrected(found, 2, 1.0) == pytest.approx(found, abs=0.5), "nothing differed"
+
+
+def test_an_engine_that_fails_while_it_looks_leaves_no_target():
+    class Blind(StillEngine):
+        def locate(self):
+            raise OSError("out of memory")
+
+    image = np.zeros((240, 320, 3), np.uint8)
+    tracker = DyTracker(StillEngine(), FixedExit(1))
+    tracker.initialize(image, (100, 100, 20, 20))
+    tracker.engine = Blind()
+    with pytest.raises(OSError, match="out of memory"):
+        tracker.initialize(image, (50, 50, 20, 20))
+    with pytest.raises(RuntimeError, match="no target yet"):
+        tracker.track(image)
+    with pytest.raises(RuntimeError, match="no target yet"):
+        tracker.answers_of_all_exits(image)
+
+
+def test_templates_are_veiled_where_the_weights_ask_for_it():
+    class Veiled(StillEngine):
+        template_veil = 0.4
+
+        def set_template(self, template):
+            self.template = template
+
+    image = np.full((240, 320, 3), 100, np.uint8)
+    tracker = DyTracker(Veiled(), FixedExit(1))
+    tracker.initialize(image, (100, 100, 20, 80))  # the template's side is 80 px: the target is its middle quarter
+    template = tracker.engine.template
+    assert (template[:, 48:80] == 100).all()
+    assert (template[:, :48] == (162, 60, 162)).all() and (template[:, 80:] == (162, 60, 162)).all()

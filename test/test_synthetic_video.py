@@ -13,12 +13,13 @@ from dytrack_ros.model.weights import load_config
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.crop import veiled as veiled_by_tracker
 from dytrack_ros.training import cli
-from dytrack_ros.training.augmentation import PairAugmentation, part_of
+from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation, part_of
 from dytrack_ros.training.crops import veiled
 from dytrack_ros.training.cutouts import MASK_PX, Cutouts, cut_out
 from dytrack_ros.training.datasets import ImageBank
 from dytrack_ros.training.labels import ImageTable, LabelledImage
 from dytrack_ros.training.sampling import PairSampler
+from dytrack_ros.training.streaming import PairStream
 from dytrack_ros.training.synthetic import Layer, moved_within, scene_windows, turned_box, turns
 
 RED, YELLOW = (210, 20, 20), (210, 210, 20)
@@ -218,6 +219,47 @@ def test_a_part_is_the_same_of_both_boxes():
     assert torch.equal(part[2], box[2]), "too small to learn from"
 
 
+@pytest.mark.parametrize("wrong", [{"synthetic": 60}, {"parts": -0.1}, {"intruders": -2}])
+def test_numbers_that_are_no_probabilities_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} .* must"):
+        AugmentationConfig(**wrong)
+
+
+def test_an_absent_target_is_not_in_the_neighbours_synthetic_scene(dataset, bank, cutouts):
+    """In a batch of two, the scene behind the neighbour's object is this one's."""
+    config = replace(PLAIN, absent=1.0, synthetic=1.0)
+    augmentation = PairAugmentation(bank, TINY, config, 3, cutouts)
+    sampler = PairSampler(dataset, 3)
+    for step in range(20):
+        pairs = sampler.batch(step, 2)
+        crops = augmentation(pairs, step)
+        assert crops.present.all()
+
+
+def test_nobody_intrudes_on_its_own_scene(dataset, bank):
+    config = replace(PLAIN, intruder=1.0)
+    pairs = PairSampler(dataset, 3).batch(0, 48)
+    plain, intruded = (PairAugmentation(bank, TINY, c, 3)(pairs, 0) for c in (PLAIN, config))
+    changed = (plain.search - intruded.search).abs().flatten(1).amax(1) > 1
+    beside_other = torch.from_numpy(pairs.scene != np.roll(pairs.scene, 1))
+    assert changed[beside_other].any() and not changed[~beside_other].any()
+
+
+def test_synthetic_pairs_come_from_streams_too(dataset, cutouts):
+    augmentation = PairAugmentation(ImageBank.pack([]), TINY, replace(PLAIN, synthetic=1.0, parts=0.5), 3, cutouts)
+    stream = PairStream(dataset, PairSampler(dataset, 3), augmentation.views(), "cpu", threads=2)
+    pairs = stream.batch(0, 24)
+    stream.close()
+    whole = PairSampler(dataset, 3).batch(0, 24)
+    assert np.array_equal(pairs.template_object, whole.template_object)
+    assert np.array_equal(pairs.search_object, whole.search_object)
+    crops = augmentation(pairs, 0)
+    numbers = whole.search_object // 2
+    middle = ((crops.box[:, :2] + crops.box[:, 2:]) / 2 * 256).long().clamp(0, 255)
+    hit = is_object(crops.search, numbers)[torch.arange(24), middle[:, 1], middle[:, 0]]
+    assert hit.float().mean() > 0.8
+
+
 def test_parts_are_targets(dataset, bank):
     _, whole = crops_of(dataset, bank, replace(PLAIN, scale_jitter=0.0, aspect_jitter=0.0))
     pairs, parts = crops_of(dataset, bank, replace(PLAIN, scale_jitter=0.0, aspect_jitter=0.0, parts=1.0))
@@ -277,3 +319,14 @@ def test_train_makes_cutouts_once_and_keeps_the_veil(tmp_path, capsys):
     kept.write_bytes(b"")
     assert cli.main(again) == 2
     assert "delete it" in capsys.readouterr().err
+
+
+def test_a_run_is_not_resumed_with_another_veil(tmp_path, capsys):
+    make_shard(tmp_path / "train.tar")
+    command = ["--data", str(tmp_path / "train.tar"), "--out", str(tmp_path / "run"), "--model", "dytrack_tiny", "--batch", "2"]
+    command += ["--search-size", "64", "--distillation", "off", "--amp", "off", "--resume"]
+    assert cli.main([*command, "--steps", "1", "--veil", "0.3"]) == 0
+    assert cli.main([*command, "--steps", "2"]) == 2
+    assert "template_veil=0.3" in capsys.readouterr().err
+    assert cli.main([*command, "--steps", "2", "--veil", "0.3", "--parts", "0.5"]) == 2
+    assert "parts=0.0" in capsys.readouterr().err

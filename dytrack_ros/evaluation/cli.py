@@ -208,7 +208,7 @@ def show_run(planned: PlannedRun, entry: dict, dataset: Dataset) -> None:
 def take_home(args: argparse.Namespace, planned: PlannedRun, entry: dict, runs: list, dataset: Dataset) -> None:
     """Model card and submission, as far as they are asked for and this run belongs there."""
     if args.card and planned.stream_hz is None and planned.budget is None and planned.init == FULL:
-        add_to_card(args.card, planned.policy, entry)
+        add_to_card(args.card, planned.policy, entry, args.extent_share)
     if args.submission:
         path = submission.write_submission(args.submission, dataset.layout.name, planned.policy_name, runs)
         tqdm.write(f"  wrote {path}")

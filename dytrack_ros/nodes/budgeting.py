@@ -28,7 +28,7 @@ class BudgetSettings:
     """What the user asks for: a budget from ``source``, unless ``fixed_exit`` (1-based) says that none counts.
 
     ``thresholds`` count where there is no budget. ``deadline_s`` None: no deadline but that of ``keep_period``: in mode
-    ``camera`` the arrival of the next image, or of the last that the budget lasts for. The rest as in FrameBudget.
+    ``camera`` the period, or the periods that a frame gets. The rest as in FrameBudget.
     """
 
     source: BudgetSource = field(default_factory=BudgetSource)

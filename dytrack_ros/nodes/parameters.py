@@ -158,8 +158,8 @@ TRACKER = (
     Parameter(
         "budget.keep_period",
         True,
-        "No frame goes deeper if its box would then come out after the next image has come, or the last of those images "
-        "that a frame may last for. Counts when budget.mode is camera.",
+        "No frame goes deeper if it would then take longer than the camera's period, or the periods that it gets, decoding "
+        "and publishing included. Counts when budget.mode is camera.",
     ),
     Parameter(
         "budget.deadline_sigmas",
@@ -227,7 +227,8 @@ TRACKER = (
     Parameter(
         "extent.share",
         EXTENT_SHARE,
-        "How much of the difference between the init box and what the network finds there is corrected in later boxes.",
+        "How much of the difference between the init box and what the network finds there is corrected in later boxes; less "
+        "for init boxes that are only guesses. Raised from 0 it counts from the next init on.",
         0.0,
         1.0,
     ),

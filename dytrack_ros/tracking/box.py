@@ -38,6 +38,13 @@ def clip_box(box, image_width: int, image_height: int, margin: float = CLIP_MARG
     return x1, y1, max(x2 - x1, margin), max(y2 - y1, margin)
 
 
+def visible_part(box, image_width: int, image_height: int) -> Box:
+    """What of the box lies in the image; without area where nothing does."""
+    x, y, w, h = (float(value) for value in box)
+    x1, y1 = min(max(x, 0.0), image_width), min(max(y, 0.0), image_height)
+    return x1, y1, max(min(x + w, image_width) - x1, 0.0), max(min(y + h, image_height) - y1, 0.0)
+
+
 def iou(a, b) -> np.ndarray:
     """IoU of boxes (..., 4), broadcast against each other; 0 where both have no area."""
     a, b = np.asarray(a, float), np.asarray(b, float)

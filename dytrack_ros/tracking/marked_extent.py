@@ -8,7 +8,7 @@ import numpy as np
 
 from dytrack_ros.tracking.box import Box, iou
 
-LEAST_IOU = 0.2
+LEAST_IOU = 0.3
 """Between what was marked and what was found: below it the network saw something else, from which nothing follows."""
 LARGEST_RATIO = 2.0
 LARGEST_OFFSET = 0.5

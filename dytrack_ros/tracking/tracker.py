@@ -15,7 +15,7 @@ from dytrack_ros.budget.frame_budget import NO_CALIBRATION
 from dytrack_ros.budget.latency_model import ExitCosts
 from dytrack_ros.engines import Engine, FallbackEngine, create_engine
 from dytrack_ros.engines.engine import engine_label
-from dytrack_ros.tracking.box import Box, check_init_box, clip_box
+from dytrack_ros.tracking.box import Box, check_init_box, clip_box, visible_part
 from dytrack_ros.tracking.crop import CropWindow, cut_template
 from dytrack_ros.tracking.exit_costs import measure_exit_costs
 from dytrack_ros.tracking.marked_extent import MarkedExtent
@@ -63,7 +63,7 @@ class DyTracker:
 
     ``extent_share`` in [0, 1]: how much of the difference between what was marked and what the network finds there is
     corrected in later frames (:class:`~dytrack_ros.tracking.marked_extent.MarkedExtent`). 0 corrects nothing, and saves the
-    look at the marked frame, which takes as long as a frame at full depth.
+    look at the marked frame, which takes as long as a frame at full depth; raised from 0 it counts from the next target on.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class DyTracker:
         template = cut_template(picture, box, self.engine)
         self.engine.set_template(template)
         self._template = TemplateMemory(template)
-        self._extent = MarkedExtent(box, self._look(picture, box)[1]) if self.extent_share else None
+        self._extent = self._marked_extent(picture, box) if self.extent_share else None
         self.box = box
         self._state.start()
         self._target = Recovery(picture, box)
@@ -217,10 +217,24 @@ class DyTracker:
         return result
 
     def answers_of_all_exits(self, image_bgr: np.ndarray | Picture) -> tuple[list[float], list[Box]]:
-        """What :meth:`track` would answer at each exit: predicted IoUs and boxes. The tracker stays as it is."""
+        """What each exit answers on an image of the size of the one before, looking where the target was: predicted IoUs
+        and boxes. The target stays where it was. Raises RuntimeError before :meth:`initialize`."""
+        if self.box is None:
+            raise RuntimeError("answers_of_all_exits() before initialize(): there is no target yet")
         picture = as_picture(image_bgr)
         scores, boxes = self._look(picture, self.box)
         return scores, [self._settled_box(picture, box, number) for number, box in enumerate(boxes, start=1)]
+
+    def _marked_extent(self, picture: Picture, box: Box) -> MarkedExtent:
+        """Of a target across the border only the part that can be seen is compared. An engine that fails leaves no
+        target: neither the new one nor the one before, whose template is gone."""
+        try:
+            found = self._look(picture, box)[1]
+        except Exception:
+            self.reset()
+            raise
+        visible, *found = (visible_part(each, picture.width, picture.height) for each in (box, *found))
+        return MarkedExtent(visible, found)
 
     def _look(self, picture: Picture, around: Box) -> tuple[list[float], list[Box]]:
         """Every exit's predicted IoU and box, as it is found, in the search region ``around`` a box."""

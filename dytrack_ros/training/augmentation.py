@@ -22,6 +22,9 @@ from dytrack_ros.training.synthetic import Layer, moved_within, scene_windows, t
 PART_OF_STILL, PART_OF_VIDEO, LARGEST_PART = 0.4, 0.85, 1.15
 """Sides of the smallest and the largest part that is a target, in sides of the object. In a video the object may change
 its shape, and then the same part of the box does not show the same part of it."""
+PROBABILITIES = (
+    "flip", "grey", "blur", "motion_blur", "low_resolution", "noise", "mosaic", "intruder", "absent", "synthetic", "cut", "parts",
+)  # fmt: skip
 PART_STRIDE = 2_654_435_761
 """Keeps the parts' seeds apart in the 32 bits that the generator of the CPU makes use of."""
 
@@ -75,6 +78,13 @@ class AugmentationConfig:
     cut: float = 0.3
     parts: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in PROBABILITIES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1], it is a probability")
+        if self.intruders < 0:
+            raise ValueError(f"intruders {self.intruders} must be 0 or more")
+
 
 @dataclass(frozen=True)
 class CropBatch:
@@ -120,15 +130,15 @@ class PairAugmentation:
         c, m = self.config, self.model
         stretch = math.exp(2 * c.scale_jitter + c.aspect_jitter / 2)
         template_stretch = math.exp(4 * c.template_scale_jitter)
-        part = LARGEST_PART if c.parts else 1.0
+        part, smallest = (LARGEST_PART, PART_OF_STILL) if c.parts else (1.0, 1.0)
         return (
             CropView(
                 (m.template_factor + c.template_centre_jitter) / 2 * template_stretch * part,
-                m.template_size / m.template_factor * template_stretch,
+                m.template_size / m.template_factor * template_stretch / smallest,
             ),
             CropView(
                 (m.search_factor + self._centre_jitter) / 2 * stretch * part,
-                m.search_size / m.search_factor * stretch,
+                m.search_size / m.search_factor * stretch / smallest,
             ),
         )
 
@@ -173,7 +183,7 @@ class PairAugmentation:
             place, extent = draw.uniform(2), 0.2 + 0.1 * draw.uniform()
             grid = _intruder_grid(place, extent, self.model.search_size)
             covered = (grid.abs().amax(3) < 1)[:, None] & each(draw.chance(c.intruder))
-            covered &= ~_covers_centre(place, extent, box)
+            covered &= ~_covers_centre(place, extent, box) & each(scene != scene.roll(number))
             if shape is not None:
                 covered &= _intruders(shape.roll(number, 0), grid) > 0.5
             search = torch.where(covered, _intruders(template.roll(number, 0), grid), search)
@@ -194,7 +204,9 @@ class PairAugmentation:
         search = motion_blur(search, draw.chance(c.motion_blur), draw.uniform() * math.pi)
         noisy = each(draw.chance(c.noise))
         search = torch.where(noisy, search + 8 * draw.normal(*search.shape[1:]), search)
-        present = ~(draw.chance(c.absent) & beside_other)
+        # The neighbour's search region may be synthetic, before the scene of its own neighbour: not this one's.
+        is_there = synthetic.roll(1) & (scene == scene.roll(2))
+        present = ~(draw.chance(c.absent) & beside_other & ~is_there)
         search = torch.where(each(present), search, search.roll(1, 0))
         template = template.clamp(0, 255)
         if self.model.template_veil:

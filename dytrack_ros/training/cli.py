@@ -198,6 +198,7 @@ def cutouts(args: argparse.Namespace, dataset: Dataset, ranks: Ranks) -> Cutouts
         return Cutouts.load(path, dataset)
     made = Cutouts.made(dataset, max(os.cpu_count() // ranks.local_size, 1), progress=ranks.leads)
     if ranks.leads:
+        print(f"{len(made.masks)} of {int(ImageTable.of(dataset.images).trainable.sum())} objects were cut out", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         made.save(path, dataset)
     return made

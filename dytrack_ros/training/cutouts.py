@@ -42,7 +42,7 @@ def cut_out(image: np.ndarray, box: Sequence[float]) -> np.ndarray | None:
     left, top = x - SURROUNDINGS * w, y - SURROUNDINGS * h
     size = tuple(round(side * (1 + 2 * SURROUNDINGS) * scale) for side in (w, h))
     view = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
-    crop = cv2.warpAffine(image, view, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    crop = cv2.warpAffine(image, view, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inside = np.rint(np.array([x - left, y - top, x - left + w, y - top + h]) * scale).astype(int)
     labels = np.full(crop.shape[:2], cv2.GC_BGD, np.uint8)
     _within(labels, inside)[:] = cv2.GC_PR_FGD

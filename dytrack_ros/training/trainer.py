@@ -277,10 +277,15 @@ class Trainer:
             "step": self.step,
             "elapsed": self.elapsed,
             "config": asdict(self.config),
+            "shown": self._shown(),
         }
         partial = self.folder / (STATE_FILE + ".partial")
         torch.save(state, partial)
         partial.replace(self.folder / STATE_FILE)
+
+    def _shown(self) -> dict:
+        """What the network is trained on, as far as no array's shape tells it."""
+        return {"template_veil": self.model.config.template_veil, **asdict(self.augmentation.config)}
 
     def resume(self) -> bool:
         """Goes back to the last saved state, if there is one.
@@ -291,7 +296,7 @@ class Trainer:
         if not path.exists():
             return False
         state = torch.load(path, map_location=self.device, weights_only=True)
-        now, then = asdict(self.config), state["config"]
+        now, then = asdict(self.config) | self._shown(), state["config"] | state["shown"]
         changed = sorted(name for name in now if now[name] != then.get(name) and name not in RESUMABLE_CHANGES)
         if changed:
             was = ", ".join(f"{name}={then.get(name)}" for name in changed)
