@@ -205,7 +205,8 @@ def test_cards_take_accuracy_and_no_times(tmp_path):
     assert json.loads(card.read_text())["evaluation"] == {
         "standard": {
             "adaptive": {
-                "success_auc": 0.6123, "calibration_error": {"1": 0.0432}, "extent_share": 0.5, "thresholds": [0.8, 0.7], "exits": {"1": 3, "2": 1},
+                "success_auc": 0.6123, "calibration_error": {"1": 0.0432}, "extent_share": 0.5,
+                    "thresholds": [0.8, 0.7], "exits": {"1": 3, "2": 1},
             }
         }
     }  # fmt: skip
