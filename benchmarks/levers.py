@@ -16,9 +16,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
+from ablations import spread
 from tqdm import tqdm
 
 from dytrack_ros.budget import FixedExit
@@ -133,10 +133,6 @@ class Laboratory:
         tracker.policy = policy
         runs = [run_sequence(tracker, sequence) for sequence in self.sequences]
         return mean_over_sequences([run.summary() for run in runs])["success_auc"]
-
-
-def spread(values: list[float]) -> str:
-    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
 def table(rows: list[dict]) -> Iterator[str]:

@@ -25,12 +25,10 @@ from dytrack_ros.tracking.resolution import Resolution
 from dytrack_ros.tracking.target_state import StateThresholds, TargetState, TrackState
 from dytrack_ros.tracking.template_memory import TemplateMemory, TemplateSettings
 
-DEFAULT_THRESHOLDS = (
-    0.74,
-    0.70,
-)  # of dytrack_small by its calibration: exit 2, but for the surest and the least sure frames
-
+DEFAULT_THRESHOLDS = (0.74, 0.70)
+"""Of dytrack_small by its calibration: exit 2, but for the surest and the least sure frames."""
 EXTENT_SHARE = 0.5
+"""Best on the development sequences: docs/evaluation.md."""
 
 
 @dataclass(frozen=True)
