@@ -6,6 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from dytrack_ros.budget.exit_trust import ExitTrust
+
 if TYPE_CHECKING:
     from dytrack_ros.budget.calibration import Calibration
     from dytrack_ros.budget.latency_model import ExitCosts
@@ -22,6 +24,20 @@ class ExitPolicy(Protocol):
 
     def observe(self, result: TrackResult) -> None:
         """Learns what a frame took and gave."""
+        ...
+
+
+@runtime_checkable
+class ComparingPolicy(ExitPolicy, Protocol):
+    """A policy that learns from how the boxes of the exits before agree with the answer (``TrackResult.agreements``)."""
+
+    @property
+    def compares_exits(self) -> bool:
+        """Whether it wants to know now: it takes the time of those exits' box heads."""
+        ...
+
+    def restart(self) -> None:
+        """The next frame is the first of a new target."""
         ...
 
 
@@ -54,14 +70,16 @@ class _Memoryless:
         pass
 
 
-class FixedThresholds(_Memoryless):
+class FixedThresholds:
     """The paper's rule, ``k = min{k : s_k > tau_k}`` (Section III-B).
 
     ``thresholds`` holds tau_k in [0, 1] for every exit but the last. With 1 an exit is never taken, since a score
-    does not exceed 1. Raises ValueError for values outside the range.
+    does not exceed 1. Raises ValueError for values outside the range. With ``trust`` (beyond the paper) they are shifted by
+    what the present target has shown of the exits.
     """
 
-    def __init__(self, thresholds: Sequence[float]):
+    def __init__(self, thresholds: Sequence[float], trust: ExitTrust | None = None):
+        self.trust = trust or ExitTrust(rate=0, impatience=0)
         self.thresholds = tuple(float(value) for value in thresholds)
         for number, value in enumerate(self.thresholds, start=1):
             if not 0 <= value <= 1:
@@ -70,10 +88,21 @@ class FixedThresholds(_Memoryless):
     def should_exit(self, exit_index: int, score: float, elapsed_s: float) -> bool:
         if exit_index > len(self.thresholds):
             raise ValueError(f"{len(self.thresholds)} thresholds given, but exit {exit_index} asks for one")
-        return score > self.thresholds[exit_index - 1]
+        return score > self.trust.threshold(exit_index, self.thresholds[exit_index - 1])
+
+    def observe(self, result: TrackResult) -> None:
+        if self.trust.shifts:
+            self.trust.observe(result.exit_index, result.exit_scores, result.agreements)
+
+    @property
+    def compares_exits(self) -> bool:
+        return self.trust.wants_comparison
+
+    def restart(self) -> None:
+        self.trust.restart()
 
     def __repr__(self) -> str:
-        return f"FixedThresholds({self.thresholds})"
+        return f"FixedThresholds({self.thresholds}{f', {self.trust}' if self.trust.shifts else ''})"
 
 
 class FixedExit(_Memoryless):

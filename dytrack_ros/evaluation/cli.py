@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dytrack_ros import __version__
+from dytrack_ros.budget.exit_trust import IMPATIENCE, RATE
 from dytrack_ros.evaluation import submission, table
 from dytrack_ros.evaluation.breakdown import difficulty_entry, levels_by_sequence
 from dytrack_ros.evaluation.datasets import FULL, INITS, Sequence, as_variant
@@ -63,6 +64,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--exits", default="1,2,3,adaptive",
                    help="exits to hold, `adaptive` (thresholds), `random`; or `none`")  # fmt: skip
     p.add_argument("--thresholds", type=float, nargs="+", help="tau_1 tau_2 ... of `adaptive`")
+    p.add_argument("--trust", type=float, nargs=2, metavar=("RATE", "IMPATIENCE"),
+                   help="shift the thresholds of `adaptive` by what each target has shown of the exits, as budgets do: "
+                        f"{RATE} {IMPATIENCE} there")  # fmt: skip
     p.add_argument("--init", choices=INITS, nargs="+", default=[FULL],
                    help="start with the whole first box, with half or with a quarter of it")  # fmt: skip
     p.add_argument("--levels", action="store_true",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import product
 
-from dytrack_ros.budget import ExitPolicy, FixedExit, FixedThresholds, FrameBudget, RandomExit
+from dytrack_ros.budget import ExitPolicy, ExitTrust, FixedExit, FixedThresholds, FrameBudget, RandomExit
 from dytrack_ros.budget.budget_source import BudgetSource, CameraPace
 from dytrack_ros.evaluation.datasets import FULL, Sequence
 from dytrack_ros.evaluation.run import mean, times_ms
@@ -122,7 +122,7 @@ def plan(args: argparse.Namespace, exit_count: int, first_exit_s: float = 0.0) -
     for variant, init in dict.fromkeys(product(args.variants, args.init)):
         for rate in args.stream:
             hz = None if rate == OFFLINE else rate
-            for name, policy in policies(args.exits, exit_count, args.thresholds).items():
+            for name, policy in policies(args.exits, exit_count, args.thresholds, args.trust or (0, 0)).items():
                 runs.append(PlannedRun(variant, hz, name, policy, init=init))
             for name, budget in budgets(args.budget_ms, args.deadline_ms, hz, first_exit_s).items():
                 policy = frame_budget(budget, args.predict_ahead)
@@ -139,12 +139,15 @@ def difficulty_passes(runs: Iterable[PlannedRun]) -> list[DifficultyPass]:
     return [DifficultyPass(*start) for start in dict.fromkeys((run.variant, run.init) for run in runs)]
 
 
-def policies(spec: str, exit_count: int, thresholds: list[float] | None) -> dict[str, ExitPolicy]:
-    """The policies that ``--exits`` names. Raises ValueError for a name that is none."""
+def policies(
+    spec: str, exit_count: int, thresholds: list[float] | None, trust: Iterable[float] = (0, 0)
+) -> dict[str, ExitPolicy]:
+    """The policies that ``--exits`` names; ``trust`` is the rate and the impatience of the thresholds' one. Raises ValueError
+    for a name that is none."""
     chosen: dict[str, ExitPolicy] = {}
     for name in [] if spec == "none" else spec.split(","):
         if name == "adaptive":
-            chosen[name] = FixedThresholds(thresholds or default_thresholds(exit_count))
+            chosen[name] = FixedThresholds(thresholds or default_thresholds(exit_count), ExitTrust(*trust))
             if len(chosen[name].thresholds) != exit_count - 1:
                 raise ValueError(f"--thresholds {thresholds} must be {exit_count - 1} numbers, one an exit but the last")
         elif name == "random":

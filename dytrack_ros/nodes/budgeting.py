@@ -10,6 +10,7 @@ from typing import Protocol
 
 from dytrack_ros.budget import BudgetState, ExitPolicy, FixedExit, FixedThresholds, FrameBudget
 from dytrack_ros.budget.budget_source import BudgetSource, CameraPace, CameraPeriod, Overhead
+from dytrack_ros.budget.exit_trust import IMPATIENCE, RATE
 from dytrack_ros.budget.frame_budget import MAX_BUDGET_S, MIN_BUDGET_S
 from dytrack_ros.tracking import DyTracker
 
@@ -38,6 +39,8 @@ class BudgetSettings:
     deadline_sigmas: float = 3.0
     predict_ahead: bool = False
     keep_period: bool = False
+    trust_rate: float = RATE
+    impatience: float = IMPATIENCE
 
     @classmethod
     def of(cls, values: _Values) -> BudgetSettings:
@@ -56,6 +59,8 @@ class BudgetSettings:
             deadline_sigmas=values["budget.deadline_sigmas"],
             predict_ahead=values["budget.predict_ahead"],
             keep_period=values["budget.keep_period"],
+            trust_rate=values["budget.trust_rate"],
+            impatience=values["budget.impatience"],
         )
 
 
@@ -211,6 +216,7 @@ class NodeBudget:
         budget.deadline_s = self._deadline_s(settings)
         budget.deadline_sigmas = settings.deadline_sigmas
         budget.predict_ahead = settings.predict_ahead
+        budget.trust.rate, budget.trust.impatience = settings.trust_rate, settings.impatience
 
     def _describe(self) -> FrameTerms:
         if self._keeps_budget:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from dytrack_ros.budget.calibration import Calibration, calibration_of
-from dytrack_ros.budget.exit_policy import ExitPolicy, FixedThresholds, LearningPolicy
+from dytrack_ros.budget.exit_policy import ComparingPolicy, ExitPolicy, FixedThresholds, LearningPolicy
 from dytrack_ros.budget.frame_budget import NO_CALIBRATION
 from dytrack_ros.budget.latency_model import ExitCosts
 from dytrack_ros.engines import Engine, FallbackEngine, create_engine
 from dytrack_ros.engines.engine import engine_label
-from dytrack_ros.tracking.box import Box, check_init_box, clip_box, visible_part
+from dytrack_ros.tracking.box import Box, check_init_box, clip_box, iou, visible_part
 from dytrack_ros.tracking.crop import CropWindow, cut_template
 from dytrack_ros.tracking.exit_costs import measure_exit_costs
 from dytrack_ros.tracking.marked_extent import MarkedExtent
@@ -39,7 +39,8 @@ class TrackResult:
     ``exit_index`` (1-based); ``exit_scores`` and ``stage_seconds`` of every exit reached; ``seconds`` the whole call.
     While a lost target is looked for (``DyTracker.recovery``), ``box`` is where it was last seen and ``score`` 0;
     ``exit_scores`` are then those of what was looked at instead. ``searched`` is the square that was looked at, x, y, w, h
-    in pixels; it may reach beyond the image. None in runs read from a file, so it counts in no comparison.
+    in pixels; it may reach beyond the image. ``agreements``: the IoU of the box of each exit before the one taken with the
+    answer, where the policy compares exits, else nothing. Runs read from a file have neither, so they count in no comparison.
     """
 
     box: Box
@@ -50,6 +51,7 @@ class TrackResult:
     seconds: float
     state: TrackState
     searched: Box | None = field(default=None, compare=False)
+    agreements: tuple[float, ...] = field(default=(), compare=False)
 
 
 class DyTracker:
@@ -125,6 +127,7 @@ class DyTracker:
         if isinstance(policy, LearningPolicy) and not policy.is_prepared:
             policy.prepare(self.exit_costs(), self.calibration, self.calibration_note)
         self._policy, self._policy_engine = policy, self.engine_name
+        self._comparing = policy if isinstance(policy, ComparingPolicy) else None
 
     def exit_costs(self) -> ExitCosts:
         """What every exit costs on this machine with the present engine; measured on the first call, for about a second.
@@ -165,7 +168,7 @@ class DyTracker:
         self._state.start()
         self._target = Recovery(picture, box)
         self._resolution = Resolution(picture.width, picture.height)
-        if isinstance(self.policy, LearningPolicy):
+        if isinstance(self.policy, LearningPolicy | ComparingPolicy):
             self.policy.restart()
 
     def track(self, image_bgr: np.ndarray | Picture) -> TrackResult:
@@ -186,10 +189,14 @@ class DyTracker:
         window = self._search_window(picture.width, picture.height)
         self.engine.begin(window.cut(picture, self.engine.search_size))
 
+        compares = self._comparing is not None and self._comparing.compares_exits and not self._is_searching()
+        passed: list[Box] = []
         scores: list[float] = []
         stage_seconds: list[float] = []
         stage_started = started
         for exit_index in range(1, self.exit_count + 1):
+            if compares and exit_index > 1:
+                passed.append(self._settled_box(picture, window.to_image(self.engine.locate()), exit_index - 1))
             scores.append(self.engine.advance())
             now = time.perf_counter()
             stage_seconds.append(now - stage_started)
@@ -198,6 +205,7 @@ class DyTracker:
                 break
 
         box = self._settled_box(picture, window.to_image(self.engine.locate()), exit_index)
+        agreements = tuple(float(iou(other, box)) for other in passed)
         score = self._settle(picture, box, scores[-1])
         if self.template_updates is not None:
             self._update_template(picture, score, exit_index)
@@ -210,6 +218,7 @@ class DyTracker:
             seconds=time.perf_counter() - started,
             state=self._state.now,
             searched=window.box,
+            agreements=agreements,
         )
         self.policy.observe(result)
         return result

@@ -1,0 +1,169 @@
+"""What a target teaches of its exits: thresholds that follow, comparisons that are asked for, the paper's rule without."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dytrack_ros.budget import ExitTrust, FixedExit, FixedThresholds, FrameBudget
+from dytrack_ros.budget.exit_trust import COMPARED_EVERY
+from dytrack_ros.budget.threshold_search import ExitSample, direct_path, exits_taken, mean_iou_at_costs, mix
+from dytrack_ros.tracking import DyTracker
+
+COSTS = (1.0, 2.0, 3.0)
+
+
+def test_without_rate_and_impatience_nothing_moves():
+    trust = ExitTrust(rate=0, impatience=0)
+    for _ in range(50):
+        assert not trust.wants_comparison and not trust.shifts
+        trust.observe(2, (0.9, 0.9), (0.1,))
+        trust.observe(1, (0.9,), ())
+        assert trust.threshold(1, 0.7) == 0.7 and trust.threshold(2, 0.6) == 0.6
+
+
+def test_an_exit_that_is_sure_and_wrong_is_asked_for_more_and_one_that_is_better_than_it_thinks_for_less():
+    wrong, modest = ExitTrust(rate=0.2, impatience=0), ExitTrust(rate=0.2, impatience=0)
+    for _ in range(60):
+        wrong.observe(2, (0.8, 0.8), (0.3,))
+        modest.observe(2, (0.6, 0.8), (0.9,))
+    assert wrong.missed(1) == pytest.approx(-0.5, abs=1e-3) and wrong.threshold(1, 0.4) == pytest.approx(0.9, abs=1e-3)
+    assert modest.missed(1) == pytest.approx(0.3, abs=1e-3) and modest.threshold(1, 0.8) == pytest.approx(0.5, abs=1e-3)
+    assert wrong.threshold(2, 0.4) == modest.threshold(2, 0.4) == 0.4, "of exit 2 nothing is known"
+    assert wrong.threshold(1, 0.9) == 1 and modest.threshold(1, 0.1) == 0, "thresholds stay in [0, 1]"
+    wrong.restart()
+    assert wrong.threshold(1, 0.4) == 0.4, "another target"
+
+
+def test_the_first_exit_is_asked_for_more_the_longer_it_answers_alone():
+    trust = ExitTrust(rate=0, impatience=0.1)
+    for frames in range(5):
+        assert trust.threshold(1, 0.5) == pytest.approx(0.5 * (1 + 0.1 * frames)) and trust.threshold(2, 0.5) == 0.5
+        trust.observe(1, (0.9,), ())
+    trust.observe(2, (0.5, 0.9), ())
+    assert trust.threshold(1, 0.5) == 0.5
+    assert ExitTrust(0, 0.1).threshold(1, 0) == 0, "the end of thrift stays where it is"
+
+
+def test_comparisons_are_asked_for_now_and_then_and_what_is_no_number_teaches_nothing():
+    trust = ExitTrust(rate=0.5)
+    asked = []
+    for _ in range(4 * COMPARED_EVERY):
+        asked.append(trust.wants_comparison)
+        trust.observe(2, (0.5, 0.9), (0.5,) if asked[-1] else ())
+    assert asked == [True, *[False] * (COMPARED_EVERY - 1)] * 4
+    for score, agreement in ((math.nan, 0.5), (0.5, math.nan), (math.inf, 0.5)):
+        trust.observe(2, (score, 0.9), (agreement,))
+    assert trust.missed(1) == 0
+
+
+@pytest.mark.parametrize("bad", [{"rate": -0.1}, {"rate": 1.1}, {"rate": math.nan}, {"impatience": -1}, {"impatience": math.inf}])
+def test_values_that_mean_nothing_are_refused(bad):
+    (name,) = bad
+    with pytest.raises(ValueError, match=f"{name} is .*must"):
+        ExitTrust(**bad)
+    with pytest.raises(ValueError, match="must"):
+        FrameBudget(0.1, **{"trust_rate" if name == "rate" else name: bad[name]})
+
+
+class Recording:
+    """A policy that compares exits and leaves at exit 2."""
+
+    compares_exits = True
+
+    def __init__(self):
+        self.results, self.restarts = [], 0
+
+    def should_exit(self, exit_index, score, elapsed_s):
+        return exit_index == 2
+
+    def observe(self, result):
+        self.results.append(result)
+
+    def restart(self):
+        self.restarts += 1
+
+
+@pytest.fixture
+def tracker(tiny_weights):
+    return DyTracker.from_pretrained(tiny_weights, engine="torch")
+
+
+def test_the_tracker_compares_where_a_policy_asks_and_answers_the_same(tracker):
+    image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    policy = tracker.policy = Recording()
+    tracker.initialize(image, (100, 80, 60, 50))
+    assert policy.restarts == 1
+    _, boxes = tracker.answers_of_all_exits(image)
+    compared = tracker.track(image)
+    expected = max(0.0, _overlap(boxes[0], boxes[1]))
+    assert compared.agreements == pytest.approx((expected,), abs=1e-6) and policy.results == [compared]
+    tracker.policy = FixedExit(2)
+    tracker.initialize(image, (100, 80, 60, 50))
+    plain = tracker.track(image)
+    assert plain.agreements == () and plain.box == compared.box and plain.exit_scores == compared.exit_scores
+
+
+def _overlap(a, b):
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+
+
+@pytest.mark.parametrize("make", [lambda: FixedThresholds((0.5, 0.0), ExitTrust(0.5, 0)), lambda: FrameBudget(0.1)])
+def test_policies_learn_from_results(make):
+    policy = make()
+    before = policy.trust.threshold(1, 0.5)
+    assert policy.compares_exits
+    result = SimpleNamespace(
+        exit_index=2, exit_scores=(0.8, 0.8), agreements=(0.2,), stage_seconds=(0.01, 0.02), seconds=0.04
+    )
+    policy.observe(result)
+    assert policy.trust.threshold(1, 0.5) > before and not policy.compares_exits, "it has just been told"
+    policy.restart()
+    assert policy.trust.threshold(1, 0.5) == before
+
+
+def test_the_papers_rule_is_the_default_of_fixed_thresholds():
+    policy = FixedThresholds((0.7, 0.6))
+    for _ in range(20):
+        assert not policy.compares_exits
+        policy.observe(SimpleNamespace(exit_index=1, exit_scores=(0.71,), agreements=()))
+        assert policy.should_exit(1, 0.71, 0.0) and not policy.should_exit(1, 0.7, 0.0)
+    assert repr(policy) == "FixedThresholds((0.7, 0.6))"
+    assert "rate=0.1" in repr(FixedThresholds((0.7, 0.6), ExitTrust(0.1, 0.0)))
+
+
+# --- thresholds that are searched for as they will be used -----------------------------------------------------------
+
+
+def targets(count=12, frames=40):
+    """On every other target exit 1 is wrong with the same scores as on the others."""
+    drawn = np.random.default_rng(3)
+    samples = []
+    for target in range(count):
+        good = 0.75 if target % 2 else 0.25
+        for frame in range(frames):
+            score = float(drawn.normal(0.7, 0.05))
+            first = min(max(good + float(drawn.normal(0, 0.03)), 0), 1)
+            samples.append(ExitSample((score, 0.8, 0.8), (first, 0.8, 0.8), ((), (first,), (first, 0.9)), frame == 0))
+    return samples
+
+
+def test_trust_buys_accuracy_where_targets_differ_and_scores_do_not():
+    samples = targets()
+    plain = mean_iou_at_costs(direct_path(samples, COSTS), samples, COSTS)
+    trusting = direct_path(samples, COSTS, trust=ExitTrust(0.3, 0))
+    assert mean_iou_at_costs(trusting, samples, COSTS, trust=ExitTrust(0.3, 0)) > plain + 0.02
+
+
+def test_each_target_starts_anew_and_the_order_of_frames_counts():
+    trust = ExitTrust(rate=1.0, impatience=0)
+    bad = ExitSample((0.7, 0.9, 0.9), (0.1, 0.9, 0.9), ((), (0.1,), (0.1, 1.0)))
+    sure = ExitSample((0.9, 0.9, 0.9), (0.1, 0.9, 0.9), ((), (0.1,), (0.1, 1.0)))
+    begins = ExitSample((0.9, 0.9, 0.9), (0.1, 0.9, 0.9), ((), (0.1,), (0.1, 1.0)), begins=True)
+    assert exits_taken([sure, bad, sure, begins], (0.8, 0.0), trust) == [0, 1, 1, 0]
+    assert exits_taken([sure], (0.8, 0.0), trust) == [0], "nothing is left of what was taken before"
+    assert mix([sure, bad, sure], (0.8, 0.0), COSTS).shares == pytest.approx((2 / 3, 1 / 3, 0)), "the paper's rule without"
