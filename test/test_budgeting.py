@@ -6,7 +6,6 @@ import pytest
 
 from dytrack_ros.budget import ExitCosts, FixedExit, FixedThresholds, FrameBudget
 from dytrack_ros.budget.budget_source import BudgetSource
-from dytrack_ros.budget.exit_trust import IMPATIENCE, RATE
 from dytrack_ros.nodes import budget_words
 from dytrack_ros.nodes.budgeting import BudgetSettings, NodeBudget
 from dytrack_ros.nodes.parameters import TRACKER
@@ -241,9 +240,16 @@ def test_all_settings_reach_the_policy(bench):
     assert (policy.deadline_s, policy.deadline_sigmas, policy.predict_ahead) == (0.05, 2.0, True)
     bench.prepare(BudgetSettings(BudgetSource("rate"), None, TAUS))
     assert (policy.deadline_s, policy.deadline_sigmas, policy.predict_ahead) == (None, 3.0, False)
-    assert (policy.trust.rate, policy.trust.impatience) == (RATE, IMPATIENCE)
-    bench.prepare(BudgetSettings(BudgetSource("rate"), None, TAUS, trust_rate=0.0, impatience=0.4))
-    assert (policy.trust.rate, policy.trust.impatience, policy.compares_exits) == (0.0, 0.4, False)
+
+
+def test_thresholds_without_a_budget_may_trust_their_target_and_what_is_in_force_is_told(bench):
+    bench.prepare(THRESHOLDS)
+    assert not bench.policy.trust.shifts, "the paper's rule"
+    settings = BudgetSettings(BudgetSource("off"), None, TAUS, trust_rate=0.5, impatience=0.4)
+    assert bench.prepare(settings).thresholds == TAUS
+    assert (bench.policy.trust.rate, bench.policy.trust.impatience) == (0.5, 0.4)
+    bench.policy.trust.observe(1, (1.0,), ())
+    assert bench.prepare(settings).thresholds == pytest.approx((1.4 * TAUS[0], TAUS[1]))
 
 
 def test_in_camera_mode_the_next_image_is_a_deadline(bench):
@@ -348,8 +354,8 @@ def test_settings_come_from_the_parameters():
     assert defaults.source == BudgetSource("camera", 30.0, 33.0, 0.9)
     assert (defaults.fixed_exit, defaults.deadline_s, defaults.predict_ahead) == (None, None, False)
     assert defaults.keep_period
-    assert (defaults.trust_rate, defaults.impatience) == (RATE, IMPATIENCE)
-    trusting = settings_of(budget__trust_rate=0.5, budget__impatience=2.0)
+    assert (defaults.trust_rate, defaults.impatience) == (0, 0)
+    trusting = settings_of(exit__trust_rate=0.5, exit__impatience=2.0)
     assert (trusting.trust_rate, trusting.impatience) == (0.5, 2.0)
     changed = settings_of(
         exit__policy="fixed", exit__fixed=2, exit__tau_1=0.5, budget__mode="rate", budget__deadline_ms=40.0

@@ -161,9 +161,9 @@ def test_held_out_iou_does_not_look_at_the_frames_it_is_measured_on():
     groups = [frames(100, seed) for seed in range(4)]
     seen = []
 
-    def method(samples, costs, trust):
+    def method(samples, costs):
         seen.append(len(samples))
-        return direct_path(samples, costs, levels=6, trust=trust)
+        return direct_path(samples, costs, levels=6)
 
     assert 0.5 < held_out_iou(groups, COSTS, method) < 0.8
     assert seen == [200, 200]

@@ -6,12 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dytrack_ros.budget import ExitTrust, FixedExit, FixedThresholds, FrameBudget
+from dytrack_ros.budget import ExitTrust, FixedExit, FixedThresholds
 from dytrack_ros.budget.exit_trust import COMPARED_EVERY
-from dytrack_ros.budget.threshold_search import ExitSample, direct_path, exits_taken, mean_iou_at_costs, mix
 from dytrack_ros.tracking import DyTracker
-
-COSTS = (1.0, 2.0, 3.0)
 
 
 def test_without_rate_and_impatience_nothing_moves():
@@ -58,13 +55,13 @@ def test_comparisons_are_asked_for_now_and_then_and_what_is_no_number_teaches_no
     assert trust.missed(1) == 0
 
 
-@pytest.mark.parametrize("bad", [{"rate": -0.1}, {"rate": 1.1}, {"rate": math.nan}, {"impatience": -1}, {"impatience": math.inf}])
+@pytest.mark.parametrize(
+    "bad", [{"rate": -0.1}, {"rate": 1.1}, {"rate": math.nan}, {"impatience": -1}, {"impatience": math.inf}]
+)
 def test_values_that_mean_nothing_are_refused(bad):
     (name,) = bad
     with pytest.raises(ValueError, match=f"{name} is .*must"):
         ExitTrust(**bad)
-    with pytest.raises(ValueError, match="must"):
-        FrameBudget(0.1, **{"trust_rate" if name == "rate" else name: bad[name]})
 
 
 class Recording:
@@ -112,18 +109,20 @@ def _overlap(a, b):
     return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
-@pytest.mark.parametrize("make", [lambda: FixedThresholds((0.5, 0.0), ExitTrust(0.5, 0)), lambda: FrameBudget(0.1)])
-def test_policies_learn_from_results(make):
-    policy = make()
-    before = policy.trust.threshold(1, 0.5)
-    assert policy.compares_exits
+def test_thresholds_learn_from_results():
+    policy = FixedThresholds((0.5, 0.0), ExitTrust(0.5, 0))
+    assert policy.compares_exits and policy.thresholds_in_force == (0.5, 0.0)
     result = SimpleNamespace(
-        exit_index=2, exit_scores=(0.8, 0.8), agreements=(0.2,), stage_seconds=(0.01, 0.02), seconds=0.04
+        exit_index=2,
+        exit_scores=(0.8, 0.8),
+        agreements=(0.2,),
     )
     policy.observe(result)
-    assert policy.trust.threshold(1, 0.5) > before and not policy.compares_exits, "it has just been told"
+    assert policy.thresholds_in_force == pytest.approx((0.8, 0.0)) and policy.thresholds == (0.5, 0.0)
+    assert policy.should_exit(1, 0.81, 0.0) and not policy.should_exit(1, 0.79, 0.0)
+    assert not policy.compares_exits, "it has just been told"
     policy.restart()
-    assert policy.trust.threshold(1, 0.5) == before
+    assert policy.thresholds_in_force == (0.5, 0.0)
 
 
 def test_the_papers_rule_is_the_default_of_fixed_thresholds():
@@ -134,36 +133,3 @@ def test_the_papers_rule_is_the_default_of_fixed_thresholds():
         assert policy.should_exit(1, 0.71, 0.0) and not policy.should_exit(1, 0.7, 0.0)
     assert repr(policy) == "FixedThresholds((0.7, 0.6))"
     assert "rate=0.1" in repr(FixedThresholds((0.7, 0.6), ExitTrust(0.1, 0.0)))
-
-
-# --- thresholds that are searched for as they will be used -----------------------------------------------------------
-
-
-def targets(count=12, frames=40):
-    """On every other target exit 1 is wrong with the same scores as on the others."""
-    drawn = np.random.default_rng(3)
-    samples = []
-    for target in range(count):
-        good = 0.75 if target % 2 else 0.25
-        for frame in range(frames):
-            score = float(drawn.normal(0.7, 0.05))
-            first = min(max(good + float(drawn.normal(0, 0.03)), 0), 1)
-            samples.append(ExitSample((score, 0.8, 0.8), (first, 0.8, 0.8), ((), (first,), (first, 0.9)), frame == 0))
-    return samples
-
-
-def test_trust_buys_accuracy_where_targets_differ_and_scores_do_not():
-    samples = targets()
-    plain = mean_iou_at_costs(direct_path(samples, COSTS), samples, COSTS)
-    trusting = direct_path(samples, COSTS, trust=ExitTrust(0.3, 0))
-    assert mean_iou_at_costs(trusting, samples, COSTS, trust=ExitTrust(0.3, 0)) > plain + 0.02
-
-
-def test_each_target_starts_anew_and_the_order_of_frames_counts():
-    trust = ExitTrust(rate=1.0, impatience=0)
-    bad = ExitSample((0.7, 0.9, 0.9), (0.1, 0.9, 0.9), ((), (0.1,), (0.1, 1.0)))
-    sure = ExitSample((0.9, 0.9, 0.9), (0.1, 0.9, 0.9), ((), (0.1,), (0.1, 1.0)))
-    begins = ExitSample((0.9, 0.9, 0.9), (0.1, 0.9, 0.9), ((), (0.1,), (0.1, 1.0)), begins=True)
-    assert exits_taken([sure, bad, sure, begins], (0.8, 0.0), trust) == [0, 1, 1, 0]
-    assert exits_taken([sure], (0.8, 0.0), trust) == [0], "nothing is left of what was taken before"
-    assert mix([sure, bad, sure], (0.8, 0.0), COSTS).shares == pytest.approx((2 / 3, 1 / 3, 0)), "the paper's rule without"

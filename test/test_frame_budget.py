@@ -27,7 +27,6 @@ class Frame:
     exit_scores: tuple[float, ...]
     stage_seconds: tuple[float, ...]
     seconds: float
-    agreements: tuple[float, ...] = ()
 
 
 def play(policy, score_of, frames, slow=lambda frame: 1.0, costs=COSTS):
@@ -210,7 +209,7 @@ def test_what_was_given_stays_and_the_rest_is_taken():
 
 def test_another_engine_makes_void_what_was_known_of_times():
     calibration = Calibration("00", ThresholdFamily((0, 1), [[0.9, 0.8], [0.5, 0.4]]))
-    policy = FrameBudget(0.25, impatience=0, costs=COSTS)
+    policy = FrameBudget(0.25, costs=COSTS)
     policy.prepare(COSTS, calibration, "a file")
     play(policy, realistic(), 50, slow=lambda frame: 3.0)
     assert policy.slowdown > 2
@@ -319,7 +318,7 @@ def test_over_no_stretch_is_more_spent_than_the_budget_and_the_bucket(part, burs
 
 def test_predicting_ahead_takes_the_exit_that_the_last_scores_chose():
     family = ThresholdFamily((0, 1), [[0.7, 0.7], [0.7, 0.7]])
-    policy = FrameBudget(0.125, family=family, costs=COSTS, predict_ahead=True, gain=1e-6, impatience=0)
+    policy = FrameBudget(0.125, family=family, costs=COSTS, predict_ahead=True, gain=1e-6)
     scores = {0: (0.9, 0, 0), 1: (0.1, 0.9, 0), 2: (0.1, 0.9, 0), 3: (0.1, 0.1, 0.9), 4: (0.9, 0.9, 0.9)}
     frames = play(policy, lambda frame, exit_index: scores[frame][exit_index - 1], 5)
     assert [frame.exit_index for frame in frames] == [1, 1, 2, 2, 3]

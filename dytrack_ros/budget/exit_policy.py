@@ -85,6 +85,11 @@ class FixedThresholds:
             if not 0 <= value <= 1:
                 raise ValueError(f"threshold tau_{number} is {value}; it must lie in [0, 1] (1 = never leave there)")
 
+    @property
+    def thresholds_in_force(self) -> tuple[float, ...]:
+        """What the scores of the exits but the last must exceed in the next frame."""
+        return tuple(self.trust.threshold(exit_index, tau) for exit_index, tau in enumerate(self.thresholds, start=1))
+
     def should_exit(self, exit_index: int, score: float, elapsed_s: float) -> bool:
         if exit_index > len(self.thresholds):
             raise ValueError(f"{len(self.thresholds)} thresholds given, but exit {exit_index} asks for one")

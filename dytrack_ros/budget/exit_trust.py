@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 RATE = 0.1
-IMPATIENCE = 0.1
+IMPATIENCE = 0.05
 """Both found on the development sequences: docs/budget.md."""
 COMPARED_EVERY = 3
 """Frames from one comparison of the exits to the next, at least: each takes the time of a box head."""

@@ -9,7 +9,6 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 from dytrack_ros.budget.calibration import Calibration
-from dytrack_ros.budget.exit_trust import IMPATIENCE, RATE, ExitTrust
 from dytrack_ros.budget.latency_model import ExitCosts, LatencyModel
 from dytrack_ros.budget.threshold_family import ThresholdFamily
 
@@ -55,10 +54,6 @@ class FrameBudget:
     needs full depth, thrift can have risen by at most gain * (B - c_1) / B since the bucket was full, so at most
     B - c_1 is missing from it, and the c_K - B that full depth asks for is there.
 
-    **Trust.** ``trust`` (:class:`~dytrack_ros.budget.exit_trust.ExitTrust`, of ``trust_rate`` and ``impatience``) shifts the
-    thresholds by what the present target has shown of the exits. The statement on the mean holds for whatever scores and
-    thresholds, so for these too.
-
     ``predict_ahead`` chooses a frame's exit before it starts, from the scores of the frame before, so that an engine
     need not be waited for inside a frame (none makes use of it yet). Times are those of ``TrackResult``. Attributes
     ``thrift``, ``thresholds``, ``slowdown``, ``deadline_cut`` say what is in force. One FrameBudget belongs to one
@@ -78,8 +73,6 @@ class FrameBudget:
         overhead_s: float = 0.0,
         burst: float = 6.0,
         predict_ahead: bool = False,
-        trust_rate: float = RATE,
-        impatience: float = IMPATIENCE,
         family: ThresholdFamily | None = None,
         costs: ExitCosts | None = None,
     ):
@@ -91,7 +84,6 @@ class FrameBudget:
                 raise ValueError(f"{name} is {value}; it must be a number of at least {low:g}")
         self.gain, self.deadline_sigmas, self.burst = float(gain), float(deadline_sigmas), float(burst)
         self.overhead_s, self.predict_ahead = overhead_s, predict_ahead
-        self.trust = ExitTrust(trust_rate, impatience)
         self.calibration_note = NO_CALIBRATION if family is None else "thresholds given"
         self.deadline_cut = False
         self._family = family
@@ -133,7 +125,6 @@ class FrameBudget:
     def restart(self) -> None:
         """A new target: its first frames teach nothing about times, and there is no score to predict from."""
         self._latency.restart()
-        self.trust.restart()
         self._planned = None
 
     @property
@@ -160,19 +151,6 @@ class FrameBudget:
     def thrift(self) -> float:
         """0 = always full depth, 1 = always the first exit."""
         return min(max(self._raw_thrift, 0.0), 1.0)
-
-    @property
-    def thresholds(self) -> tuple[float, ...]:
-        """What the scores of all exits but the last must exceed now: all 1 at thrift 0, all 0 at thrift 1."""
-        taus = self._thresholds_family.thresholds(self._raw_thrift)
-        if not 0 < self._raw_thrift < 1:
-            return taus
-        return tuple(self.trust.threshold(exit_index, tau) for exit_index, tau in enumerate(taus, start=1))
-
-    @property
-    def compares_exits(self) -> bool:
-        """Whether it learns from the boxes of the exits before the one that has answered: see ``TrackResult.agreements``."""
-        return self.trust.wants_comparison
 
     @property
     def slowdown(self) -> float:
@@ -219,8 +197,6 @@ class FrameBudget:
             present = self._latency.answer(result.exit_index)
             self._spend(min(result.seconds, self.OUTLIER * present) if present else result.seconds)
         self._latency.observe(result)
-        agreements = getattr(result, "agreements", ())
-        self.trust.observe(result.exit_index, result.exit_scores, agreements)
         self.deadline_cut, self._cut_in_frame = self._cut_in_frame, False
         self._planned = self._plan(result.exit_scores) if self.predict_ahead else None
 
@@ -270,6 +246,7 @@ class FrameBudget:
         dearest = self._latency.answer(self._exit_count)
         largest_error = self.OUTLIER if dearest is None else max(dearest / self._budget_s - 1, self.OUTLIER)
         self._raw_thrift = min(max(thrift, -self.gain), 1 + self.gain * largest_error)
+        self.thresholds = self._thresholds_family.thresholds(self._raw_thrift)
 
     @property
     def _thresholds_family(self) -> ThresholdFamily:
@@ -288,7 +265,7 @@ class FrameBudget:
         return min(max((dearest - budget_s) / (dearest - cheapest), 0.0), 1.0)
 
     def __repr__(self) -> str:
-        return f"FrameBudget(budget_s={self._budget_s}, deadline_s={self._deadline_s}, trust={self.trust})"
+        return f"FrameBudget(budget_s={self._budget_s}, deadline_s={self._deadline_s})"
 
 
 _DEFAULT_FAMILY = ThresholdFamily.default()

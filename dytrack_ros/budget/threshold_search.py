@@ -1,8 +1,4 @@
-"""Which thresholds buy the most accuracy for a mean cost: from measured frames to a nested family.
-
-Thresholds are judged as :class:`~dytrack_ros.budget.frame_budget.FrameBudget` applies them: shifted by the trust that the
-target's earlier frames have earned, in the order of the frames.
-"""
+"""Which thresholds buy the most accuracy for a mean cost: from measured frames to a nested family."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dytrack_ros.budget.exit_trust import ExitTrust
 from dytrack_ros.budget.threshold_family import ThresholdFamily
 
 Thresholds = tuple[float, ...]
@@ -19,16 +14,10 @@ MIN_THRIFT_STEP = 1e-3  # rows closer than this are one row
 
 @dataclass(frozen=True)
 class ExitSample:
-    """One calibration frame: every exit's predicted IoU, and the IoU that its box really has, all on the same crop.
-
-    ``agreements[k]`` holds the IoUs of the boxes of the exits before position k with that exit's own (nothing: not known).
-    ``begins``: it is the first frame of a target.
-    """
+    """One calibration frame: every exit's predicted IoU, and the IoU that its box really has, all on the same crop."""
 
     scores: tuple[float, ...]
     ious: tuple[float, ...]
-    agreements: tuple[tuple[float, ...], ...] = ()
-    begins: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,27 +38,9 @@ def exit_taken(scores: Sequence[float], thresholds: Thresholds) -> int:
     return len(scores) - 1
 
 
-def exits_taken(samples: Sequence[ExitSample], thresholds: Thresholds, trust: ExitTrust) -> list[int]:
-    """0-based exits of frames in their order, each with the thresholds that ``trust`` makes of those before it."""
-    taken = []
-    trust.restart()
-    for sample in samples:
-        if sample.begins:
-            trust.restart()
-        shifted = tuple(trust.threshold(number, tau) for number, tau in enumerate(thresholds, start=1))
-        position = exit_taken(sample.scores, shifted)
-        agreements = sample.agreements[position] if sample.agreements and trust.wants_comparison else ()
-        trust.observe(position + 1, sample.scores[: position + 1], agreements)
-        taken.append(position)
-    return taken
-
-
-def mix(
-    samples: Sequence[ExitSample], thresholds: Thresholds, costs: Sequence[float], trust: ExitTrust | None = None
-) -> Mix:
-    """Applies ``thresholds`` to the frames, shifted by ``trust`` (none: the paper's rule); ``costs`` are c_1 ... c_K in any
-    unit."""
-    taken = exits_taken(samples, thresholds, trust or ExitTrust(0, 0))
+def mix(samples: Sequence[ExitSample], thresholds: Thresholds, costs: Sequence[float]) -> Mix:
+    """Applies ``thresholds`` to the frames; ``costs`` are c_1 ... c_K in any unit."""
+    taken = [exit_taken(sample.scores, thresholds) for sample in samples]
     count = len(samples)
     return Mix(
         thresholds,
@@ -79,21 +50,10 @@ def mix(
     )
 
 
-def _grid(samples: Sequence[ExitSample], position: int, levels: int, trust: ExitTrust | None = None) -> list[float]:
-    """``levels`` + 1 quantiles of an exit's scores, falling: from one that no score exceeds to one that all exceed. With
-    ``trust`` of scores with what they are found to miss, as far as every frame could teach it."""
-    ordered = sorted(_trusted_scores(samples, position, trust or ExitTrust(0, 0)))
+def _grid(samples: Sequence[ExitSample], position: int, levels: int) -> list[float]:
+    """``levels`` + 1 quantiles of an exit's scores, falling: from one that no score exceeds to one that all exceed."""
+    ordered = sorted(sample.scores[position] for sample in samples)
     return [quantile(ordered, 1 - level / levels) for level in range(levels)] + [ordered[0] - 1e-6]
-
-
-def _trusted_scores(samples: Sequence[ExitSample], position: int, trust: ExitTrust) -> Iterator[float]:
-    trust.restart()
-    for sample in samples:
-        if sample.begins:
-            trust.restart()
-        yield sample.scores[position] + trust.missed(position + 1)
-        if sample.agreements and trust.wants_comparison:
-            trust.observe(len(sample.scores), sample.scores, sample.agreements[-1])
 
 
 def quantile(ordered: Sequence[float], part: float) -> float:
@@ -104,14 +64,12 @@ def quantile(ordered: Sequence[float], part: float) -> float:
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
-def geometric_path(
-    samples: Sequence[ExitSample], costs: Sequence[float], steps: int = 32, trust: ExitTrust | None = None
-) -> list[Mix]:
+def geometric_path(samples: Sequence[ExitSample], costs: Sequence[float], steps: int = 32) -> list[Mix]:
     """Exit shares in proportion to q^k, each exit's threshold a quantile of its scores over the frames that reach it
     (MSDNet, Huang et al., ICLR 2018, Section 4), from full depth (q -> infinity) to the first exit (q = 0)."""
     exits = range(len(costs))
     highest, lowest = zip(*(_grid(samples, position, 1) for position in exits[:-1]), strict=True)
-    path = [mix(samples, highest, costs, trust)]
+    path = [mix(samples, highest, costs)]
     for step in range(1, steps):
         q = ((steps - step) / step) ** 2
         shares = [q**k for k in exits]
@@ -122,22 +80,20 @@ def geometric_path(
             thresholds.append(min(tau, path[-1].thresholds[position]))  # nested, whatever the sample's noise
             left -= shares[position]
             remaining = [sample for sample in remaining if sample.scores[position] <= tau]
-        path.append(mix(samples, tuple(thresholds), costs, trust))
-    return [*path, mix(samples, lowest, costs, trust)]
+        path.append(mix(samples, tuple(thresholds), costs))
+    return [*path, mix(samples, lowest, costs)]
 
 
-def direct_path(
-    samples: Sequence[ExitSample], costs: Sequence[float], levels: int = 24, trust: ExitTrust | None = None
-) -> list[Mix]:
+def direct_path(samples: Sequence[ExitSample], costs: Sequence[float], levels: int = 24) -> list[Mix]:
     """The best nested path through a grid of thresholds: each tau_k runs over ``levels`` quantiles of s_k, a step
     lowers one of them, and of all such paths from full depth to the first exit the one with the greatest area under
     mean IoU against mean cost is taken (dynamic programming; exact on the grid)."""
-    grids = [_grid(samples, position, levels, trust) for position in range(len(costs) - 1)]
+    grids = [_grid(samples, position, levels) for position in range(len(costs) - 1)]
     corner = tuple(len(grid) - 1 for grid in grids)
     cells: dict[tuple[int, ...], Mix] = {}
     best: dict[tuple[int, ...], tuple[float, tuple[int, ...] | None]] = {}
     for index in itertools.product(*(range(len(grid)) for grid in grids)):
-        cell = mix(samples, tuple(grid[i] for grid, i in zip(grids, index, strict=True)), costs, trust)
+        cell = mix(samples, tuple(grid[i] for grid, i in zip(grids, index, strict=True)), costs)
         cells[index] = cell
         options = [
             (best[before][0] + (cells[before].iou + cell.iou) / 2 * (cells[before].cost - cell.cost), before)
@@ -158,14 +114,10 @@ def _predecessors(index: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 
 def mean_iou_at_costs(
-    path: Sequence[Mix],
-    samples: Sequence[ExitSample],
-    costs: Sequence[float],
-    points: int = 64,
-    trust: ExitTrust | None = None,
+    path: Sequence[Mix], samples: Sequence[ExitSample], costs: Sequence[float], points: int = 64
 ) -> float:
     """Mean IoU of a path's thresholds on ``samples``, averaged over all mean costs between c_1 and c_K."""
-    measured = sorted((mix(samples, step.thresholds, costs, trust) for step in path), key=lambda step: step.cost)
+    measured = sorted((mix(samples, step.thresholds, costs) for step in path), key=lambda step: step.cost)
     total, start = 0.0, 0
     for point in range(points):
         cost = costs[0] + (costs[-1] - costs[0]) * (point + 0.5) / points

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,6 @@ def sample_exits(
     """
     drawn = random.Random(f"{seed} {sequence.name}")
     samples: list[ExitSample] = []
-    begins = True
     for number, image in enumerate(sequence.images()):
         truth = sequence.truth[number]
         if number == 0:
@@ -69,15 +68,9 @@ def sample_exits(
             followed = drawn.randrange(len(boxes))
             tracker.box = boxes[followed]
             if not np.isnan(truth).any():
-                ious = iou(boxes, truth)
-                agreements = [iou(boxes[:position], boxes[position]) if position else () for position in range(len(boxes))]
-                samples.append(ExitSample(_rounded(scores), _rounded(ious), tuple(map(_rounded, agreements)), begins))
-                begins = False
+                ious = [float(value) for value in iou(boxes, truth)]
+                samples.append(ExitSample(tuple(round(s, 5) for s in scores), tuple(round(i, 5) for i in ious)))
                 if ious[followed] == 0:
                     tracker.box = tuple(float(value) for value in truth)
         on_frame()
     return samples
-
-
-def _rounded(values: Iterable[float]) -> tuple[float, ...]:
-    return tuple(round(float(value), 5) for value in values)

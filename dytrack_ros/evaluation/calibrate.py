@@ -15,7 +15,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dytrack_ros.budget.calibration import Calibration, calibration_file
-from dytrack_ros.budget.exit_trust import IMPATIENCE, RATE, ExitTrust
 from dytrack_ros.budget.threshold_search import (
     ExitSample,
     Mix,
@@ -48,7 +47,7 @@ def held_out_iou(groups: Sequence[list[ExitSample]], costs: Sequence[float], met
     """Mean IoU over all mean costs, each half of the sequences with the thresholds found on the other half."""
     halves = [[sample for group in groups[start::2] for sample in group] for start in (0, 1)]
     return sum(
-        mean_iou_at_costs(method(fitted, costs, trust=ExitTrust()), unseen, costs, trust=ExitTrust())
+        mean_iou_at_costs(method(fitted, costs), unseen, costs)
         for fitted, unseen in (halves, halves[::-1])
         if fitted and unseen
     ) / len(halves)
@@ -120,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         args.samples.write_text(json.dumps({"costs": costs, "sequences": named}) + "\n")
     held_out = {name: held_out_iou(groups, costs, method) for name, method in METHODS.items()}
     chosen = max(held_out, key=held_out.get)
-    family, rows = family_of(METHODS[chosen](samples, costs, trust=ExitTrust()), costs)
+    family, rows = family_of(METHODS[chosen](samples, costs), costs)
     even = min(rows, key=lambda row: max(row.shares) - min(row.shares))
     notes = {
         "model": weights.stem,
@@ -130,7 +129,6 @@ def main(argv: list[str] | None = None) -> int:
         "sequences": sorted({sequence.name for sequence in prepared}),
         "variants": args.variants,
         "relative_costs": [round(cost / costs[0], 3) for cost in costs],
-        "trust": {"rate": RATE, "impatience": IMPATIENCE},
         "method": chosen,
         "held_out_mean_iou": {name: round(value, 4) for name, value in held_out.items()},
         "mixes": [

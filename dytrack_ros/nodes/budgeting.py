@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Protocol
 
-from dytrack_ros.budget import BudgetState, ExitPolicy, FixedExit, FixedThresholds, FrameBudget
+from dytrack_ros.budget import BudgetState, ExitPolicy, ExitTrust, FixedExit, FixedThresholds, FrameBudget
 from dytrack_ros.budget.budget_source import BudgetSource, CameraPace, CameraPeriod, Overhead
-from dytrack_ros.budget.exit_trust import IMPATIENCE, RATE
 from dytrack_ros.budget.frame_budget import MAX_BUDGET_S, MIN_BUDGET_S
 from dytrack_ros.tracking import DyTracker
 
@@ -28,8 +27,8 @@ class _Values(Protocol):
 class BudgetSettings:
     """What the user asks for: a budget from ``source``, unless ``fixed_exit`` (1-based) says that none counts.
 
-    ``thresholds`` count where there is no budget. ``deadline_s`` None: no deadline but that of ``keep_period``: in mode
-    ``camera`` the period, or the periods that a frame gets. The rest as in FrameBudget.
+    ``thresholds``, ``trust_rate`` and ``impatience`` count where there is none. ``deadline_s`` None: no deadline but that of
+    ``keep_period``: in mode ``camera`` the period, or the periods that a frame gets. The rest as in FrameBudget.
     """
 
     source: BudgetSource = field(default_factory=BudgetSource)
@@ -39,8 +38,8 @@ class BudgetSettings:
     deadline_sigmas: float = 3.0
     predict_ahead: bool = False
     keep_period: bool = False
-    trust_rate: float = RATE
-    impatience: float = IMPATIENCE
+    trust_rate: float = 0.0
+    impatience: float = 0.0
 
     @classmethod
     def of(cls, values: _Values) -> BudgetSettings:
@@ -55,12 +54,12 @@ class BudgetSettings:
             ),
             fixed_exit=values["exit.fixed"] if values["exit.policy"] == "fixed" else None,
             thresholds=(values["exit.tau_1"], values["exit.tau_2"]),
+            trust_rate=values["exit.trust_rate"],
+            impatience=values["exit.impatience"],
             deadline_s=max(deadline_ms * 1e-3, MIN_BUDGET_S) if deadline_ms else None,
             deadline_sigmas=values["budget.deadline_sigmas"],
             predict_ahead=values["budget.predict_ahead"],
             keep_period=values["budget.keep_period"],
-            trust_rate=values["budget.trust_rate"],
-            impatience=values["budget.impatience"],
         )
 
 
@@ -216,13 +215,12 @@ class NodeBudget:
         budget.deadline_s = self._deadline_s(settings)
         budget.deadline_sigmas = settings.deadline_sigmas
         budget.predict_ahead = settings.predict_ahead
-        budget.trust.rate, budget.trust.impatience = settings.trust_rate, settings.impatience
 
     def _describe(self) -> FrameTerms:
         if self._keeps_budget:
             budget = self._frame_budget
             return FrameTerms(budget.budget_s, budget.thrift, budget.slowdown, tuple(budget.thresholds))
-        return FrameTerms(thresholds=tuple(getattr(self._policy, "thresholds", ())))
+        return FrameTerms(thresholds=getattr(self._policy, "thresholds_in_force", ()))
 
     # ---- for the diagnostics
 
@@ -247,4 +245,6 @@ class NodeBudget:
 
 
 def _policy_without_budget(settings: BudgetSettings) -> ExitPolicy:
-    return FixedExit(settings.fixed_exit) if settings.fixed_exit else FixedThresholds(settings.thresholds)
+    if settings.fixed_exit:
+        return FixedExit(settings.fixed_exit)
+    return FixedThresholds(settings.thresholds, ExitTrust(settings.trust_rate, settings.impatience))

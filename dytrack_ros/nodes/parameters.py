@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from dytrack_ros.budget.budget_source import MODES, BudgetSource
-from dytrack_ros.budget.exit_trust import IMPATIENCE, RATE
 from dytrack_ros.engines.engine import ENGINE_PRECISIONS, ENGINES
 from dytrack_ros.tracking import RecoverySettings, StateThresholds, TemplateSettings
 from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS, EXTENT_SHARE
@@ -117,6 +116,22 @@ TRACKER = (
         0.0,
         1.0,
     ),
+    Parameter(
+        "exit.trust_rate",
+        0.0,
+        "How quickly a target teaches how far its exits' scores can be believed, from frames that go deeper, whose boxes are "
+        "compared now and then; 0: not at all, the paper's rule. Counts where there is no budget.",
+        0.0,
+        1.0,
+    ),
+    Parameter(
+        "exit.impatience",
+        0.0,
+        "By what part of itself exit 1's threshold rises with every frame in a row that exit 1 has answered; 0: not at all, the "
+        "paper's rule. Counts where there is no budget.",
+        0.0,
+        10.0,
+    ),
     Parameter("exit.fixed", 3, "The exit that exit.policy fixed takes, counted from 1.", 1, 3),
     Parameter(
         "budget.mode",
@@ -167,22 +182,6 @@ TRACKER = (
         3.0,
         "Standard deviations of the frame time by which the deadline is kept on the safe side. "
         "Counts when budget.deadline_ms is not 0, and for budget.keep_period.",
-        0.0,
-        10.0,
-    ),
-    Parameter(
-        "budget.trust_rate",
-        RATE,
-        "How quickly a target teaches how far its exits' scores can be believed, from frames that go deeper, whose boxes are "
-        "compared; 0: not at all. Counts while there is a budget.",
-        0.0,
-        1.0,
-    ),
-    Parameter(
-        "budget.impatience",
-        IMPATIENCE,
-        "By what part of itself exit 1's threshold rises with every frame in a row that exit 1 has answered. Counts while there "
-        "is a budget.",
         0.0,
         10.0,
     ),

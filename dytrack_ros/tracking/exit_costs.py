@@ -16,8 +16,7 @@ IMAGE_SIZE = (480, 640)
 
 
 def measure_exit_costs(engine: Engine, has_target: bool = False, seconds: float = 1.0) -> ExitCosts:
-    """Median seconds of every stage (the first with its crop, later ones with the box of the exit before, which policies that
-    compare exits ask for) and of a box head, over about ``seconds`` of full-depth frames
+    """Median seconds of every stage (the first with its crop) and of a box head, over about ``seconds`` of full-depth frames
     of noise.
 
     Without ``has_target`` the engine is given a template of noise first.
@@ -33,9 +32,7 @@ def measure_exit_costs(engine: Engine, has_target: bool = False, seconds: float 
     while len(heads) < MIN_REPEATS or (time.perf_counter() < ending and len(heads) < MAX_REPEATS):
         started = time.perf_counter()
         engine.begin(window.cut(image, engine.search_size))
-        for position, stage in enumerate(stages):
-            if position:
-                engine.locate()
+        for stage in stages:
             engine.advance()
             stage.append(time.perf_counter() - started)
             started = time.perf_counter()
