@@ -9,6 +9,8 @@ import pytest
 from dytrack_ros.budget import ExitTrust, FixedExit, FixedThresholds
 from dytrack_ros.budget.exit_trust import COMPARED_EVERY
 from dytrack_ros.tracking import DyTracker
+from dytrack_ros.tracking.recovery import RecoverySettings
+from dytrack_ros.tracking.target_state import StateThresholds
 
 
 def test_without_rate_and_impatience_nothing_moves():
@@ -25,8 +27,8 @@ def test_an_exit_that_is_sure_and_wrong_is_asked_for_more_and_one_that_is_better
     for _ in range(60):
         wrong.observe(2, (0.8, 0.8), (0.3,))
         modest.observe(2, (0.6, 0.8), (0.9,))
-    assert wrong.missed(1) == pytest.approx(-0.5, abs=1e-3) and wrong.threshold(1, 0.4) == pytest.approx(0.9, abs=1e-3)
-    assert modest.missed(1) == pytest.approx(0.3, abs=1e-3) and modest.threshold(1, 0.8) == pytest.approx(0.5, abs=1e-3)
+    assert wrong.underrated(1) == pytest.approx(-0.5, abs=1e-3) and wrong.threshold(1, 0.4) == pytest.approx(0.9, abs=1e-3)
+    assert modest.underrated(1) == pytest.approx(0.3, abs=1e-3) and modest.threshold(1, 0.8) == pytest.approx(0.5, abs=1e-3)
     assert wrong.threshold(2, 0.4) == modest.threshold(2, 0.4) == 0.4, "of exit 2 nothing is known"
     assert wrong.threshold(1, 0.9) == 1 and modest.threshold(1, 0.1) == 0, "thresholds stay in [0, 1]"
     wrong.restart()
@@ -40,7 +42,13 @@ def test_the_first_exit_is_asked_for_more_the_longer_it_answers_alone():
         trust.observe(1, (0.9,), ())
     trust.observe(2, (0.5, 0.9), ())
     assert trust.threshold(1, 0.5) == 0.5
-    assert ExitTrust(0, 0.1).threshold(1, 0) == 0, "the end of thrift stays where it is"
+
+
+def test_never_stays_never_and_always_always():
+    for agreement in (0.0, 1.0):
+        trust = ExitTrust(rate=1.0, impatience=0.5)
+        trust.observe(2, (0.5, 0.9), (agreement,))
+        assert trust.underrated(1) != 0 and (trust.threshold(1, 1.0), trust.threshold(1, 0.0)) == (1, 0)
 
 
 def test_comparisons_are_asked_for_now_and_then_and_what_is_no_number_teaches_nothing():
@@ -52,7 +60,7 @@ def test_comparisons_are_asked_for_now_and_then_and_what_is_no_number_teaches_no
     assert asked == [True, *[False] * (COMPARED_EVERY - 1)] * 4
     for score, agreement in ((math.nan, 0.5), (0.5, math.nan), (math.inf, 0.5)):
         trust.observe(2, (score, 0.9), (agreement,))
-    assert trust.missed(1) == 0
+    assert trust.underrated(1) == 0
 
 
 @pytest.mark.parametrize(
@@ -65,15 +73,15 @@ def test_values_that_mean_nothing_are_refused(bad):
 
 
 class Recording:
-    """A policy that compares exits and leaves at exit 2."""
+    """A policy that compares exits and leaves at a given one."""
 
     compares_exits = True
 
-    def __init__(self):
-        self.results, self.restarts = [], 0
+    def __init__(self, exit_index):
+        self.exit_index, self.results, self.restarts = exit_index, [], 0
 
     def should_exit(self, exit_index, score, elapsed_s):
-        return exit_index == 2
+        return exit_index == self.exit_index
 
     def observe(self, result):
         self.results.append(result)
@@ -87,19 +95,32 @@ def tracker(tiny_weights):
     return DyTracker.from_pretrained(tiny_weights, engine="torch")
 
 
-def test_the_tracker_compares_where_a_policy_asks_and_answers_the_same(tracker):
+@pytest.mark.parametrize("exit_index", [1, 2, 3])
+def test_the_tracker_compares_where_a_policy_asks_and_answers_the_same(tracker, exit_index):
     image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-    policy = tracker.policy = Recording()
+    policy = tracker.policy = Recording(exit_index)
     tracker.initialize(image, (100, 80, 60, 50))
     assert policy.restarts == 1
     _, boxes = tracker.answers_of_all_exits(image)
     compared = tracker.track(image)
-    expected = max(0.0, _overlap(boxes[0], boxes[1]))
-    assert compared.agreements == pytest.approx((expected,), abs=1e-6) and policy.results == [compared]
-    tracker.policy = FixedExit(2)
+    expected = [_overlap(box, boxes[exit_index - 1]) for box in boxes[: exit_index - 1]]
+    assert all(0 < overlap < 1 for overlap in expected), "boxes that tell something"
+    assert compared.agreements == pytest.approx(tuple(expected), abs=1e-6) and policy.results == [compared]
+    tracker.policy = FixedExit(exit_index)
     tracker.initialize(image, (100, 80, 60, 50))
     plain = tracker.track(image)
     assert plain.agreements == () and plain.box == compared.box and plain.exit_scores == compared.exit_scores
+
+
+def test_a_target_that_is_looked_for_is_not_compared(tracker):
+    image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    tracker.recovery = RecoverySettings()
+    tracker.state_thresholds = StateThresholds(uncertain=1.0, lost=1.0, lost_frames=1)
+    policy = tracker.policy = Recording(2)
+    tracker.initialize(image, (100, 80, 60, 50))
+    for _ in range(4):
+        tracker.track(image)
+    assert policy.results[0].agreements and not policy.results[-1].agreements
 
 
 def _overlap(a, b):

@@ -9,15 +9,15 @@ RATE = 0.1
 IMPATIENCE = 0.05
 """Both found on the development sequences: docs/budget.md."""
 COMPARED_EVERY = 3
-"""Frames from one comparison of the exits to the next, at least: each takes the time of a box head."""
+"""Frames from one comparison of the exits to the next, at least: it takes the time of a box head for each exit passed."""
 
 
 class ExitTrust:
     """Shifts the thresholds of the exits by what the present target has shown of them.
 
     A score says how good an exit's box is over all targets; on one of them an exit may err in every frame and be sure of it.
-    So where a frame has gone deeper, now and then the boxes of the exits before are compared with the answer, and what the score
-    misses is learnt: ``b_k += rate * (IoU(box_k, answer) - s_k - b_k)``, from 0 at every new target.
+    So where a frame has gone deeper, now and then the boxes of the exits before are compared with the answer, and by how much a
+    score is too low is learnt: ``b_k += rate * (IoU(box_k, answer) - s_k - b_k)``, from 0 at every new target.
 
     The first exit's errors add up from frame to frame, each searching where the last one looked; so it is asked for more the
     longer no deeper one has answered. With n_1, the frames in a row that it has answered, and n_k = 0 for the others,
@@ -59,7 +59,7 @@ class ExitTrust:
 
     def restart(self) -> None:
         """A new target, of which nothing is known."""
-        self._missed: dict[int, float] = {}
+        self._underrated: dict[int, float] = {}
         self._firsts_in_a_row = 0
         self._since_comparison = COMPARED_EVERY
 
@@ -68,14 +68,17 @@ class ExitTrust:
         """Whether the exits should be compared if the next frame goes deeper than the first."""
         return self._rate > 0 and self._since_comparison >= COMPARED_EVERY - 1
 
-    def missed(self, exit_index: int) -> float:
-        """b_k of exit ``exit_index`` (1-based): what its scores have been found to miss."""
-        return self._missed.get(exit_index, 0.0) if self._rate else 0.0
+    def underrated(self, exit_index: int) -> float:
+        """b_k of exit ``exit_index`` (1-based): by how much its scores have been found too low (negative: too high)."""
+        return self._underrated.get(exit_index, 0.0) if self._rate else 0.0
 
     def threshold(self, exit_index: int, tau: float) -> float:
-        """What the score of exit ``exit_index`` (1-based) must exceed now, in [0, 1], where it would be ``tau`` otherwise."""
+        """What the score of exit ``exit_index`` (1-based) must exceed now, in [0, 1], where it would be ``tau`` otherwise. A
+        ``tau`` of 1 (never) or 0 (always) stays."""
+        if not 0 < tau < 1:
+            return tau
         asked_for = tau * (1 + self._impatience * self._firsts_in_a_row) if exit_index == 1 else tau
-        return min(max(asked_for - self.missed(exit_index), 0.0), 1.0)
+        return min(max(asked_for - self.underrated(exit_index), 0.0), 1.0)
 
     def observe(self, exit_index: int, scores: Sequence[float], agreements: Sequence[float]) -> None:
         """After a frame that exit ``exit_index`` (1-based) has answered: ``scores`` of the exits reached, and of those before,
@@ -84,8 +87,8 @@ class ExitTrust:
         self._since_comparison = 0 if len(agreements) else self._since_comparison + 1
         for exit_number, (score, agreement) in enumerate(zip(scores, agreements, strict=False), start=1):
             if math.isfinite(score) and math.isfinite(agreement):
-                missed = self._missed.get(exit_number, 0.0)
-                self._missed[exit_number] = missed + self._rate * (agreement - score - missed)
+                before = self._underrated.get(exit_number, 0.0)
+                self._underrated[exit_number] = before + self._rate * (agreement - score - before)
 
     def __repr__(self) -> str:
         return f"ExitTrust(rate={self._rate}, impatience={self._impatience})"

@@ -6,6 +6,7 @@ import argparse
 import math
 import zlib
 from collections.abc import Iterable
+from collections.abc import Sequence as Several
 from dataclasses import asdict, dataclass
 from itertools import product
 
@@ -16,6 +17,7 @@ from dytrack_ros.evaluation.run import mean, times_ms
 from dytrack_ros.tracking.tracker import TrackResult, default_thresholds
 
 OFFLINE = "offline"
+ADAPTIVE, TRUSTING = "adaptive", "trusting"  # by the paper's rule, and with ExitTrust
 CAMERA = "camera"
 
 
@@ -118,6 +120,8 @@ def plan(args: argparse.Namespace, exit_count: int, first_exit_s: float = 0.0) -
         raise ValueError("--card takes offline results only: add `offline` to --stream")
     if args.card and FULL not in args.init:
         raise ValueError("--card takes results from whole first boxes only: add `full` to --init")
+    if args.trust and ADAPTIVE not in args.exits.split(","):
+        raise ValueError(f"--trust shifts the thresholds of `{ADAPTIVE}`: add it to --exits")
     runs = []
     for variant, init in dict.fromkeys(product(args.variants, args.init)):
         for rate in args.stream:
@@ -140,13 +144,14 @@ def difficulty_passes(runs: Iterable[PlannedRun]) -> list[DifficultyPass]:
 
 
 def policies(
-    spec: str, exit_count: int, thresholds: list[float] | None, trust: Iterable[float] = (0, 0)
+    spec: str, exit_count: int, thresholds: list[float] | None, trust: Several[float] = (0, 0)
 ) -> dict[str, ExitPolicy]:
     """The policies that ``--exits`` names; ``trust`` is the rate and the impatience of the thresholds' one. Raises ValueError
     for a name that is none."""
     chosen: dict[str, ExitPolicy] = {}
     for name in [] if spec == "none" else spec.split(","):
-        if name == "adaptive":
+        if name == ADAPTIVE:
+            name = TRUSTING if any(trust) else ADAPTIVE
             chosen[name] = FixedThresholds(thresholds or default_thresholds(exit_count), ExitTrust(*trust))
             if len(chosen[name].thresholds) != exit_count - 1:
                 raise ValueError(f"--thresholds {thresholds} must be {exit_count - 1} numbers, one an exit but the last")

@@ -81,6 +81,8 @@ def add_to_card(card_file: Path, policy: ExitPolicy, entry: dict, extent_share: 
     accuracy["extent_share"] = extent_share
     if isinstance(policy, FixedThresholds):
         accuracy["thresholds"] = policy.thresholds
+        if policy.trust.shifts:
+            accuracy["trust"] = {"rate": policy.trust.rate, "impatience": policy.trust.impatience}
         accuracy["exits"] = entry["mean"]["exits"]
     card.setdefault("evaluation", {}).setdefault(entry["variant"], {})[entry["policy"]] = accuracy
     card_file.write_text(json.dumps(card, indent=2) + "\n")

@@ -65,7 +65,7 @@ class BudgetSettings:
 
 @dataclass(frozen=True)
 class FrameTerms:
-    """What was in force for a frame. Without a budget: 0, 0, 1, and the thresholds that were set."""
+    """What was in force for a frame. Without a budget: 0, 0, 1, and the thresholds as trust shifts them."""
 
     budget_s: float = 0.0
     thrift: float = 0.0
@@ -134,6 +134,7 @@ class NodeBudget:
             self._policy: ExitPolicy | None = None
             self._settings: BudgetSettings | None = None
             self._without_budget: ExitPolicy | None = None
+            self._trust = ExitTrust(rate=0, impatience=0)  # outlives changes of the settings, as the FrameBudget does
             self._pace = CameraPace()
             self._tracked_s: deque[float] = deque(maxlen=MEAN_FRAMES)
 
@@ -162,7 +163,7 @@ class NodeBudget:
             is_changed = settings is not self._settings
             if is_changed:
                 self._settings = settings
-                self._without_budget = _policy_without_budget(settings)
+                self._without_budget = self._policy_without_budget(settings)
             budget_s = None if settings.fixed_exit else self._budget_s(settings.source)
             if budget_s is None:
                 self._put_terms(tracker, self._without_budget)
@@ -199,12 +200,19 @@ class NodeBudget:
             deadlines.append(min(max(self._pace.frames * self._period.seconds, MIN_BUDGET_S), MAX_BUDGET_S))
         return min(deadlines, default=None)
 
+    def _policy_without_budget(self, settings: BudgetSettings) -> ExitPolicy:
+        if settings.fixed_exit:
+            return FixedExit(settings.fixed_exit)
+        self._trust.rate, self._trust.impatience = settings.trust_rate, settings.impatience
+        return FixedThresholds(settings.thresholds, self._trust)
+
     def _put_terms(self, tracker: DyTracker, policy: ExitPolicy) -> None:
         if policy is self._policy:
             return
+        has_seen_the_last_frames = type(policy) is type(self._policy)
         self._policy = policy
-        if self._keeps_budget:
-            self._frame_budget.restart()  # it has not seen the last frames
+        if not has_seen_the_last_frames and isinstance(policy, FrameBudget | FixedThresholds):
+            policy.restart()
         tracker.policy = policy
 
     def _adjust(self, budget_s: float, settings: BudgetSettings, tolerance: float) -> None:
@@ -243,8 +251,3 @@ class NodeBudget:
                 calibration_note=self._calibration_note,
             )
 
-
-def _policy_without_budget(settings: BudgetSettings) -> ExitPolicy:
-    if settings.fixed_exit:
-        return FixedExit(settings.fixed_exit)
-    return FixedThresholds(settings.thresholds, ExitTrust(settings.trust_rate, settings.impatience))

@@ -40,7 +40,8 @@ class TrackResult:
     While a lost target is looked for (``DyTracker.recovery``), ``box`` is where it was last seen and ``score`` 0;
     ``exit_scores`` are then those of what was looked at instead. ``searched`` is the square that was looked at, x, y, w, h
     in pixels; it may reach beyond the image. ``agreements``: the IoU of the box of each exit before the one taken with the
-    answer, where the policy compares exits, else nothing. Runs read from a file have neither, so they count in no comparison.
+    answer, where the policy asked for it and the target was not being looked for, else nothing. Runs read from a file have
+    neither, so they count in no comparison.
     """
 
     box: Box
@@ -197,6 +198,7 @@ class DyTracker:
         for exit_index in range(1, self.exit_count + 1):
             if compares and exit_index > 1:
                 passed.append(self._settled_box(picture, window.to_image(self.engine.locate()), exit_index - 1))
+                stage_started = time.perf_counter()
             scores.append(self.engine.advance())
             now = time.perf_counter()
             stage_seconds.append(now - stage_started)

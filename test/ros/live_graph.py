@@ -217,21 +217,23 @@ class LiveGraph:
         return self.wait_until(lambda: self.detections.get(newest), "answer to init")
 
     def call(self, service_type, name, request):
-        """The answer of a service. One that has not discovered this client's reader yet drops its answer after 0.1 s and
-        says so: it is asked again by the same client then, since the first call has been served all the same."""
+        """The answer of a service. A server that has not discovered this client's reader yet serves the call, drops its answer
+        after 0.1 s and says so in its log: it is asked again then, by the same client and twice at most."""
         client = self.client.create_client(service_type, name)
         self.wait_until(client.service_is_ready, f"service {name}")
 
         def dropped():
             return sum(process.output.count(DROPPED_ANSWER) for process in self.processes)
 
-        while True:
+        for _ in range(3):
             dropped_before = dropped()
             future = client.call_async(request)
             self.wait_until(lambda: future.done() or dropped() > dropped_before, f"answer of {name}")  # noqa: B023
             if future.done():
-                self.client.destroy_client(client)
-                return future.result()
+                break
+        self.client.destroy_client(client)
+        assert future.done(), f"{name} has dropped its answer three times; {self.what_the_processes_say()}"
+        return future.result()
 
     def set_parameters(self, node, atomically=False, **values):
         """Set parameters (`exit__tau_1=0.5`) as `ros2 param set` does; returns whether and why not."""
