@@ -65,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
                    help="exits to hold, `adaptive` (thresholds), `random`; or `none`")  # fmt: skip
     p.add_argument("--thresholds", type=float, nargs="+", help="tau_1 tau_2 ... of `adaptive`")
     p.add_argument("--trust", type=float, nargs=2, metavar=("RATE", "IMPATIENCE"),
-                   help="shift the thresholds of `adaptive`, then called `trusting`, by what each target has shown of the exits: exit.trust_rate and "
-                        f"exit.impatience of the node, such as {RATE} {IMPATIENCE}")  # fmt: skip
+                   help="shift the thresholds of `adaptive`, then called `trusting`, by what each target has shown of the exits: "
+                        f"exit.trust_rate and exit.impatience of the node, such as {RATE} {IMPATIENCE}")  # fmt: skip
     p.add_argument("--init", choices=INITS, nargs="+", default=[FULL],
                    help="start with the whole first box, with half or with a quarter of it")  # fmt: skip
     p.add_argument("--levels", action="store_true",
