@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from held_out import Accuracy, accuracy, held_out_crops, split_scenes
 from tqdm import tqdm
 
 from dytrack_ros.evaluation.machine import machine_facts
@@ -34,6 +34,10 @@ from dytrack_ros.training.cli import amp_type
 from dytrack_ros.training.datasets import ImageBank, ShardDataset, expand_shards
 from dytrack_ros.training.sampling import PairSampler
 from dytrack_ros.training.trainer import TrainConfig, Trainer
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # as in node.py
+
+from held_out import Accuracy, accuracy, held_out_crops, split_scenes  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
 KEPT_ASIDE_EVERY = 10

@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from ablations import spread
 from tqdm import tqdm
 
 from dytrack_ros.budget import FixedExit
@@ -35,6 +35,10 @@ from dytrack_ros.training.cutouts import Cutouts
 from dytrack_ros.training.datasets import ImageBank, ShardDataset, expand_shards
 from dytrack_ros.training.sampling import PairSampler
 from dytrack_ros.training.trainer import TrainConfig, Trainer
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # as in node.py
+
+from ablations import spread  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "levers.json"
 SHARES = (0.0, EXTENT_SHARE)
