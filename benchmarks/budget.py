@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dytrack_ros.budget import FixedExit, FixedThresholds, FrameBudget, RandomExit
+from dytrack_ros.budget import ExitPolicy, FixedExit, FixedThresholds, FrameBudget, RandomExit
 from dytrack_ros.budget.budget_source import BudgetSource, CameraPace, CameraPeriod
 from dytrack_ros.evaluation.datasets import load_sequences
 from dytrack_ros.evaluation.report import rounded
@@ -88,6 +88,12 @@ def stream_policies(tracker: DyTracker, hz: float) -> dict[str, Callable]:
 def in_turns(tracker: DyTracker, sequences, makers: dict[str, Callable], run: Callable) -> list[dict]:
     """Every policy on every sequence, sequence by sequence; one policy object for all sequences, as in a node."""
     policies = {name: make() for name, make in makers.items()}
+    runs = runs_in_turns(tracker, sequences, policies, run)
+    return [summary(name, policies[name], made) for name, made in runs.items()]
+
+
+def runs_in_turns(tracker: DyTracker, sequences, policies: dict[str, ExitPolicy], run: Callable) -> dict[str, list]:
+    """The runs of every policy over the sequences; the policies take turns on each, so that all see the same machine."""
     runs = {name: [] for name in policies}
     with tqdm(total=len(sequences) * len(policies), unit="run") as bar:
         for sequence in sequences:
@@ -96,7 +102,7 @@ def in_turns(tracker: DyTracker, sequences, makers: dict[str, Callable], run: Ca
                 tracker.policy = policy
                 runs[name].append(run(tracker, sequence))
                 bar.update()
-    return [summary(name, policies[name], made) for name, made in runs.items()]
+    return runs
 
 
 def summary(name: str, policy, runs: list) -> dict:

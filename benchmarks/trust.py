@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
-from statistics import fmean
-
-from tqdm import tqdm
 
 from dytrack_ros.budget import ExitPolicy, ExitTrust, FixedExit, FixedThresholds
 from dytrack_ros.evaluation.datasets import load_sequences
 from dytrack_ros.evaluation.machine import machine_facts
-from dytrack_ros.evaluation.run import SequenceRun, mean_over_sequences, run_sequence
+from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence, times_ms
 from dytrack_ros.tracking import DyTracker
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # as in node.py
+
+from budget import runs_in_turns  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "trust.json"
 TAU_2 = 0.02
@@ -49,19 +51,14 @@ def policies(tau_1: float, exit_count: int) -> dict[str, ExitPolicy]:
 
 def measured(tracker: DyTracker, sequences: list, tau_1: float) -> list[dict]:
     """A row for every policy: success AUC, milliseconds as the mean over all frames and over sequences, and exits."""
-    runs: dict[str, list[SequenceRun]] = {}
-    for sequence in tqdm(sequences, desc=tracker.model_name):
-        for name, policy in policies(tau_1, tracker.exit_count).items():
-            tracker.policy = policy
-            runs.setdefault(name, []).append(run_sequence(tracker, sequence))
     rows = []
-    for name, of_policy in runs.items():
+    for name, of_policy in runs_in_turns(tracker, sequences, policies(tau_1, tracker.exit_count), run_sequence).items():
         means = mean_over_sequences([run.summary() for run in of_policy])
-        frame_ms = 1e3 * fmean(result.seconds for run in of_policy for result in run.results)
+        over_frames = times_ms(result.seconds for run in of_policy for result in run.results)
         rows.append(
             {
                 "model": tracker.model_name, "policy": name, "tau_1": tau_1, "success_auc": means["success_auc"],
-                "ms_over_frames": frame_ms, "ms_over_sequences": means["mean_ms"], "exits": means["exits"],
+                "ms_over_frames": over_frames["mean_ms"], "ms_over_sequences": means["mean_ms"], "exits": means["exits"],
             }
         )  # fmt: skip
     return rows

@@ -133,12 +133,7 @@ def _overlap(a, b):
 def test_thresholds_learn_from_results():
     policy = FixedThresholds((0.5, 0.0), ExitTrust(0.5, 0))
     assert policy.compares_exits and policy.thresholds_in_force == (0.5, 0.0)
-    result = SimpleNamespace(
-        exit_index=2,
-        exit_scores=(0.8, 0.8),
-        agreements=(0.2,),
-    )
-    policy.observe(result)
+    policy.observe(SimpleNamespace(exit_index=2, exit_scores=(0.8, 0.8), agreements=(0.2,)))
     assert policy.thresholds_in_force == pytest.approx((0.8, 0.0)) and policy.thresholds == (0.5, 0.0)
     assert policy.should_exit(1, 0.81, 0.0) and not policy.should_exit(1, 0.79, 0.0)
     assert not policy.compares_exits, "it has just been told"

@@ -7,6 +7,7 @@ from dytrack_ros.budget.exit_policy import (
     FixedThresholds,
     LearningPolicy,
     RandomExit,
+    TargetPolicy,
 )
 from dytrack_ros.budget.exit_trust import ExitTrust
 from dytrack_ros.budget.frame_budget import BudgetState, FrameBudget
@@ -23,4 +24,5 @@ __all__ = [
     "FrameBudget",
     "LearningPolicy",
     "RandomExit",
+    "TargetPolicy",
 ]

@@ -28,7 +28,16 @@ class ExitPolicy(Protocol):
 
 
 @runtime_checkable
-class ComparingPolicy(ExitPolicy, Protocol):
+class TargetPolicy(ExitPolicy, Protocol):
+    """A policy that wants to know when the target changes."""
+
+    def restart(self) -> None:
+        """The next frame is the first of a new target, or the last ones were another policy's."""
+        ...
+
+
+@runtime_checkable
+class ComparingPolicy(TargetPolicy, Protocol):
     """A policy that learns from how the boxes of the exits before agree with the answer (``TrackResult.agreements``)."""
 
     @property
@@ -36,14 +45,10 @@ class ComparingPolicy(ExitPolicy, Protocol):
         """Whether it wants to know now: it takes the time of those exits' box heads."""
         ...
 
-    def restart(self) -> None:
-        """The next frame is the first of a new target."""
-        ...
-
 
 @runtime_checkable
-class LearningPolicy(ExitPolicy, Protocol):
-    """A policy that wants to know the machine, the weights, and when the target changes."""
+class LearningPolicy(TargetPolicy, Protocol):
+    """A policy that wants to know the machine and the weights, too."""
 
     @property
     def is_prepared(self) -> bool:
@@ -56,10 +61,6 @@ class LearningPolicy(ExitPolicy, Protocol):
 
     def forget_costs(self) -> None:
         """Another engine computes now: what was known of times is void, and :meth:`prepare` is needed again."""
-        ...
-
-    def restart(self) -> None:
-        """The next frame is the first of a new target."""
         ...
 
 

@@ -61,12 +61,12 @@ class ExitTrust:
         """A new target, of which nothing is known."""
         self._underrated: dict[int, float] = {}
         self._firsts_in_a_row = 0
-        self._since_comparison = COMPARED_EVERY
+        self._frames_to_comparison = 0
 
     @property
     def wants_comparison(self) -> bool:
         """Whether the exits should be compared if the next frame goes deeper than the first."""
-        return self._rate > 0 and self._since_comparison >= COMPARED_EVERY - 1
+        return self._rate > 0 and self._frames_to_comparison == 0
 
     def underrated(self, exit_index: int) -> float:
         """b_k of exit ``exit_index`` (1-based): by how much its scores have been found too low (negative: too high)."""
@@ -84,7 +84,7 @@ class ExitTrust:
         """After a frame that exit ``exit_index`` (1-based) has answered: ``scores`` of the exits reached, and of those before,
         where they were compared, the IoU of their box with the answer (``agreements``)."""
         self._firsts_in_a_row = self._firsts_in_a_row + 1 if exit_index == 1 else 0
-        self._since_comparison = 0 if len(agreements) else self._since_comparison + 1
+        self._frames_to_comparison = COMPARED_EVERY - 1 if agreements else max(self._frames_to_comparison - 1, 0)
         for exit_number, (score, agreement) in enumerate(zip(scores, agreements, strict=False), start=1):
             if math.isfinite(score) and math.isfinite(agreement):
                 before = self._underrated.get(exit_number, 0.0)

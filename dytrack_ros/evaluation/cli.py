@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--exits", default="1,2,3,adaptive",
                    help="exits to hold, `adaptive` (thresholds), `random`; or `none`")  # fmt: skip
     p.add_argument("--thresholds", type=float, nargs="+", help="tau_1 tau_2 ... of `adaptive`")
-    p.add_argument("--trust", type=float, nargs=2, metavar=("RATE", "IMPATIENCE"),
+    p.add_argument("--trust", type=float, nargs=2, metavar=("RATE", "IMPATIENCE"), default=[0.0, 0.0],
                    help="shift the thresholds of `adaptive`, then called `trusting`, by what each target has shown of the exits: "
                         f"exit.trust_rate and exit.impatience of the node, such as {RATE} {IMPATIENCE}")  # fmt: skip
     p.add_argument("--init", choices=INITS, nargs="+", default=[FULL],

@@ -6,7 +6,6 @@ import argparse
 import math
 import zlib
 from collections.abc import Iterable
-from collections.abc import Sequence as Several
 from dataclasses import asdict, dataclass
 from itertools import product
 
@@ -120,13 +119,13 @@ def plan(args: argparse.Namespace, exit_count: int, first_exit_s: float = 0.0) -
         raise ValueError("--card takes offline results only: add `offline` to --stream")
     if args.card and FULL not in args.init:
         raise ValueError("--card takes results from whole first boxes only: add `full` to --init")
-    if args.trust and ADAPTIVE not in args.exits.split(","):
+    if any(args.trust) and ADAPTIVE not in args.exits.split(","):
         raise ValueError(f"--trust shifts the thresholds of `{ADAPTIVE}`: add it to --exits")
     runs = []
     for variant, init in dict.fromkeys(product(args.variants, args.init)):
         for rate in args.stream:
             hz = None if rate == OFFLINE else rate
-            for name, policy in policies(args.exits, exit_count, args.thresholds, args.trust or (0, 0)).items():
+            for name, policy in policies(args.exits, exit_count, args.thresholds, tuple(args.trust)).items():
                 runs.append(PlannedRun(variant, hz, name, policy, init=init))
             for name, budget in budgets(args.budget_ms, args.deadline_ms, hz, first_exit_s).items():
                 policy = frame_budget(budget, args.predict_ahead)
@@ -144,7 +143,7 @@ def difficulty_passes(runs: Iterable[PlannedRun]) -> list[DifficultyPass]:
 
 
 def policies(
-    spec: str, exit_count: int, thresholds: list[float] | None, trust: Several[float] = (0, 0)
+    spec: str, exit_count: int, thresholds: list[float] | None, trust: tuple[float, ...] = (0, 0)
 ) -> dict[str, ExitPolicy]:
     """The policies that ``--exits`` names; ``trust`` is the rate and the impatience of the thresholds' one. Raises ValueError
     for a name that is none."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Protocol
 
-from dytrack_ros.budget import BudgetState, ExitPolicy, ExitTrust, FixedExit, FixedThresholds, FrameBudget
+from dytrack_ros.budget import BudgetState, ExitPolicy, ExitTrust, FixedExit, FixedThresholds, FrameBudget, TargetPolicy
 from dytrack_ros.budget.budget_source import BudgetSource, CameraPace, CameraPeriod, Overhead
 from dytrack_ros.budget.frame_budget import MAX_BUDGET_S, MIN_BUDGET_S
 from dytrack_ros.tracking import DyTracker
@@ -211,7 +211,7 @@ class NodeBudget:
             return
         has_seen_the_last_frames = type(policy) is type(self._policy)
         self._policy = policy
-        if not has_seen_the_last_frames and isinstance(policy, FrameBudget | FixedThresholds):
+        if not has_seen_the_last_frames and isinstance(policy, TargetPolicy):
             policy.restart()
         tracker.policy = policy
 
@@ -250,4 +250,3 @@ class NodeBudget:
                 exit_costs_s=self._exit_costs_s,
                 calibration_note=self._calibration_note,
             )
-

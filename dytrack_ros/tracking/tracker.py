@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dytrack_ros.budget.calibration import Calibration, calibration_of
-from dytrack_ros.budget.exit_policy import ComparingPolicy, ExitPolicy, FixedThresholds, LearningPolicy
+from dytrack_ros.budget.exit_policy import ComparingPolicy, ExitPolicy, FixedThresholds, LearningPolicy, TargetPolicy
 from dytrack_ros.budget.frame_budget import NO_CALIBRATION
 from dytrack_ros.budget.latency_model import ExitCosts
 from dytrack_ros.engines import Engine, FallbackEngine, create_engine
@@ -169,7 +169,7 @@ class DyTracker:
         self._state.start()
         self._target = Recovery(picture, box)
         self._resolution = Resolution(picture.width, picture.height)
-        if isinstance(self.policy, LearningPolicy | ComparingPolicy):
+        if isinstance(self.policy, TargetPolicy):
             self.policy.restart()
 
     def track(self, image_bgr: np.ndarray | Picture) -> TrackResult:
