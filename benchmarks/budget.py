@@ -28,12 +28,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dytrack_ros.budget import ExitPolicy, FixedExit, FixedThresholds, FrameBudget, RandomExit
-from dytrack_ros.budget.budget_source import BudgetSource, CameraPace, CameraPeriod
-from dytrack_ros.evaluation.datasets import load_sequences
+from dytrack_ros.data.sequences import load_sequences
 from dytrack_ros.evaluation.report import rounded
 from dytrack_ros.evaluation.run import run_sequence
 from dytrack_ros.evaluation.streaming import run_stream
+from dytrack_ros.policies import ExitPolicy, FixedExit, FixedThresholds, FrameBudget, RandomExit
+from dytrack_ros.policies.budget_source import BudgetSource, CameraPace, CameraPeriod
 from dytrack_ros.tracking import DyTracker
 
 HERE = Path(__file__).parent

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dytrack_ros.evaluation.machine import machine_facts
+from dytrack_ros.benchmark.machine import machine_facts
 from dytrack_ros.nodes.images import open_image, to_bgr
 from dytrack_ros.tracking.crop import CropWindow
 

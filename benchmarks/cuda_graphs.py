@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dytrack_ros.benchmark.machine import machine_facts
 from dytrack_ros.engines.torch_engine import TorchEngine
-from dytrack_ros.evaluation.machine import machine_facts
 from dytrack_ros.model import DyTrack, save_weights
 from dytrack_ros.model.presets import PRESETS, preset
 

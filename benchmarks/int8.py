@@ -19,17 +19,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dytrack_ros.budget import FixedExit
+from dytrack_ros.benchmark.machine import machine_facts
+from dytrack_ros.cli.quantise import example_crops
+from dytrack_ros.data.datasets import ShardDataset
+from dytrack_ros.data.sequences import load_sequences
 from dytrack_ros.engines.int8_export import write_int8_graphs
 from dytrack_ros.engines.openvino_engine import OpenVINOEngine
-from dytrack_ros.evaluation.datasets import load_sequences
-from dytrack_ros.evaluation.machine import machine_facts
-from dytrack_ros.evaluation.quantise import example_crops
 from dytrack_ros.evaluation.report import rounded
 from dytrack_ros.evaluation.run import run_sequence
 from dytrack_ros.model.weight_files import default_model, load_config, resolve_weights
+from dytrack_ros.policies import FixedExit
 from dytrack_ros.tracking import DyTracker
-from dytrack_ros.training.datasets import ShardDataset
 
 RESULTS = Path(__file__).parent / "results" / "int8.json"
 WARM_UP = 3

@@ -36,11 +36,11 @@ from std_msgs.msg import Header  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 from vision_msgs.msg import Detection2D  # noqa: E402
 
-from dytrack_ros.engines.engine import choose_engine  # noqa: E402
-from dytrack_ros.evaluation.machine import machine_facts  # noqa: E402
+from dytrack_ros.benchmark.machine import machine_facts  # noqa: E402
+from dytrack_ros.engines.registry import choose_engine  # noqa: E402
 from dytrack_ros.evaluation.report import rounded  # noqa: E402
 from dytrack_ros.model.weight_files import default_model  # noqa: E402
-from dytrack_ros.nodes.graph import FAST_DDS_VARIABLES  # noqa: E402
+from dytrack_ros.nodes.demo.node_process import FAST_DDS_VARIABLES  # noqa: E402
 from dytrack_ros.nodes.images import fill_image  # noqa: E402
 from dytrack_ros.nodes.messages import detection_message  # noqa: E402
 

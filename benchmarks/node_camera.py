@@ -20,10 +20,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D
 
+from dytrack_ros.nodes.demo.synthetic_scene import SyntheticScene
 from dytrack_ros.nodes.images import fill_image
 from dytrack_ros.nodes.messages import detection_message
 from dytrack_ros.nodes.run import run
-from dytrack_ros.nodes.synthetic_scene import SyntheticScene
 
 CONVERSIONS = {"bgr8": None, "rgb8": cv2.COLOR_BGR2RGB}
 QOS = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=5)

@@ -18,7 +18,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
-from dytrack_ros.nodes.graph import NodeProcess, prepare_environment
+from dytrack_ros.nodes.demo.node_process import NodeProcess, prepare_environment
 from dytrack_ros.nodes.messages import stamp_ns
 
 HERE = Path(__file__).resolve().parent

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dytrack_ros.engines.engine import Engine
-from dytrack_ros.engines.staged_engine import StagedEngine
+from dytrack_ros.engines.base import StagedEngine
+from dytrack_ros.engines.registry import Engine
 from dytrack_ros.model.presets import DyTrackConfig
 from dytrack_ros.nodes import tracker_node
 from dytrack_ros.tracking import DyTracker, TrackResult

@@ -26,7 +26,7 @@ sys.path.insert(0, str(HERE))  # as in node.py
 from node_graph import Graph, MachineUse  # noqa: E402
 from panel_viewer import Viewer  # noqa: E402
 
-from dytrack_ros.evaluation.machine import machine_facts  # noqa: E402
+from dytrack_ros.benchmark.machine import machine_facts  # noqa: E402
 from dytrack_ros.evaluation.report import rounded  # noqa: E402
 from dytrack_ros.model.weight_files import default_model  # noqa: E402
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dytrack_ros.benchmark.machine import machine_facts
+from dytrack_ros.data.sequences import load_sequences
 from dytrack_ros.engines import ENGINE_PRECISIONS, create_engine
-from dytrack_ros.evaluation.datasets import load_sequences
-from dytrack_ros.evaluation.machine import machine_facts
 from dytrack_ros.model.weight_files import default_model
 from dytrack_ros.tracking.crop import CropWindow, cut_template
 

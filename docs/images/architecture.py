@@ -87,7 +87,7 @@ def draw() -> Figure:
     d.box(20, 3, 15, 6, "Faults, Health", "counted, each second")
 
     d.box(44, 53.5, 13, 6, "Follower", "start, catch-up, stop")
-    d.box(60, 53.5, 13, 6, "Picture", "the message's bytes")
+    d.box(60, 53.5, 13, 6, "ImageView", "the message's bytes")
     d.box(76, 53.5, 13, 6, "crop", "search window only")
 
     for number, (x, layers) in enumerate(((45.5, "layers 1 to 2"), (60, "layers 3 to 6"), (74.5, "layers 7 to 12")), 1):

@@ -1,4 +1,4 @@
-"""The network's graphs quantised after training, for OpenVINO: made by NNCF from example crops, checked, and sealed.
+"""The network's graphs quantised after training, for OpenVINO: made by NNCF from example crops, checked, and complete.
 
 Of a stage all matrix products are quantised, of a box head the convolutions alone: with the soft-argmax too its boxes lose
 their width. The template's graph stays as it is, since it runs once a target.
@@ -15,8 +15,8 @@ import numpy as np
 import openvino as ov
 from tqdm import tqdm
 
-from dytrack_ros.engines.graph_cache import cached_graphs, int8_folder, replace_cached
-from dytrack_ros.engines.graph_files import Crops, graph_file, graph_names, int8_file, read_seal, seal
+from dytrack_ros.engines.cache import cached_graphs, int8_folder, replace_cached
+from dytrack_ros.engines.onnx_graphs import Crops, graph_file, graph_names, int8_file, read_manifest, write_manifest
 from dytrack_ros.engines.openvino_engine import OpenVINOEngine
 from dytrack_ros.engines.torch_engine import TorchEngine
 from dytrack_ros.model.weight_files import load_config
@@ -67,14 +67,14 @@ def make_int8_graphs(weights: Path, examples: Sequence[Crops], unseen: Sequence[
 
 
 def write_int8_graphs(weights: Path, examples: Sequence[Crops], folder: Path) -> None:
-    """Writes all graphs, quantised, and their seal into a folder that exists. Raises ImportError without NNCF."""
+    """Writes all graphs, quantised, and their manifest into a folder that exists. Raises ImportError without NNCF."""
     os.environ.setdefault("NNCF_CI", "1")  # otherwise it reports its use to its makers unasked
     import nncf
 
     names = graph_names(len(load_config(weights).exits))
     core = ov.Core()
     with cached_graphs(weights) as cached:
-        facts = read_seal(cached)
+        facts = read_manifest(cached)
         models = {name: core.read_model(graph_file(cached, name)) for name in names}
     inputs = _inputs_of(core, models, examples)
     for name, model in models.items():
@@ -90,7 +90,7 @@ def write_int8_graphs(weights: Path, examples: Sequence[Crops], folder: Path) ->
             )
         ov.save_model(model, int8_file(folder, name), compress_to_fp16=False)
     files = [file for name in names for file in (int8_file(folder, name), int8_file(folder, name).with_suffix(".bin"))]
-    seal(folder, files, {**facts, "precision": "int8", "nncf": nncf.__version__, "openvino": ov.__version__})
+    write_manifest(folder, files, {**facts, "precision": "int8", "nncf": nncf.__version__, "openvino": ov.__version__})
 
 
 def _inputs_of(core: ov.Core, models: dict[str, ov.Model], examples: Sequence[Crops]) -> dict[str, list[dict]]:

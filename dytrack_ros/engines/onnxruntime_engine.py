@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from dytrack_ros.engines.graph_engine import GraphEngine
-from dytrack_ros.engines.graph_files import graph_file, graph_names
+from dytrack_ros.engines.onnx_engine import GraphEngine
+from dytrack_ros.engines.onnx_graphs import graph_file, graph_names
 
 
 class OnnxRuntimeEngine(GraphEngine):
-    """See :class:`dytrack_ros.engines.engine.Engine`. fp32, whether asked for or not."""
+    """See :class:`dytrack_ros.engines.registry.Engine`. fp32, whether asked for or not."""
 
     name = "onnxruntime"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from dytrack_ros.engines.graph_engine import GraphEngine
-from dytrack_ros.engines.graph_files import graph_file, graph_names, int8_file, value_names
+from dytrack_ros.engines.onnx_engine import GraphEngine
+from dytrack_ros.engines.onnx_graphs import graph_file, graph_names, int8_file, value_names
 
 # One frame at a time on all threads. Threads are not tied to cores, since a robot's cores have other work too.
 # Compiled models are not cached: on a CPU that measured no faster than compiling the graphs (0.4 s a stage of ViT-S).
@@ -16,7 +16,7 @@ SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "ENABLE_CPU_PINNING
 
 
 class OpenVINOEngine(GraphEngine):
-    """See :class:`dytrack_ros.engines.engine.Engine`.
+    """See :class:`dytrack_ros.engines.registry.Engine`.
 
     Each value has one tensor, shared by the graph that makes it and those that need it: nothing is copied between them.
     ``precision`` ``auto`` is left to OpenVINO: bf16 where the chip computes in it (AMX, AVX512-BF16), else fp32. With ``int8``

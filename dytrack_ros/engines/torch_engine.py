@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dytrack_ros.engines.base import StagedEngine
 from dytrack_ros.engines.cuda_graphs import record
-from dytrack_ros.engines.graph_files import reference_crop
-from dytrack_ros.engines.staged_engine import StagedEngine
+from dytrack_ros.engines.onnx_graphs import reference_crop
 from dytrack_ros.engines.torch_steps import TorchSteps
 from dytrack_ros.model.weights import load_weights
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class TorchEngine(StagedEngine):
-    """See :class:`dytrack_ros.engines.engine.Engine`. fp32 on a CPU; fp16 on a CUDA device if not ``fp32`` is asked for,
+    """See :class:`dytrack_ros.engines.registry.Engine`. fp32 on a CPU; fp16 on a CUDA device if not ``fp32`` is asked for,
     as CUDA graphs.
 
     Recorded steps are compared with eager ones at the start; where they cannot be recorded or answer otherwise, the eager

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dytrack_ros.budget.threshold_search import ExitSample
+from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation import metrics
-from dytrack_ros.evaluation.datasets import Sequence
+from dytrack_ros.evaluation.threshold_search import ExitSample
 from dytrack_ros.tracking import DyTracker
 from dytrack_ros.tracking.box import iou
 

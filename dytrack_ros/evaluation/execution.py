@@ -16,42 +16,42 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.all_exits import run_all_exits
-from dytrack_ros.evaluation.datasets import Sequence
 from dytrack_ros.evaluation.kept_runs import AnyRun, KeptRuns
 from dytrack_ros.evaluation.plan import DifficultyPass, Pass
 from dytrack_ros.evaluation.run import OnFrame, run_sequence
 from dytrack_ros.evaluation.streaming import run_stream
 from dytrack_ros.tracking import DyTracker
-from dytrack_ros.tracking.tracker import EXTENT_SHARE
+from dytrack_ros.tracking.tracker import INIT_CORRECTION
 
 POLL_S = 0.2
 
 
 @dataclass(frozen=True)
 class TrackerRecipe:
-    """How every process makes its tracker: the arguments of :meth:`DyTracker.from_pretrained`, and its ``extent_share``."""
+    """How every process makes its tracker: the arguments of :meth:`DyTracker.from_pretrained`, and its ``init_correction``."""
 
     model: str | None
     engine: str
     device: str
     threads: int | None
     precision: str = "auto"
-    extent_share: float = EXTENT_SHARE
+    init_correction: float = INIT_CORRECTION
 
     @classmethod
     def of(cls, args: argparse.Namespace, weights: Path) -> TrackerRecipe:
         """What the options of :func:`~dytrack_ros.evaluation.options.command_parser` ask for. Raises ValueError for a share
         that is none."""
-        if not 0 <= args.extent_share <= 1:
-            raise ValueError(f"--extent-share {args.extent_share} must lie in [0, 1]")
-        return cls(str(weights), args.engine, args.device, args.threads, args.precision, args.extent_share)
+        if not 0 <= args.init_correction <= 1:
+            raise ValueError(f"--init-correction {args.init_correction} must lie in [0, 1]")
+        return cls(str(weights), args.engine, args.device, args.threads, args.precision, args.init_correction)
 
     def make(self) -> DyTracker:
         tracker = DyTracker.from_pretrained(
             self.model, self.engine, device=self.device, threads=self.threads, precision=self.precision
         )
-        tracker.extent_share = self.extent_share
+        tracker.init_correction = self.init_correction
         return tracker
 
     def shared_by(self, jobs: int) -> TrackerRecipe:

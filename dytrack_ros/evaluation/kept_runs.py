@@ -15,8 +15,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.all_exits import AllExitsRun
-from dytrack_ros.evaluation.datasets import Sequence
 from dytrack_ros.evaluation.plan import DifficultyPass, Pass
 from dytrack_ros.evaluation.run import SequenceRun
 from dytrack_ros.evaluation.streaming import StreamRun

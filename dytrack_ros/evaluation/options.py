@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from dytrack_ros.data.layouts import AUTO, LAYOUTS
+from dytrack_ros.data.sequences import VARIANTS
 from dytrack_ros.engines import ENGINE_PRECISIONS, ENGINES
-from dytrack_ros.evaluation.datasets import VARIANTS
-from dytrack_ros.evaluation.layouts import AUTO, LAYOUTS
-from dytrack_ros.tracking.tracker import EXTENT_SHARE
+from dytrack_ros.tracking.tracker import INIT_CORRECTION
 
 
 def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -27,7 +27,7 @@ def command_parser(name: str, description: str | None) -> argparse.ArgumentParse
                    help="auto: the fastest that the chip computes in; fp32: exact; int8: the graphs that `quantise` has made, "
                         "in openvino")  # fmt: skip
     p.add_argument("--threads", type=int)
-    p.add_argument("--extent-share", type=float, default=EXTENT_SHARE,
+    p.add_argument("--init-correction", type=float, default=INIT_CORRECTION,
                    help="how much of the difference between the first box and what the network finds there is corrected in "
                         "later ones; 0 is the paper's tracker")  # fmt: skip
     return p

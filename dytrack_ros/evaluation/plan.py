@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import product
 
-from dytrack_ros.budget import ExitPolicy, ExitTrust, FixedExit, FixedThresholds, FrameBudget, RandomExit
-from dytrack_ros.budget.budget_source import BudgetSource, CameraPace
-from dytrack_ros.evaluation.datasets import FULL, Sequence
+from dytrack_ros.data.sequences import FULL, Sequence
 from dytrack_ros.evaluation.run import mean, times_ms
+from dytrack_ros.policies import ExitPolicy, ExitTrust, FixedExit, FixedThresholds, FrameBudget, RandomExit
+from dytrack_ros.policies.budget_source import BudgetSource, CameraPace
 from dytrack_ros.tracking.tracker import TrackResult, default_thresholds
 
 OFFLINE = "offline"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dytrack_ros.budget import ExitPolicy, FixedThresholds
 from dytrack_ros.evaluation.breakdown import by_attribute, by_exit, by_level, curves, missed_where_absent, pooled
 from dytrack_ros.evaluation.plan import PlannedRun
 from dytrack_ros.evaluation.run import SequenceRun, mean_over_sequences
-from dytrack_ros.tracking.tracker import EXTENT_SHARE
+from dytrack_ros.policies import ExitPolicy, FixedThresholds
+from dytrack_ros.tracking.tracker import INIT_CORRECTION
 
 ACCURACY_MEASURES = ("success_auc", "precision", "normalised_precision", "mean_score", "mean_iou")
 
@@ -71,14 +71,14 @@ def rounded(value, digits: int = 4):
     return [rounded(item, digits) for item in value] if isinstance(value, list) else value
 
 
-def add_to_card(card_file: Path, policy: ExitPolicy, entry: dict, extent_share: float = EXTENT_SHARE) -> None:
+def add_to_card(card_file: Path, policy: ExitPolicy, entry: dict, init_correction: float = INIT_CORRECTION) -> None:
     """Puts the accuracy of a run, of which ``entry`` is the :func:`report_entry`, into a model card, with the calibration
     error of each exit that was taken. Times stay out of it: they belong to a machine."""
     card = json.loads(card_file.read_text())
     accuracy = {measure: round(value, 4) for measure, value in entry["mean"].items() if measure in ACCURACY_MEASURES}
     errors = {index: found["reliability"]["calibration_error"] for index, found in entry["by_exit"].items()}
     accuracy["calibration_error"] = {index: round(error, 4) for index, error in errors.items() if not math.isnan(error)}
-    accuracy["extent_share"] = extent_share
+    accuracy["init_correction"] = init_correction
     if isinstance(policy, FixedThresholds):
         accuracy["thresholds"] = policy.thresholds
         if policy.trust.shifts:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation import metrics
-from dytrack_ros.evaluation.datasets import Sequence
 from dytrack_ros.tracking.tracker import DyTracker, TrackResult
 
 OnFrame = Callable[[int, "TrackResult | None"], None]

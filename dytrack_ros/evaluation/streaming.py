@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dytrack_ros.evaluation.datasets import Sequence
+from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.run import OnFrame, SequenceRun, times_ms
 from dytrack_ros.tracking.tracker import DyTracker
 

@@ -9,7 +9,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 
-from dytrack_ros.evaluation.datasets import FULL
+from dytrack_ros.data.sequences import FULL
 from dytrack_ros.evaluation.kept_runs import file_name
 from dytrack_ros.evaluation.plan import OFFLINE
 from dytrack_ros.evaluation.run import SequenceRun

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 
-VEIL_COLOUR = (255, 0, 255)
-"""RGB of what a template's veil is made of: rarely seen otherwise."""
+BACKGROUND_MASK_COLOUR = (255, 0, 255)
+"""RGB of what a template's background_mask is made of: rarely seen otherwise."""
+RENAMED_KEYS = {"template_veil": "background_mask"}
+"""Configuration keys of older weights files and their present names."""
 RECYCLING_SCHEMAS = ("none", "a", "b", "c", "d")
 
 
@@ -18,7 +20,7 @@ class DyTrackConfig:
     schema: ``none``, ``a`` (add to the decisioner's output), ``b`` (add to its input, the paper's choice), ``c``
     (concatenate with its input) or ``d`` (gated add). Sizes are in pixels, factors are multiples of the target's side.
 
-    ``template_veil`` in [0, 1) (beyond the paper): how opaque a veil of one colour lies over what surrounds the target's
+    ``background_mask`` in [0, 1) (beyond the paper): how opaque a background_mask of one colour lies over what surrounds the target's
     box in the template. A square crop shows the target's scale, but not its shape: whether the object is the rider or
     the rider with his bike.
 
@@ -37,7 +39,7 @@ class DyTrackConfig:
     search_size: int = 256
     template_factor: float = 2.0
     search_factor: float = 4.0
-    template_veil: float = 0.0
+    background_mask: float = 0.0
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -53,8 +55,8 @@ class DyTrackConfig:
         for size in (self.template_size, self.search_size):
             if size % self.patch_size:
                 raise ValueError(f"crop size {size} is not a multiple of the patch size {self.patch_size}")
-        if not 0 <= self.template_veil < 1:
-            raise ValueError(f"template_veil {self.template_veil} must lie in [0, 1)")
+        if not 0 <= self.background_mask < 1:
+            raise ValueError(f"background_mask {self.background_mask} must lie in [0, 1)")
         if self.head_channels % 8:
             raise ValueError(f"head_channels {self.head_channels} must be a multiple of 8")
 
@@ -84,6 +86,7 @@ class DyTrackConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> DyTrackConfig:
+        values = {RENAMED_KEYS.get(name, name): value for name, value in values.items()}
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:

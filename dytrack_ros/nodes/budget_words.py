@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dytrack_ros.budget import BudgetState
 from dytrack_ros.nodes.budgeting import BudgetView
+from dytrack_ros.policies import BudgetState
 
 
 def figures(view: BudgetView) -> dict[str, str]:

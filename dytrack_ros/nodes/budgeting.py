@@ -8,9 +8,17 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Protocol
 
-from dytrack_ros.budget import BudgetState, ExitPolicy, ExitTrust, FixedExit, FixedThresholds, FrameBudget, TargetPolicy
-from dytrack_ros.budget.budget_source import BudgetSource, CameraPace, CameraPeriod, Overhead
-from dytrack_ros.budget.frame_budget import MAX_BUDGET_S, MIN_BUDGET_S
+from dytrack_ros.policies import (
+    BudgetState,
+    ExitPolicy,
+    ExitTrust,
+    FixedExit,
+    FixedThresholds,
+    FrameBudget,
+    TargetPolicy,
+)
+from dytrack_ros.policies.budget_source import BudgetSource, CameraPace, CameraPeriod, Overhead
+from dytrack_ros.policies.frame_budget import MAX_BUDGET_S, MIN_BUDGET_S
 from dytrack_ros.tracking import DyTracker
 
 # A budget that has by itself moved by less is left alone: moving it moves the thresholds too.

@@ -16,7 +16,7 @@ from dytrack_ros.nodes.annotation import Annotation
 from dytrack_ros.nodes.mailbox import Mailbox
 from dytrack_ros.nodes.markers import marker_message
 from dytrack_ros.nodes.worker import Worker
-from dytrack_ros.tracking.picture import Picture
+from dytrack_ros.tracking.image import ImageView
 
 OVERLAY_QOS = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=1)
 # Reliable serves every viewer; a few lines cost next to nothing.
@@ -27,7 +27,7 @@ NICENESS = 10
 
 class _Sketch(NamedTuple):
     header: Header
-    picture: Picture
+    picture: ImageView
     annotation: Annotation
 
 
@@ -51,7 +51,7 @@ class Drawing:
         """Finish the sketch under work and end; does not wait longer than `timeout_s`."""
         self._worker.end(timeout_s)
 
-    def show(self, header: Header, picture: Picture, annotation: Annotation) -> None:
+    def show(self, header: Header, picture: ImageView, annotation: Annotation) -> None:
         """Have a frame drawn, if anybody watches; returns at once."""
         if self._overlay.get_subscription_count() or self._markers.get_subscription_count():
             self._mailbox.put(_Sketch(header, picture, annotation))

@@ -15,7 +15,7 @@ from dytrack_ros.nodes.mailbox import Frame
 from dytrack_ros.one_line import one_line
 from dytrack_ros.tracking import DyTracker, TrackResult, TrackState
 from dytrack_ros.tracking.box import Box
-from dytrack_ros.tracking.picture import Picture
+from dytrack_ros.tracking.image import ImageView
 
 # How long an init waits for the image that it names: the two come on different topics, in any order.
 INIT_PATIENCE_S = 3.0
@@ -52,7 +52,7 @@ class Outcome:
     """
 
     frame: Frame
-    image: Picture
+    image: ImageView
     state: TrackState = TrackState.IDLE
     target_id: str = ""
     box: Box | None = None
@@ -76,7 +76,7 @@ class Follower:
         self,
         tracker: DyTracker,
         ring: FrameRing,
-        decode: Callable[[Any], Picture],
+        decode: Callable[[Any], ImageView],
         publish: Callable[[Outcome, int], None],
         report: Callable[[str, str], None],
         prepare: Callable[[DyTracker], None] = lambda tracker: None,
@@ -245,7 +245,7 @@ class Follower:
             return self._failed(frame, image, error)
         return Outcome(frame, image, result.state, target_id, result.box, result.score, result, started_s)
 
-    def _failed(self, frame: Frame, image: Picture, error: Exception) -> Outcome:
+    def _failed(self, frame: Frame, image: ImageView, error: Exception) -> Outcome:
         self._report(TRACKING_FAILED, f"{one_line(error)}; the target is given up, send init again")
         with self._lock:
             self._target_id = ""

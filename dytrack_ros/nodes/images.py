@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dytrack_ros.tracking.picture import BgrPicture, Picture
+from dytrack_ros.tracking.image import BgrPicture, ImageView
 
 # OpenCV cannot resample images with longer sides.
 MAX_SIDE_PX = 32766
@@ -81,7 +81,7 @@ for _pattern, _to_rgb, _to_bgr in (
 READABLE_ENCODINGS = tuple(_ENCODINGS)
 
 
-def open_image(message) -> Picture:
+def open_image(message) -> ImageView:
     """The picture of a sensor_msgs/Image: a view of the message's own bytes; nothing is copied or converted yet.
 
     16-bit channels keep their upper 8 bits. Rows may be padded (`step`).
@@ -107,7 +107,7 @@ def to_bgr(message) -> np.ndarray:
     return open_image(message).bgr()
 
 
-class _MessagePicture(Picture):
+class _MessagePicture(ImageView):
     def __init__(self, message, encoding: _Encoding) -> None:
         super().__init__(message.height, message.width)
         self.block = encoding.block
@@ -174,7 +174,7 @@ def _picture_bytes(message, encoding: _Encoding) -> np.ndarray:
     return np.frombuffer(message.data, np.uint8, count=rows * step).reshape(rows, step)[:, :row]
 
 
-def open_compressed(message) -> Picture:
+def open_compressed(message) -> ImageView:
     """The picture of a sensor_msgs/CompressedImage; it has to be decoded whole. Raises as `compressed_to_bgr` does."""
     return BgrPicture(compressed_to_bgr(message))
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dytrack_ros.budget.budget_source import MODES, BudgetSource
-from dytrack_ros.engines.engine import ENGINE_PRECISIONS, ENGINES
+from dytrack_ros.engines.registry import ENGINE_PRECISIONS, ENGINES
+from dytrack_ros.policies.budget_source import MODES, BudgetSource
 from dytrack_ros.tracking import RecoverySettings, StateThresholds, TemplateSettings
-from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS, EXTENT_SHARE
+from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS, INIT_CORRECTION
 
 Value = bool | int | float | str | tuple[float, ...]
 
@@ -241,8 +241,8 @@ TRACKER = (
         "template.share", TemplateSettings.share, "The part of the template that is the newest such picture.", 0.0, 0.9
     ),
     Parameter(
-        "extent.share",
-        EXTENT_SHARE,
+        "init.correction",
+        INIT_CORRECTION,
         "How much of the difference between the init box and what the network finds there is corrected in later boxes; less "
         "for init boxes that are only guesses. Raised from 0 it counts from the next init on.",
         0.0,

@@ -149,7 +149,7 @@ class TrackerNode(Node):
         recovery = RecoverySettings(values["lost.deepen"], values["lost.search"], values["lost.match"])
         template = TemplateSettings(values["template.share"]) if values["template.update"] else None
         # One assignment: the worker thread takes all from the same moment.
-        self._settings = states, recovery, template, values["extent.share"], BudgetSettings.of(values)
+        self._settings = states, recovery, template, values["init.correction"], BudgetSettings.of(values)
         self._ring.set_limits(values["catch_up.seconds"], values["catch_up.mebibytes"])
 
     # ---- executor thread
@@ -214,7 +214,7 @@ class TrackerNode(Node):
     # ---- worker thread
 
     def _prepare(self, tracker: DyTracker) -> None:
-        tracker.state_thresholds, tracker.recovery, tracker.template_updates, tracker.extent_share, settings = self._settings
+        tracker.state_thresholds, tracker.recovery, tracker.template_updates, tracker.init_correction, settings = self._settings
         self._budget.prepare(tracker, settings)
 
     def _work(self, frame: Frame | None) -> None:

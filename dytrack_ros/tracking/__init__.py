@@ -1,7 +1,7 @@
 """Following one object through images: numpy, an engine and an exit policy. Works without ROS."""
 
 from dytrack_ros.tracking.recovery import RecoverySettings
-from dytrack_ros.tracking.target_state import StateThresholds, TrackState
+from dytrack_ros.tracking.state import StateThresholds, TrackState
 from dytrack_ros.tracking.template_memory import TemplateSettings
 from dytrack_ros.tracking.tracker import DyTracker, TrackResult
 

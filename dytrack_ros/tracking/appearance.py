@@ -10,7 +10,7 @@ import numpy as np
 
 from dytrack_ros.tracking.box import Box
 from dytrack_ros.tracking.crop import CropWindow
-from dytrack_ros.tracking.picture import Picture
+from dytrack_ros.tracking.image import ImageView
 
 _CROP_SIDE = 32
 _GREY_SIDE = 16
@@ -33,12 +33,12 @@ class Look(NamedTuple):
     structure: np.ndarray
     colours: np.ndarray
 
-    def likeness(self, other: Look) -> float:
+    def similarity(self, other: Look) -> float:
         """In [-0.5, 1]: the mean of the correlation of the structures and the Bhattacharyya coefficient of the colours."""
         return float(self.structure @ other.structure + self.colours @ other.colours) / 2
 
 
-def look_at(image: np.ndarray | Picture, box: Box) -> Look:
+def look_at(image: np.ndarray | ImageView, box: Box) -> Look:
     """The look of what is in ``box`` (x, y, w, h) of a picture or a BGR image."""
     lab = cv2.cvtColor(CropWindow.around(box, 1.0).cut(image, _CROP_SIDE), cv2.COLOR_RGB2LAB)
     grey = cv2.resize(lab[..., 0], (_GREY_SIDE, _GREY_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
@@ -55,25 +55,25 @@ class Appearance:
     EVERY = 5  # looks are taken this many sure frames apart
     NOVEL = 0.9  # what is more alike than this to a kept look adds nothing
 
-    def __init__(self, image: np.ndarray | Picture, box: Box, kept: int = 12):
+    def __init__(self, image: np.ndarray | ImageView, box: Box, kept: int = 12):
         self._first = look_at(image, box)
         self._later: deque[Look] = deque(maxlen=kept)
         self._sure_frames = 0
 
-    def likeness(self, image: np.ndarray | Picture, box: Box) -> float:
+    def similarity(self, image: np.ndarray | ImageView, box: Box) -> float:
         """How alike what is in ``box`` is to the most alike look that is kept, in [-0.5, 1]."""
-        return self._likeness(look_at(image, box))
+        return self._similarity(look_at(image, box))
 
-    def remember(self, image: np.ndarray | Picture, box: Box) -> None:
+    def remember(self, image: np.ndarray | ImageView, box: Box) -> None:
         """Tells of a frame in which the target is in ``box`` for sure."""
         self._sure_frames += 1
         if self._sure_frames % self.EVERY == 0:
             look = look_at(image, box)
-            if self._likeness(look) < self.NOVEL:
+            if self._similarity(look) < self.NOVEL:
                 self._later.append(look)
 
-    def _likeness(self, look: Look) -> float:
-        return max(look.likeness(kept) for kept in (self._first, *self._later))
+    def _similarity(self, look: Look) -> float:
+        return max(look.similarity(kept) for kept in (self._first, *self._later))
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

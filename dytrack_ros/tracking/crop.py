@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from dytrack_ros.model.presets import VEIL_COLOUR
+from dytrack_ros.model.presets import BACKGROUND_MASK_COLOUR
 from dytrack_ros.tracking.box import Box
-from dytrack_ros.tracking.picture import Picture, as_picture
+from dytrack_ros.tracking.image import ImageView, as_image_view
 
 
 @dataclass(frozen=True)
@@ -48,32 +48,32 @@ class CropWindow:
         x1, y1, x2, y2 = (float(value) * self.side for value in corners)
         return self.left + x1, self.top + y1, x2 - x1, y2 - y1
 
-    def cut(self, image: np.ndarray | Picture, size: int) -> np.ndarray:
+    def cut(self, image: np.ndarray | ImageView, size: int) -> np.ndarray:
         """The window of a picture or of a BGR image (H, W, 3) as RGB (size, size, 3), bilinear, black outside it."""
-        return as_picture(image).square(self.left, self.top, self.side, size)
+        return as_image_view(image).square(self.left, self.top, self.side, size)
 
 
 class TemplateShape(Protocol):
-    """What an engine or a network's configuration says of templates; ``template_veil`` is 0 where it says nothing."""
+    """What an engine or a network's configuration says of templates; ``background_mask`` is 0 where it says nothing."""
 
     template_size: int
     template_factor: float
 
 
-def cut_template(image: np.ndarray | Picture, box: Box, shape: TemplateShape) -> np.ndarray:
+def cut_template(image: np.ndarray | ImageView, box: Box, shape: TemplateShape) -> np.ndarray:
     """The template of the target in ``box`` (x, y, w, h) of a picture or a BGR image (H, W, 3): RGB (S, S, 3) uint8."""
     window = CropWindow.around(box, shape.template_factor)
-    return veiled(window.cut(image, shape.template_size), window.to_crop(box), getattr(shape, "template_veil", 0.0))
+    return with_background_mask(window.cut(image, shape.template_size), window.to_crop(box), getattr(shape, "background_mask", 0.0))
 
 
-def veiled(crop: np.ndarray, box: np.ndarray, veil: float) -> np.ndarray:
-    """``crop`` (S, S, 3) uint8 with a veil that opaque, in [0, 1), over what surrounds ``box``, (x1, y1, x2, y2) in units of
+def with_background_mask(crop: np.ndarray, box: np.ndarray, background_mask: float) -> np.ndarray:
+    """``crop`` (S, S, 3) uint8 with a background_mask that opaque, in [0, 1), over what surrounds ``box``, (x1, y1, x2, y2) in units of
     the crop's side: so a template shows where the target ends, not only where it is and how large."""
-    if not veil:
+    if not background_mask:
         return crop
     size = len(crop)
     pixels = np.arange(size)
     x1, y1, x2, y2 = np.asarray(box) * size
     across, down = (np.clip(np.minimum(b, pixels + 1) - np.maximum(a, pixels), 0, 1) for a, b in ((x1, x2), (y1, y2)))
-    opaque = (veil * (1 - np.outer(down, across)))[..., None].astype(np.float32)
-    return np.rint(crop + opaque * (np.float32(VEIL_COLOUR) - crop)).astype(np.uint8)
+    opaque = (background_mask * (1 - np.outer(down, across)))[..., None].astype(np.float32)
+    return np.rint(crop + opaque * (np.float32(BACKGROUND_MASK_COLOUR) - crop)).astype(np.uint8)

@@ -12,7 +12,7 @@ import numpy as np
 from dytrack_ros.tracking.appearance import Appearance
 from dytrack_ros.tracking.box import Box, iou
 from dytrack_ros.tracking.crop import CropWindow
-from dytrack_ros.tracking.picture import Picture
+from dytrack_ros.tracking.image import ImageView
 
 # Windows of the search reach half as far again as those of tracking: fewer of them, and scales that training has seen.
 WIDENING = 1.5
@@ -24,7 +24,7 @@ class RecoverySettings:
 
     ``deepen``: while the target is not TRACKING, the exit policy is told a score of 0, so that frames go as deep as time
     allows. ``search``: whether a lost target is looked for in the whole image, or only around where it was last seen.
-    ``match``: how alike (:meth:`Appearance.likeness`) to its kept looks it must be to be taken for the target."""
+    ``match``: how alike (:meth:`Appearance.similarity`) to its kept looks it must be to be taken for the target."""
 
     deepen: bool = True
     search: bool = True
@@ -47,7 +47,7 @@ class Recovery:
     NEAR_SIDES = 3.0
     NEAR_LENIENCE = 0.2
 
-    def __init__(self, image: np.ndarray | Picture, box: Box):
+    def __init__(self, image: np.ndarray | ImageView, box: Box):
         self._appearance = Appearance(image, box)
         self._last_seen = box
         self._windows: Iterator[CropWindow] | None = None
@@ -63,7 +63,7 @@ class Recovery:
         self._last_seen = last_seen
         self._windows = self._candidate = None
 
-    def remember(self, image: np.ndarray | Picture, box: Box) -> None:
+    def remember(self, image: np.ndarray | ImageView, box: Box) -> None:
         """Tells of a frame in which the target was surely in ``box``."""
         self._last_seen = box
         self._appearance.remember(image, box)
@@ -79,10 +79,10 @@ class Recovery:
             self._windows = search_windows(self._last_seen, image_width, image_height, factor)
         return next(self._windows)
 
-    def is_found(self, image: np.ndarray | Picture, box: Box, is_sure: bool, settings: RecoverySettings) -> bool:
+    def is_found(self, image: np.ndarray | ImageView, box: Box, is_sure: bool, settings: RecoverySettings) -> bool:
         """Whether the target is back, now that the window given last has shown ``box``, ``is_sure`` by its score."""
         candidate, self._candidate = self._candidate, None
-        if not is_sure or self._appearance.likeness(image, box) < self._match(box, settings):
+        if not is_sure or self._appearance.similarity(image, box) < self._match(box, settings):
             return False
         if candidate is not None and iou(candidate, box) > 0:
             self._last_seen, self._windows = box, None

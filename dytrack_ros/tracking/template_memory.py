@@ -8,7 +8,7 @@ import numpy as np
 
 from dytrack_ros.tracking.box import Box
 from dytrack_ros.tracking.crop import TemplateShape, cut_template
-from dytrack_ros.tracking.picture import Picture
+from dytrack_ros.tracking.image import ImageView
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TemplateMemory:
         self._is_mixed = False
 
     def updated(
-        self, image: np.ndarray | Picture, box: Box, shape: TemplateShape, score: float, settings: TemplateSettings
+        self, image: np.ndarray | ImageView, box: Box, shape: TemplateShape, score: float, settings: TemplateSettings
     ) -> np.ndarray | None:
         """The template to use from now on, after a frame at full depth with the target in ``box``; None: as before."""
         self._sure_frames = self._sure_frames + 1 if score >= settings.score else 0

@@ -9,25 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-from dytrack_ros.budget.calibration import Calibration, calibration_of
-from dytrack_ros.budget.exit_policy import ComparingPolicy, ExitPolicy, FixedThresholds, LearningPolicy, TargetPolicy
-from dytrack_ros.budget.frame_budget import NO_CALIBRATION
-from dytrack_ros.budget.latency_model import ExitCosts
 from dytrack_ros.engines import Engine, FallbackEngine, create_engine
-from dytrack_ros.engines.engine import engine_label
+from dytrack_ros.engines.registry import engine_label
+from dytrack_ros.policies.calibration import Calibration, calibration_of
+from dytrack_ros.policies.exit_costs import measure_exit_costs
+from dytrack_ros.policies.exit_policy import ComparingPolicy, ExitPolicy, FixedThresholds, LearningPolicy, TargetPolicy
+from dytrack_ros.policies.frame_budget import NO_CALIBRATION
+from dytrack_ros.policies.latency_model import ExitCosts
 from dytrack_ros.tracking.box import Box, check_init_box, clip_box, iou, visible_part
 from dytrack_ros.tracking.crop import CropWindow, cut_template
-from dytrack_ros.tracking.exit_costs import measure_exit_costs
-from dytrack_ros.tracking.marked_extent import MarkedExtent
-from dytrack_ros.tracking.picture import Picture, as_picture
+from dytrack_ros.tracking.image import ImageView, as_image_view
+from dytrack_ros.tracking.init_correction import InitCorrection
 from dytrack_ros.tracking.recovery import Recovery, RecoverySettings
 from dytrack_ros.tracking.resolution import Resolution
-from dytrack_ros.tracking.target_state import StateThresholds, TargetState, TrackState
+from dytrack_ros.tracking.state import StateThresholds, TargetState, TrackState
 from dytrack_ros.tracking.template_memory import TemplateMemory, TemplateSettings
 
 DEFAULT_THRESHOLDS = (0.74, 0.70)
 """Of dytrack_small by its calibration: exit 2, but for the surest and the least sure frames."""
-EXTENT_SHARE = 0.5
+INIT_CORRECTION = 0.5
 """Best on the development sequences: docs/evaluation.md."""
 
 
@@ -58,12 +58,12 @@ class TrackResult:
 class DyTracker:
     """Follows one object. Not thread-safe: one tracker belongs to one thread at a time.
 
-    ``policy`` may be replaced between two frames. A :class:`~dytrack_ros.budget.LearningPolicy` that is not prepared
+    ``policy`` may be replaced between two frames. A :class:`~dytrack_ros.policies.LearningPolicy` that is not prepared
     yet is given the weights' ``calibration`` and this machine's exit costs, which are measured once, for about a second;
     once more where another engine has taken over.
 
-    ``extent_share`` in [0, 1]: how much of the difference between what was marked and what the network finds there is
-    corrected in later frames (:class:`~dytrack_ros.tracking.marked_extent.MarkedExtent`). 0 corrects nothing, and saves the
+    ``init_correction`` in [0, 1]: how much of the difference between what was marked and what the network finds there is
+    corrected in later frames (:class:`~dytrack_ros.tracking.init_correction.InitCorrection`). 0 corrects nothing, and saves the
     look at the marked frame, which takes as long as a frame at full depth; raised from 0 it counts from the next target on.
     """
 
@@ -80,13 +80,13 @@ class DyTracker:
         self.state_thresholds = StateThresholds()
         self.recovery: RecoverySettings | None = None
         self.template_updates: TemplateSettings | None = None
-        self.extent_share = EXTENT_SHARE
+        self.init_correction = INIT_CORRECTION
         self.model_name = model_name
         self.box: Box | None = None
         self._state = TargetState()
         self._target: Recovery | None = None
         self._template: TemplateMemory | None = None
-        self._extent: MarkedExtent | None = None
+        self._extent: InitCorrection | None = None
         self._exit_costs: dict[str, ExitCosts] = {}  # by the engine's name and device
         self.policy = policy if policy is not None else FixedThresholds(default_thresholds(engine.exit_count))
 
@@ -105,7 +105,7 @@ class DyTracker:
         """A tracker with the weights of a shipped name or a path (None: the package's default), warmed up.
 
         ``engine`` is one of ``dytrack_ros.engines.ENGINES``, ``device`` ``auto``, ``cpu`` or ``cuda[:N]``. Without a
-        ``policy``, :class:`~dytrack_ros.budget.FixedThresholds` with the default thresholds. With ``on_fallback`` the next
+        ``policy``, :class:`~dytrack_ros.policies.FixedThresholds` with the default thresholds. With ``on_fallback`` the next
         engine goes on where one fails, and ``on_fallback`` is told why, unless the process ``is_ending``; without, the
         failure is an error. ``precision`` is ``auto``, ``fp32`` or ``int8``: see :func:`dytrack_ros.engines.create_engine`.
         Raises FileNotFoundError or ValueError saying what there is.
@@ -154,17 +154,17 @@ class DyTracker:
         """Why the present engine is not the first one; empty where it is."""
         return getattr(self.engine, "failures", ())
 
-    def initialize(self, image_bgr: np.ndarray | Picture, box) -> None:
+    def initialize(self, image_bgr: np.ndarray | ImageView, box) -> None:
         """Takes the object in ``box`` (x, y, w, h), pixels, of a BGR image (H, W, 3) uint8 or a picture as the target.
 
         A box partly outside the image is accepted. Raises ValueError otherwise; the previous target is kept then.
         """
-        picture = as_picture(image_bgr)
+        picture = as_image_view(image_bgr)
         box = check_init_box(box, picture.width, picture.height)
         template = cut_template(picture, box, self.engine)
         self.engine.set_template(template)
         self._template = TemplateMemory(template)
-        self._extent = self._marked_extent(picture, box) if self.extent_share else None
+        self._extent = self._init_correction(picture, box) if self.init_correction else None
         self.box = box
         self._state.start()
         self._target = Recovery(picture, box)
@@ -172,7 +172,7 @@ class DyTracker:
         if isinstance(self.policy, TargetPolicy):
             self.policy.restart()
 
-    def track(self, image_bgr: np.ndarray | Picture) -> TrackResult:
+    def track(self, image_bgr: np.ndarray | ImageView) -> TrackResult:
         """Finds the target in the next BGR image (H, W, 3) uint8 or picture, of which it reads only what it searches.
 
         The image may be of another size than the one before: see :class:`~dytrack_ros.tracking.resolution.Resolution`.
@@ -183,7 +183,7 @@ class DyTracker:
         started = time.perf_counter()
         if self.box is None:
             raise RuntimeError("track() before initialize(): there is no target yet")
-        picture = as_picture(image_bgr)
+        picture = as_image_view(image_bgr)
         if boxes := self._resolution.change(picture.width, picture.height, (self.box, self._target.last_seen)):
             self.box, last_seen = boxes
             self._target.move(last_seen)
@@ -225,16 +225,16 @@ class DyTracker:
         self.policy.observe(result)
         return result
 
-    def answers_of_all_exits(self, image_bgr: np.ndarray | Picture) -> tuple[list[float], list[Box]]:
+    def answers_of_all_exits(self, image_bgr: np.ndarray | ImageView) -> tuple[list[float], list[Box]]:
         """What each exit answers on an image of the size of the one before, looking where the target was: predicted IoUs
         and boxes. The target stays where it was. Raises RuntimeError before :meth:`initialize`."""
         if self.box is None:
             raise RuntimeError("answers_of_all_exits() before initialize(): there is no target yet")
-        picture = as_picture(image_bgr)
+        picture = as_image_view(image_bgr)
         scores, boxes = self._look(picture, self.box)
         return scores, [self._settled_box(picture, box, number) for number, box in enumerate(boxes, start=1)]
 
-    def _marked_extent(self, picture: Picture, box: Box) -> MarkedExtent:
+    def _init_correction(self, picture: ImageView, box: Box) -> InitCorrection:
         """Of a target across the border only the part that can be seen is compared. An engine that fails leaves no
         target: neither the new one nor the one before, whose template is gone."""
         try:
@@ -243,9 +243,9 @@ class DyTracker:
             self.reset()
             raise
         visible, *found = (visible_part(each, picture.width, picture.height) for each in (box, *found))
-        return MarkedExtent(visible, found)
+        return InitCorrection(visible, found)
 
-    def _look(self, picture: Picture, around: Box) -> tuple[list[float], list[Box]]:
+    def _look(self, picture: ImageView, around: Box) -> tuple[list[float], list[Box]]:
         """Every exit's predicted IoU and box, as it is found, in the search region ``around`` a box."""
         window = CropWindow.around(around, self.engine.search_factor)
         self.engine.begin(window.cut(picture, self.engine.search_size))
@@ -255,10 +255,10 @@ class DyTracker:
             boxes.append(window.to_image(self.engine.locate()))
         return scores, boxes
 
-    def _settled_box(self, picture: Picture, found: Box, exit_index: int) -> Box:
+    def _settled_box(self, picture: ImageView, found: Box, exit_index: int) -> Box:
         """What an exit has found, as far as it was marked, within the image."""
-        if self._extent is not None and self.extent_share:
-            found = self._extent.corrected(found, exit_index, self.extent_share)
+        if self._extent is not None and self.init_correction:
+            found = self._extent.corrected(found, exit_index, self.init_correction)
         return clip_box(found, picture.width, picture.height)
 
     def _is_searching(self) -> bool:
@@ -274,7 +274,7 @@ class DyTracker:
             score = 0.0
         return self.policy.should_exit(exit_index, score, elapsed_s)
 
-    def _settle(self, picture: Picture, box: Box, score: float) -> float:
+    def _settle(self, picture: ImageView, box: Box, score: float) -> float:
         """Takes over what a frame has shown into the state and the target's box; returns that box's score."""
         thresholds, state = self.state_thresholds, self._state
         is_sure = score >= thresholds.sure
@@ -289,7 +289,7 @@ class DyTracker:
         self.box = self._target.last_seen if self._is_searching() else box
         return 0.0 if self._is_searching() else score
 
-    def _update_template(self, picture: Picture, score: float, exit_index: int) -> None:
+    def _update_template(self, picture: ImageView, score: float, exit_index: int) -> None:
         template = None
         if self._state.now != TrackState.TRACKING:
             template = self._template.forget()

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dytrack_ros.data.datasets import ImageBank
+from dytrack_ros.data.labels import MIN_SIDE_PX
 from dytrack_ros.model.presets import DyTrackConfig
 from dytrack_ros.training.appearance import coloured, gaussian_blur, low_resolution, motion_blur
-from dytrack_ros.training.crops import View, box_in_window, crop_window, sample_crops, veiled
+from dytrack_ros.training.crops import View, box_in_window, crop_window, sample_crops, with_background_mask
 from dytrack_ros.training.cutouts import Cutouts
-from dytrack_ros.training.datasets import ImageBank
 from dytrack_ros.training.draw import Draw, each
-from dytrack_ros.training.labels import MIN_SIDE_PX
 from dytrack_ros.training.sampling import PairBatch
 from dytrack_ros.training.synthetic import Layer, moved_within, scene_windows, turned_box, turns
 
@@ -23,7 +23,7 @@ PART_OF_STILL, PART_OF_VIDEO, LARGEST_PART = 0.4, 0.85, 1.15
 """Sides of the smallest and the largest part that is a target, in sides of the object. In a video the object may change
 its shape, and then the same part of the box does not show the same part of it."""
 PROBABILITIES = (
-    "flip", "grey", "blur", "motion_blur", "low_resolution", "noise", "mosaic", "intruder", "absent", "synthetic", "cut", "parts",
+    "flip", "grey", "blur", "motion_blur", "low_resolution", "noise", "mosaic", "distractor", "absent", "synthetic", "cut", "parts",
 )  # fmt: skip
 PART_STRIDE = 2_654_435_761
 """Keeps the parts' seeds apart in the 32 bits that the generator of the CPU makes use of."""
@@ -39,7 +39,7 @@ class AugmentationConfig:
     the same for the template. ``mosaic``: the probability that what lies outside the image shows another image of the
     batch instead of black, so that large targets too are learnt among clutter rather than by the image's border.
     ``low_resolution``: half of the chosen pairs lose every second pixel, half three of four, as a target of 32 or 16 px
-    does. ``intruder``: the probability of each of ``intruders`` that the object of another pair stands in the search
+    does. ``distractor``: the probability of each of ``distractors`` that the object of another pair stands in the search
     region, beside the target or before a part of it, never before its centre. ``absent``: the probability that the
     search region shows another scene, without the target, so that the predicted IoU tells when it is gone (beyond the
     paper).
@@ -68,8 +68,8 @@ class AugmentationConfig:
     low_resolution: float = 0.3
     noise: float = 0.1
     mosaic: float = 0.5
-    intruder: float = 0.3
-    intruders: int = 1
+    distractor: float = 0.3
+    distractors: int = 1
     absent: float = 0.0
     synthetic: float = 0.0
     turn: float = 0.2
@@ -82,8 +82,8 @@ class AugmentationConfig:
         for name in PROBABILITIES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1], it is a probability")
-        if self.intruders < 0:
-            raise ValueError(f"intruders {self.intruders} must be 0 or more")
+        if self.distractors < 0:
+            raise ValueError(f"distractors {self.distractors} must be 0 or more")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class CropView:
 class PairAugmentation:
     """Turns sampled pairs into crops; deterministic for a given seed, step, part and device type.
 
-    ``bank`` holds the images of pairs that bring none of their own. With ``cutouts`` intruders have their own shape, and
+    ``bank`` holds the images of pairs that bring none of their own. With ``cutouts`` distractors have their own shape, and
     pairs may be synthetic.
     """
 
@@ -179,14 +179,14 @@ class PairAugmentation:
             )
             box = torch.where(synthetic[:, None], new_box, box)
             black &= ~each(synthetic)
-        for number in range(1, c.intruders + 1):
+        for number in range(1, c.distractors + 1):
             place, extent = draw.uniform(2), 0.2 + 0.1 * draw.uniform()
-            grid = _intruder_grid(place, extent, self.model.search_size)
-            covered = (grid.abs().amax(3) < 1)[:, None] & each(draw.chance(c.intruder))
+            grid = _distractor_grid(place, extent, self.model.search_size)
+            covered = (grid.abs().amax(3) < 1)[:, None] & each(draw.chance(c.distractor))
             covered &= ~_covers_centre(place, extent, box) & each(scene != scene.roll(number))
             if shape is not None:
-                covered &= _intruders(shape.roll(number, 0), grid) > 0.5
-            search = torch.where(covered, _intruders(template.roll(number, 0), grid), search)
+                covered &= _distractors(shape.roll(number, 0), grid) > 0.5
+            search = torch.where(covered, _distractors(template.roll(number, 0), grid), search)
             black &= ~covered
         flipped = draw.chance(c.flip)
         template, search, black = (torch.where(each(flipped), crop.flip(3), crop) for crop in (template, search, black))
@@ -209,8 +209,8 @@ class PairAugmentation:
         present = ~(draw.chance(c.absent) & beside_other & ~is_there)
         search = torch.where(each(present), search, search.roll(1, 0))
         template = template.clamp(0, 255)
-        if self.model.template_veil:
-            template = veiled(template, marked, self.model.template_veil)
+        if self.model.background_mask:
+            template = with_background_mask(template, marked, self.model.background_mask)
         return CropBatch(template, search.clamp(0, 255), box.clamp(0, 1), present)
 
     def _is_cut_out(self, pairs: PairBatch) -> Tensor | bool:
@@ -311,13 +311,13 @@ def _other_images(bank: ImageBank, image: Tensor) -> tuple[Tensor, Tensor]:
     return other, torch.cat([torch.zeros_like(size), size], dim=1)
 
 
-# --- intruders -------------------------------------------------------------------------------------------------------
+# --- distractors -------------------------------------------------------------------------------------------------------
 
 
-def _intruder_grid(place: Tensor, extent: Tensor, size: int) -> Tensor:
-    """Where each pixel (B, size, size, 2) of the search region lies in its intruder, whose sides are at -1 and 1.
+def _distractor_grid(place: Tensor, extent: Tensor, size: int) -> Tensor:
+    """Where each pixel (B, size, size, 2) of the search region lies in its distractor, whose sides are at -1 and 1.
 
-    ``place`` (B, 2) is the intruder's centre and ``extent`` (B,) half its side, in units where the search region
+    ``place`` (B, 2) is the distractor's centre and ``extent`` (B,) half its side, in units where the search region
     reaches from -1 to 1.
     """
     steps = (torch.arange(size, device=place.device, dtype=torch.float32) + 0.5) / size * 2 - 1
@@ -326,12 +326,12 @@ def _intruder_grid(place: Tensor, extent: Tensor, size: int) -> Tensor:
     return torch.stack([xs, ys], dim=3)
 
 
-def _intruders(templates: Tensor, grid: Tensor) -> Tensor:
+def _distractors(templates: Tensor, grid: Tensor) -> Tensor:
     """The middle half of ``templates``, which their objects fill, at their places in the search region."""
     return F.grid_sample(templates, grid / 2, align_corners=False)
 
 
 def _covers_centre(place: Tensor, extent: Tensor, box: Tensor) -> Tensor:
-    """Whether (B, 1, 1, 1) the intruder hides the centre of the target's ``box`` (B, 4) in [0, 1]."""
+    """Whether (B, 1, 1, 1) the distractor hides the centre of the target's ``box`` (B, 4) in [0, 1]."""
     centre = (box[:, :2] + box[:, 2:]) - 1
     return each((centre - place).abs().amax(1) < extent)

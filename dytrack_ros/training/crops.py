@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dytrack_ros.model.presets import VEIL_COLOUR
-from dytrack_ros.training.datasets import ImageBank
+from dytrack_ros.data.datasets import ImageBank
+from dytrack_ros.model.presets import BACKGROUND_MASK_COLOUR
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ def _lattice(position: Tensor) -> tuple[Tensor, Tensor]:
     return low.long(), index - low
 
 
-def veiled(crops: Tensor, box: Tensor, veil: float) -> Tensor:
-    """Crops (B, 3, S, S) in [0, 255] with the veil over what surrounds ``box`` (B, 4), in units of the crop's side, as
-    :func:`dytrack_ros.tracking.crop.veiled`."""
+def with_background_mask(crops: Tensor, box: Tensor, background_mask: float) -> Tensor:
+    """Crops (B, 3, S, S) in [0, 255] with the background_mask over what surrounds ``box`` (B, 4), in units of the crop's side, as
+    :func:`dytrack_ros.tracking.crop.with_background_mask`."""
     size = crops.shape[-1]
     pixels = torch.arange(size, device=crops.device, dtype=torch.float32)
     low, high = box[:, :2, None] * size, box[:, 2:, None] * size
     covered = (torch.minimum(high, pixels + 1) - torch.maximum(low, pixels)).clamp(0, 1)  # (B, 2, S): along x, along y
     outside = 1 - covered[:, 0, None, :] * covered[:, 1, :, None]
-    colour = torch.tensor(VEIL_COLOUR, device=crops.device, dtype=torch.float32)[:, None, None]
-    return torch.lerp(crops, colour.expand_as(crops), veil * outside[:, None])
+    colour = torch.tensor(BACKGROUND_MASK_COLOUR, device=crops.device, dtype=torch.float32)[:, None, None]
+    return torch.lerp(crops, colour.expand_as(crops), background_mask * outside[:, None])

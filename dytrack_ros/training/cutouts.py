@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dytrack_ros.training.datasets import Dataset
-from dytrack_ros.training.labels import ImageTable
+from dytrack_ros.data.datasets import Dataset
+from dytrack_ros.data.labels import ImageTable
 
 MASK_PX = 64
 """A mask's side, and the longer side of a box while its object is cut out: what a target has in the search region."""

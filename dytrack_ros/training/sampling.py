@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dytrack_ros.training.datasets import Dataset, ImageBank
-from dytrack_ros.training.labels import ImageTable, grouped
+from dytrack_ros.data.datasets import Dataset, ImageBank
+from dytrack_ros.data.labels import ImageTable, grouped
 
 SAMPLINGS = ("balanced", "paper")
 
@@ -40,7 +40,7 @@ class PairSampler:
     GOT-10k, TrackingNet and COCO: 1:1:1:1), then one of its videos, or one of all its objects.
 
     Batch ``step`` of a given ``seed`` is always the same, whatever was drawn before it. It is ordered by source, so that
-    a pair's neighbour, which the augmentation takes intruders and clutter from, mostly shows the same kind of thing.
+    a pair's neighbour, which the augmentation takes distractors and clutter from, mostly shows the same kind of thing.
     """
 
     def __init__(

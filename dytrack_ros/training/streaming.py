@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import torch
 
+from dytrack_ros.data.datasets import Dataset, ImageBank
 from dytrack_ros.training.augmentation import CropView
-from dytrack_ros.training.datasets import Dataset, ImageBank
 from dytrack_ros.training.sampling import PairBatch, PairSampler
 
 SPARE_PX = 4

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dytrack_ros.training.datasets import ImageBank
+from dytrack_ros.data.datasets import ImageBank
 
 SEEN = (0.4, 1.0)
 """The sides of what is seen of a scene, in units of the shorter side of its image."""

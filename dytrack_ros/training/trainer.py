@@ -285,7 +285,7 @@ class Trainer:
 
     def _shown(self) -> dict:
         """What the network is trained on, as far as no array's shape tells it."""
-        return {"template_veil": self.model.config.template_veil, **asdict(self.augmentation.config)}
+        return {"background_mask": self.model.config.background_mask, **asdict(self.augmentation.config)}
 
     def resume(self) -> bool:
         """Goes back to the last saved state, if there is one.

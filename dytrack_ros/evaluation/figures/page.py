@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from dytrack_ros.evaluation.datasets import Sequence
+from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.figures import plots
 from dytrack_ros.evaluation.figures.score_maps import ScoreMapper, score_maps
 from dytrack_ros.evaluation.figures.section import Section, Start, sections

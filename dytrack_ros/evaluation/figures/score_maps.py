@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from dytrack_ros.evaluation.datasets import Sequence
+from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.figures.outlines import outline, outline_truth
 from dytrack_ros.evaluation.figures.plots import exit_colour
 from dytrack_ros.evaluation.figures.section import Section

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dytrack_ros.evaluation.datasets import Sequence
+from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.kept_runs import file_name
 from dytrack_ros.evaluation.plan import start_name
 from dytrack_ros.evaluation.reliability import pooled_reliability

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation import metrics
-from dytrack_ros.evaluation.datasets import Sequence
 from dytrack_ros.evaluation.figures.outlines import TRUTH_STROKE, outline, outline_truth
 from dytrack_ros.evaluation.figures.plots import run_colours
 from dytrack_ros.evaluation.figures.section import Section

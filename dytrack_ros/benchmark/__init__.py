@@ -1,0 +1,1 @@
+"""Speed of engines and trackers on this machine."""

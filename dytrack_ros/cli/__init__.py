@@ -1,0 +1,1 @@
+"""The command `dytrack` and its subcommands."""

@@ -1,0 +1,147 @@
+"""The command ``calibrate``: measures every exit on sequences and writes the weights' calibration, a small JSON file
+beside them, from which ``FrameBudget`` takes its thresholds. Once per weights: of the machine only the ratio of the
+exits' costs matters."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dytrack_ros.data.layouts import load_dataset
+from dytrack_ros.data.sequences import as_variant
+from dytrack_ros.evaluation.all_exits import sample_exits
+from dytrack_ros.evaluation.execution import TrackerRecipe
+from dytrack_ros.evaluation.options import command_parser
+from dytrack_ros.evaluation.threshold_search import (
+    ExitSample,
+    Mix,
+    direct_path,
+    family_of,
+    geometric_path,
+    mean_iou_at_costs,
+    quantile,
+)
+from dytrack_ros.file_hash import file_sha256
+from dytrack_ros.model.weight_files import default_model, resolve_weights
+from dytrack_ros.policies.calibration import Calibration, calibration_file
+
+METHODS = {"direct search": direct_path, "shares in proportion to q^k": geometric_path}
+
+
+def parser() -> argparse.ArgumentParser:
+    p = command_parser("calibrate", __doc__)
+    p.add_argument("--seed", type=int, default=0, help="of the exits that the tracker follows")
+    p.add_argument("--out", type=Path, help="the file to write; beside the weights if not given")
+    p.add_argument("--samples", type=Path, help="also write every frame's scores and IoUs to this JSON file")
+    return p
+
+
+def held_out_iou(groups: Sequence[list[ExitSample]], costs: Sequence[float], method) -> float:
+    """Mean IoU over all mean costs, each half of the sequences with the thresholds found on the other half."""
+    halves = [[sample for group in groups[start::2] for sample in group] for start in (0, 1)]
+    return sum(
+        mean_iou_at_costs(method(fitted, costs), unseen, costs)
+        for fitted, unseen in (halves, halves[::-1])
+        if fitted and unseen
+    ) / len(halves)
+
+
+def exit_records(samples: Sequence[ExitSample], row: Mix) -> list[dict]:
+    """For every exit, over the frames that reach it under ``row``'s thresholds: its scores' quantiles and the mean IoU
+    in every tenth of them."""
+    records, reached = [], list(samples)
+    for position in range(len(row.shares)):
+        ordered = sorted(reached, key=lambda sample: sample.scores[position])
+        scores, ious = [s.scores[position] for s in ordered], [s.ious[position] for s in ordered]
+        tenths = [ious[len(ious) * i // 10 : len(ious) * (i + 1) // 10] for i in range(10)]
+        records.append(
+            {
+                "exit": position + 1,
+                "reached": round(len(reached) / len(samples), 4),
+                "mean_score": round(_mean(scores), 4),
+                "mean_iou": round(_mean(ious), 4),
+                "mean_iou_of_all_frames": round(_mean([s.ious[position] for s in samples]), 4),
+                "score_quantiles": [round(quantile(scores, i / 10), 4) for i in range(11)] if scores else [],
+                "mean_iou_by_tenth": [round(_mean(tenth), 4) for tenth in tenths],
+            }
+        )
+        if position < len(row.thresholds):
+            reached = [sample for sample in reached if sample.scores[position] <= row.thresholds[position]]
+    return records
+
+
+def _make_sure_it_can_be_written(file: Path) -> None:
+    """Better now than after minutes of measuring. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a"):
+        pass
+    if not file.stat().st_size:
+        file.unlink()
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        weights = resolve_weights(args.model or default_model())
+        sequences = load_dataset(args.data, args.dataset).sequences
+        if len(sequences) < 2:
+            raise ValueError(f"{args.data} holds one sequence; thresholds are chosen on some and judged on others")
+        path = args.out or calibration_file(weights)
+        for file in filter(None, (path, args.samples)):
+            _make_sure_it_can_be_written(file)
+        tracker = TrackerRecipe.of(args, weights).make()
+    except (OSError, ValueError, ImportError) as error:
+        print(f"calibrate: {error}", file=sys.stderr)
+        return 2
+    costs = tracker.exit_costs().answers
+    prepared = [as_variant(s, variant).head(args.frames) for variant in args.variants for s in sequences]
+    groups: list[list[ExitSample]] = []
+    with tqdm(total=sum(map(len, prepared)), desc="every exit on every frame", unit="frame") as bar:
+        for sequence in prepared:
+            groups.append(sample_exits(tracker, sequence, args.seed, lambda: bar.update()))
+    samples = [sample for group in groups for sample in group]
+    if not all(groups[start::2] and any(groups[start::2]) for start in (0, 1)):
+        print("calibrate: no frames with a target in one half of the sequences: give more frames", file=sys.stderr)
+        return 2
+    if args.samples:
+        named = {s.name: [asdict(sample) for sample in group] for s, group in zip(prepared, groups, strict=True)}
+        args.samples.write_text(json.dumps({"costs": costs, "sequences": named}) + "\n")
+    held_out = {name: held_out_iou(groups, costs, method) for name, method in METHODS.items()}
+    chosen = max(held_out, key=held_out.get)
+    family, rows = family_of(METHODS[chosen](samples, costs), costs)
+    even = min(rows, key=lambda row: max(row.shares) - min(row.shares))
+    notes = {
+        "model": weights.stem,
+        "date": datetime.date.today().isoformat(),
+        "command": "calibrate " + " ".join(argv if argv is not None else sys.argv[1:]),
+        "frames": len(samples),
+        "sequences": sorted({sequence.name for sequence in prepared}),
+        "variants": args.variants,
+        "relative_costs": [round(cost / costs[0], 3) for cost in costs],
+        "method": chosen,
+        "held_out_mean_iou": {name: round(value, 4) for name, value in held_out.items()},
+        "mixes": [
+            {"cost": round(row.cost / costs[0], 3), "iou": round(row.iou, 4), "shares": [round(s, 3) for s in row.shares]}
+            for row in rows
+        ],
+    }
+    Calibration(file_sha256(weights), family, exit_records(samples, even), notes).save(path)
+    for name, value in held_out.items():
+        print(f"{name}: held-out mean IoU over all mean costs {value:.4f}{' (chosen)' if name == chosen else ''}")
+    print(f"wrote {path}: {len(rows)} rows from {len(samples)} frames of {len(prepared)} sequences")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

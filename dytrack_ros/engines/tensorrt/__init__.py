@@ -1,0 +1,1 @@
+"""TensorRT (opt-in)."""

@@ -1,0 +1,146 @@
+"""Which thresholds buy the most accuracy for a mean cost: from measured frames to a nested family."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dytrack_ros.policies.thresholds import ThresholdFamily
+
+Thresholds = tuple[float, ...]
+MIN_THRIFT_STEP = 1e-3  # rows closer than this are one row
+
+
+@dataclass(frozen=True)
+class ExitSample:
+    """One calibration frame: every exit's predicted IoU, and the IoU that its box really has, all on the same crop."""
+
+    scores: tuple[float, ...]
+    ious: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What thresholds give over a set of frames: mean cost, mean IoU, and the share of frames of each exit."""
+
+    thresholds: Thresholds
+    cost: float
+    iou: float
+    shares: tuple[float, ...]
+
+
+def exit_taken(scores: Sequence[float], thresholds: Thresholds) -> int:
+    """0-based exit of the paper's rule, ``min{k : s_k > tau_k}``."""
+    for position, (score, tau) in enumerate(zip(scores, thresholds, strict=False)):
+        if score > tau:
+            return position
+    return len(scores) - 1
+
+
+def mix(samples: Sequence[ExitSample], thresholds: Thresholds, costs: Sequence[float]) -> Mix:
+    """Applies ``thresholds`` to the frames; ``costs`` are c_1 ... c_K in any unit."""
+    taken = [exit_taken(sample.scores, thresholds) for sample in samples]
+    count = len(samples)
+    return Mix(
+        thresholds,
+        cost=sum(costs[position] for position in taken) / count,
+        iou=sum(sample.ious[position] for sample, position in zip(samples, taken, strict=True)) / count,
+        shares=tuple(taken.count(position) / count for position in range(len(costs))),
+    )
+
+
+def _grid(samples: Sequence[ExitSample], position: int, levels: int) -> list[float]:
+    """``levels`` + 1 quantiles of an exit's scores, falling: from one that no score exceeds to one that all exceed."""
+    ordered = sorted(sample.scores[position] for sample in samples)
+    return [quantile(ordered, 1 - level / levels) for level in range(levels)] + [ordered[0] - 1e-6]
+
+
+def quantile(ordered: Sequence[float], part: float) -> float:
+    """The value below which ``part`` of the ``ordered`` values lie, linear in between."""
+    place = part * (len(ordered) - 1)
+    low = min(int(place), len(ordered) - 2) if len(ordered) > 1 else 0
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def geometric_path(samples: Sequence[ExitSample], costs: Sequence[float], steps: int = 32) -> list[Mix]:
+    """Exit shares in proportion to q^k, each exit's threshold a quantile of its scores over the frames that reach it
+    (MSDNet, Huang et al., ICLR 2018, Section 4), from full depth (q -> infinity) to the first exit (q = 0)."""
+    exits = range(len(costs))
+    highest, lowest = zip(*(_grid(samples, position, 1) for position in exits[:-1]), strict=True)
+    path = [mix(samples, highest, costs)]
+    for step in range(1, steps):
+        q = ((steps - step) / step) ** 2
+        shares = [q**k for k in exits]
+        remaining, left, thresholds = list(samples), sum(shares), []
+        for position in exits[:-1]:
+            ordered = sorted(sample.scores[position] for sample in remaining) or [lowest[position]]
+            tau = quantile(ordered, 1 - shares[position] / left)
+            thresholds.append(min(tau, path[-1].thresholds[position]))  # nested, whatever the sample's noise
+            left -= shares[position]
+            remaining = [sample for sample in remaining if sample.scores[position] <= tau]
+        path.append(mix(samples, tuple(thresholds), costs))
+    return [*path, mix(samples, lowest, costs)]
+
+
+def direct_path(samples: Sequence[ExitSample], costs: Sequence[float], levels: int = 24) -> list[Mix]:
+    """The best nested path through a grid of thresholds: each tau_k runs over ``levels`` quantiles of s_k, a step
+    lowers one of them, and of all such paths from full depth to the first exit the one with the greatest area under
+    mean IoU against mean cost is taken (dynamic programming; exact on the grid)."""
+    grids = [_grid(samples, position, levels) for position in range(len(costs) - 1)]
+    corner = tuple(len(grid) - 1 for grid in grids)
+    cells: dict[tuple[int, ...], Mix] = {}
+    best: dict[tuple[int, ...], tuple[float, tuple[int, ...] | None]] = {}
+    for index in itertools.product(*(range(len(grid)) for grid in grids)):
+        cell = mix(samples, tuple(grid[i] for grid, i in zip(grids, index, strict=True)), costs)
+        cells[index] = cell
+        options = [
+            (best[before][0] + (cells[before].iou + cell.iou) / 2 * (cells[before].cost - cell.cost), before)
+            for before in _predecessors(index)
+        ]
+        best[index] = max(options, key=lambda option: option[0]) if options else (0.0, None)
+    path, index = [], corner
+    while index is not None:
+        path.append(cells[index])
+        index = best[index][1]
+    return path[::-1]
+
+
+def _predecessors(index: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    for axis, value in enumerate(index):
+        if value:
+            yield (*index[:axis], value - 1, *index[axis + 1 :])
+
+
+def mean_iou_at_costs(
+    path: Sequence[Mix], samples: Sequence[ExitSample], costs: Sequence[float], points: int = 64
+) -> float:
+    """Mean IoU of a path's thresholds on ``samples``, averaged over all mean costs between c_1 and c_K."""
+    measured = sorted((mix(samples, step.thresholds, costs) for step in path), key=lambda step: step.cost)
+    total, start = 0.0, 0
+    for point in range(points):
+        cost = costs[0] + (costs[-1] - costs[0]) * (point + 0.5) / points
+        while start + 2 < len(measured) and measured[start + 1].cost < cost:
+            start += 1
+        low, high = measured[start], measured[start + 1]
+        part = (cost - low.cost) / (high.cost - low.cost) if high.cost > low.cost else 0.0
+        total += low.iou + min(max(part, 0.0), 1.0) * (high.iou - low.iou)
+    return total / points
+
+
+def family_of(path: Sequence[Mix], costs: Sequence[float]) -> tuple[ThresholdFamily, list[Mix]]:
+    """The path as a family in which thrift = (c_K - mean cost) / (c_K - c_1), and the mixes of its rows.
+
+    That makes a step of thrift cost the same wherever it is taken, which is what the controller's gain supposes.
+    """
+    span = costs[-1] - costs[0]
+    thrifts, rows = [0.0], [path[0]]
+    for step in path[1:-1]:
+        thrift = (costs[-1] - step.cost) / span
+        if thrift - thrifts[-1] > MIN_THRIFT_STEP and thrift < 1 - MIN_THRIFT_STEP:
+            thrifts.append(thrift)
+            rows.append(step)
+    thrifts.append(1.0)
+    rows.append(path[-1])
+    return ThresholdFamily(thrifts, [[min(max(tau, 0.0), 1.0) for tau in row.thresholds] for row in rows]), rows

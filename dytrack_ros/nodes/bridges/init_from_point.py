@@ -1,0 +1,52 @@
+"""A click on the target becomes an `init`: a box of a fixed size around a point in pixels."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+from geometry_msgs.msg import Point, PointStamped
+from rclpy.node import Node
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2D
+
+from dytrack_ros.nodes.bridges.bridge_parameters import INIT_FROM_POINT
+from dytrack_ros.nodes.faults import BAD_POINT, Faults
+from dytrack_ros.nodes.live_parameters import LiveParameters
+from dytrack_ros.nodes.messages import INIT_QOS, detection_message
+from dytrack_ros.nodes.run import run
+
+
+class InitFromPoint(Node):
+    """Listens to `point` (its stamp names the image, 0 the newest) and `click` (what rqt_image_view sends: the newest)."""
+
+    def __init__(self, **node_options) -> None:
+        super().__init__("init_from_point", **node_options)
+        self._live = LiveParameters(self, INIT_FROM_POINT)
+        self._faults = Faults(self.get_logger().warning, self.get_logger().error)
+        self._init = self.create_publisher(Detection2D, "init", INIT_QOS)
+        self.create_subscription(
+            PointStamped, "point", lambda message: self._on_point(message.header, message.point), 10
+        )
+        self.create_subscription(Point, "click", lambda point: self._on_point(Header(), point), 10)
+        self.get_logger().info(
+            f"waits for points on {self.resolve_topic_name('point')} and {self.resolve_topic_name('click')}"
+        )
+
+    def _on_point(self, header: Header, point: Point) -> None:
+        if not (math.isfinite(point.x) and math.isfinite(point.y)):
+            self._faults.report(BAD_POINT, f"({point.x}, {point.y}) must be two finite numbers, pixels of the image")
+            return
+        width, height = self._live["width"], self._live["height"]
+        box = point.x - width / 2, point.y - height / 2, width, height
+        self._init.publish(detection_message(header, box))
+        self.get_logger().info(f"init of {width:g}x{height:g} px around ({point.x:.0f}, {point.y:.0f})")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of `ros2 run dytrack_ros init_from_point`; returns the exit code."""
+    return run(InitFromPoint, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The demo: a camera node, its sources, a recorder."""

@@ -1,0 +1,155 @@
+"""A camera for trials: publishes a clip, a webcam or a synthetic scene as `image`, and what is known as `truth`."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header, UInt32
+from vision_msgs.msg import Detection2D
+
+from dytrack_ros.nodes import images, parameters
+from dytrack_ros.nodes.demo.camera_sources import SourceError, SourceFrame, open_source
+from dytrack_ros.nodes.live_parameters import LiveParameters
+from dytrack_ros.nodes.messages import detection_message
+from dytrack_ros.nodes.run import run
+
+# Reliable suits reliable and best-effort subscribers alike; with keep-last it never waits for a slow one.
+IMAGE_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10)
+COUNT_QOS = QoSProfile(
+    reliability=ReliabilityPolicy.RELIABLE,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+# A subscriber that this side has discovered may not yet have discovered this side; until then it misses images.
+SETTLING_S = 0.5
+# The last images lie in shared memory that goes with this process: leave time to fetch them.
+LINGERING_S = 0.5
+
+
+class CameraNode(Node):
+    """Publishes `image` (also `image/compressed` while somebody listens), `truth`, `init` and `frames_published`.
+
+    `truth` is a Detection2D with the header of its image; its `results` are empty where the target is absent.
+
+    Attributes:
+        finished: the clip is over and sent.
+        exit_code: 1 if the source broke off with an error.
+
+    Raises:
+        ValueError: a refused parameter value, or a source that cannot be opened.
+    """
+
+    def __init__(self, **node_options) -> None:
+        super().__init__("camera_node", **node_options)
+        self.finished = False
+        self.exit_code = 0
+        self._values = values = LiveParameters(self, parameters.CAMERA)
+        self._source = open_source(
+            values["source"],
+            values["frames"],
+            values["synthetic.width"],
+            values["synthetic.height"],
+            values["synthetic.seed"],
+        )
+        self._pictures = iter(self._source)
+        self._published = 0
+        self._started = values["start_when_subscribed"] == 0
+        self._subscribed_since_s: float | None = None
+        self._pending_init: Detection2D | None = None
+
+        self._image = self.create_publisher(Image, "image", IMAGE_QOS)
+        self._compressed = self.create_publisher(CompressedImage, self._image.topic_name + "/compressed", IMAGE_QOS)
+        self._truth = self.create_publisher(Detection2D, "truth", IMAGE_QOS) if self._source.knows_truth else None
+        self._init = self.create_publisher(Detection2D, "init", 1) if values["publish_init"] else None
+        self._count = self.create_publisher(UInt32, "frames_published", COUNT_QOS)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(1 / values["rate_hz"], self._tick, clock=self._steady)
+        self.get_logger().info(f"{values['source']} at {values['rate_hz']:g} Hz on {self._image.topic_name}")
+
+    def _tick(self) -> None:
+        if not self._subscribers_are_ready():
+            return
+        try:
+            over = not self._publish_next()
+        except SourceError as error:
+            self.get_logger().error(str(error))
+            self.exit_code = 1
+            over = True
+        if over:
+            self._end()
+
+    def _subscribers_are_ready(self) -> bool:
+        """True from the start, or from a moment after the awaited subscribers are there."""
+        if self._started:
+            return True
+        subscribers = self._image.get_subscription_count() + self._compressed.get_subscription_count()
+        if subscribers < self._values["start_when_subscribed"]:
+            self._subscribed_since_s = None
+        elif self._subscribed_since_s is None:
+            self._subscribed_since_s = time.monotonic()
+        else:
+            self._started = time.monotonic() - self._subscribed_since_s >= SETTLING_S
+        return self._started
+
+    def _publish_next(self) -> bool:
+        """Publish the next picture; False where there is none left."""
+        is_first = self._published == 0
+        picture = next(self._pictures, None)
+        if picture is None and self._values["loop"]:
+            self._pictures = iter(self._source)
+            picture, is_first = next(self._pictures, None), True
+        if picture is None:
+            return False
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._values["frame_id"])
+        self._publish(picture, header)
+        if is_first and self._init:
+            self._pending_init = self._make_init(picture, header)
+        if self._pending_init and self._init.get_subscription_count():
+            self._init.publish(self._pending_init)
+            self._pending_init = None
+        return True
+
+    def _publish(self, picture: SourceFrame, header: Header) -> None:
+        message = Image(header=header)
+        images.fill_image(message, picture.image)
+        self._image.publish(message)
+        if self._compressed.get_subscription_count():
+            compressed = CompressedImage(header=header)
+            images.fill_compressed(compressed, picture.image)
+            self._compressed.publish(compressed)
+        if self._truth:
+            self._truth.publish(
+                detection_message(header, picture.truth, 1.0) if picture.truth else Detection2D(header=header)
+            )
+        self._published += 1
+        self._count.publish(UInt32(data=self._published))
+
+    def _make_init(self, picture: SourceFrame, header: Header) -> Detection2D:
+        box = self._values["init_box"] if any(self._values["init_box"]) else picture.truth
+        if box is None:
+            raise SourceError("publish_init needs init_box x, y, width, height: the source does not know its target")
+        return detection_message(header, box)
+
+    def _end(self) -> None:
+        self._timer.cancel()
+        self.get_logger().info(f"the clip is over, {self._published} images were published")
+        self.create_timer(LINGERING_S, self._finish, clock=self._steady)
+
+    def _finish(self) -> None:
+        self.finished = True
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of `ros2 run dytrack_ros camera_node`; returns the exit code."""
+    return run(CameraNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

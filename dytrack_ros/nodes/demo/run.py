@@ -1,0 +1,286 @@
+"""`make demo`: a camera and a tracker as two real processes; watches them, and writes down what they did."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header, UInt32
+from vision_msgs.msg import Detection2D
+
+from dytrack_ros.msg import TrackStatus
+from dytrack_ros.nodes import images
+from dytrack_ros.nodes.demo.camera_node import COUNT_QOS
+from dytrack_ros.nodes.demo.clips import CLIP_NAMES, DEFAULT_SCENE, SCENE_NAMES, Clip, find_clip, make_scene
+from dytrack_ros.nodes.demo.node_process import NodeProcess, prepare_environment
+from dytrack_ros.nodes.demo.record import FrameRecord, OverlayVideo, write_contact_sheet
+from dytrack_ros.nodes.demo.summary import (
+    budget_figures,
+    budget_sentence,
+    failure,
+    occlusion_sentence,
+    sentence,
+    summarize,
+)
+from dytrack_ros.nodes.demo.table import LiveTable
+from dytrack_ros.nodes.messages import box_of, stamp_ns
+from dytrack_ros.nodes.run import run
+from dytrack_ros.tracking import TrackState
+from dytrack_ros.tracking.box import Box
+
+# A rate at which two CPU cores, the camera, DDS and this program beside, leave time for deeper exits than the first.
+DEFAULT_RATE_HZ = 5.0
+
+WATCH_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=50)
+WATCH_PERIOD_S = 0.2
+LOADING_NOTE_S = 5.0
+# After the camera has ended, the tracker's word on its last frames is awaited at most this long.
+LAST_WORDS_S = 3.0
+
+
+class DemoNode(Node):
+    """Runs the two processes until the clip is over, collecting a record of each frame.
+
+    Attributes:
+        finished: the run is over and its results are written.
+        exit_code: 0 if at least 95 % of the frames reached the tracker and the target was held to the end.
+    """
+
+    def __init__(self, clip: Clip, options: argparse.Namespace) -> None:
+        super().__init__("demo")
+        self.finished = False
+        self.exit_code = 1
+        self._clip = clip
+        self._options = options
+        self._tracker: NodeProcess | None = None
+        self._camera: NodeProcess | None = None
+        self._rate_hz = options.rate
+        self._out = Path(options.out)
+        self._out.mkdir(parents=True, exist_ok=True)
+        self._records: dict[int, FrameRecord] = {}  # by stamp, in the order of publication
+        self._unwritten: list[int] = []
+        self._frames_published = 0
+        self._last_news_s = time.monotonic()
+        self._started_s = time.monotonic()
+        self._about = {
+            "clip": options.video or options.scene,
+            "model": options.model,
+            "engine": options.engine,
+            "budget": {},
+            "first_box_s": None,
+        }
+        self._video = OverlayVideo(self._out / "overlay.mp4", self._rate_hz)
+        self._table = LiveTable()
+
+        self._images = None
+        self.create_subscription(Detection2D, "truth", self._on_truth, WATCH_QOS)
+        self.create_subscription(Detection2D, "detection", self._on_detection, WATCH_QOS)
+        self.create_subscription(TrackStatus, "status", self._on_status, WATCH_QOS)
+        self.create_subscription(UInt32, "frames_published", self._on_count, COUNT_QOS)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_timer(WATCH_PERIOD_S, self._watch)
+
+    def _start_processes(self) -> None:
+        print(f"{self._clip.source} at {self._rate_hz:g} Hz; loading the tracker ...", flush=True)
+        self._next_note_s = time.monotonic() + LOADING_NOTE_S
+        self._tracker = NodeProcess(
+            "tracker_node",
+            {"model": self._options.model, "engine": self._options.engine},
+            self._out / "tracker_node.log",
+        )
+        self._camera = NodeProcess(
+            "camera_node",
+            {
+                "source": self._clip.source,
+                "rate_hz": self._rate_hz,
+                "frames": round(self._options.seconds * self._rate_hz),
+                "publish_init": True,
+                "init_box": list(map(float, self._clip.box or (0, 0, 0, 0))),
+                "start_when_subscribed": 2,  # the tracker and this node
+            },
+            self._out / "camera_node.log",
+        )
+
+    def close(self) -> None:
+        """Stop the processes; a run that was interrupted is written down as far as it went."""
+        for process in (self._camera, self._tracker):
+            if process is not None:
+                process.stop()
+        if not self.finished:
+            self._finish("" if self._records else "interrupted before the first frame")
+
+    # ---- what the graph says
+
+    def _record(self, header: Header) -> FrameRecord:
+        stamp = stamp_ns(header)
+        if stamp not in self._records:
+            self._records[stamp] = FrameRecord(number=len(self._records) + 1)
+            if len(self._records) == 1:
+                self._table.start()
+        return self._records[stamp]
+
+    def _on_image(self, message: Image) -> None:
+        self._last_news_s = time.monotonic()
+        self._record(message.header).image = images.to_bgr(message)
+        self._unwritten.append(stamp_ns(message.header))
+        # A second of delay: by then all has been said about a frame.
+        self._write_all_but(max(3, round(self._rate_hz)))
+
+    def _on_truth(self, message: Detection2D) -> None:
+        record = self._record(message.header)
+        record.hidden = not message.results
+        record.truth = None if record.hidden else box_of(message)
+
+    def _on_detection(self, message: Detection2D) -> None:
+        self._record(message.header).box = box_of(message)
+        if self._about["first_box_s"] is None:
+            self._about["first_box_s"] = round(time.monotonic() - self._started_s, 1)
+
+    def _on_status(self, message: TrackStatus) -> None:
+        record = self._record(message.header)
+        record.state = TrackState(message.state)
+        record.score = message.score
+        record.exit_index, record.exit_count = message.exit_index, message.exit_count
+        record.latency_ms = message.latency_ms
+        record.spent_ms, record.budget_ms = sum(message.stage_ms), message.budget_ms
+        record.frames_dropped = message.frames_dropped
+        self._last_news_s = time.monotonic()
+        self._table.show(record)
+
+    def _on_count(self, message: UInt32) -> None:
+        self._frames_published = message.data
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        said = {pair.key: pair.value for status in message.status for pair in status.values}
+        self._about |= {key: said[key] for key in ("model", "engine") if key in said}
+        self._about["budget"] = budget_figures(said) or self._about["budget"]
+        # The camera starts with its second subscriber. That is this node, once the tracker has found the camera: from
+        # then on no image can pass it by.
+        if self._images is None and int(said.get("publishers", 0)):
+            self._images = self.create_subscription(Image, "image", self._on_image, WATCH_QOS)
+
+    # ---- the run
+
+    def _watch(self) -> None:
+        if self._tracker is None:  # not in the constructor: from here on, close() stops them whatever happens
+            self._start_processes()
+            return
+        for process in (self._tracker, self._camera):
+            if process.exit_code is not None and (process is self._tracker or process.exit_code):
+                last_line = (process.output.splitlines() or ["it said nothing"])[-1]
+                self._finish(f"{process.name} ended: {last_line}")
+                return
+        if not self._records and time.monotonic() > self._next_note_s:
+            self._next_note_s += LOADING_NOTE_S
+            print("still loading the tracker ...", flush=True)
+        if self._camera.exit_code == 0:
+            newest = next(reversed(self._records.values()), None)
+            everything_said = newest and newest.state is not None and len(self._records) == self._frames_published
+            if everything_said or time.monotonic() - self._last_news_s > LAST_WORDS_S:
+                self._finish()
+
+    def _finish(self, reason: str = "") -> None:
+        self.finished = True
+        self._table.stop()
+        self._write_all_but(0)
+        self._video.close()
+        if not reason:
+            records = [record for _, record in sorted(self._records.items())]
+            summary = summarize(records, self._frames_published, self._rate_hz, **self._about)
+            (self._out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+            if records:
+                write_contact_sheet(self._out / "overlay.mp4", self._out / "contact_sheet.png", self._video.answered)
+            written = f"written: {self._out}/overlay.mp4, contact_sheet.png, summary.json"
+            said = (sentence(summary), occlusion_sentence(summary), budget_sentence(summary), written)
+            print(*filter(None, said), sep="\n", flush=True)
+            reason = failure(summary)
+        if reason:
+            print(f"demo failed: {reason}", file=sys.stderr)
+        self.exit_code = 1 if reason else 0
+
+    def _write_all_but(self, kept: int) -> None:
+        while len(self._unwritten) > kept:
+            record = self._records[self._unwritten.pop(0)]
+            self._video.write(record)
+            record.image = None
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of `ros2 run dytrack_ros demo`; returns the exit code."""
+    options = _parse(args)
+    prepare_environment()
+    # The demo's own arguments are not for rclpy.
+    return run(lambda: DemoNode(_clip(options), options), args=[])
+
+
+def _clip(options: argparse.Namespace) -> Clip:
+    if options.video:
+        return find_clip(options.video, options.box)
+
+    def progress(count: int, of: int) -> None:
+        if count % 25 == 0:
+            print(f"scene {options.scene}: {count} of {of} pictures made", flush=True)
+
+    return make_scene(options.scene, Path(options.out), progress)
+
+
+def _parse(args: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="demo", description="Track a clip in a real ROS 2 graph and show how it went."
+    )
+    parser.add_argument(
+        "--scene",
+        choices=SCENE_NAMES,
+        default=DEFAULT_SCENE,
+        help="clip: a face in a shaking car; occlusion: a target that goes behind a pillar; shake: a shaken camera; the "
+        "truth is known of the last two (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--video",
+        default="",
+        metavar="WHAT",
+        help=f"in place of a scene: {', '.join(CLIP_NAMES)} (these come along), synthetic, webcam, a video file or a "
+        "folder of images",
+    )
+    parser.add_argument("--box", type=_box, metavar="x,y,w,h", help="the target on the first frame, pixels")
+    parser.add_argument(
+        "--rate",
+        type=_positive,
+        default=DEFAULT_RATE_HZ,
+        metavar="HZ",
+        help="frames a second (default: %(default)g, which two CPU cores hold)",
+    )
+    parser.add_argument("--seconds", type=_positive, default=0, help="length of the run (default: the whole clip)")
+    parser.add_argument("--model", default="", help="shipped name or path of weights (default: the package's)")
+    parser.add_argument("--engine", default="auto", help="as tracker_node's parameter (default: %(default)s)")
+    parser.add_argument("--out", default="demo", metavar="DIR", help="folder of the results (default: %(default)s)")
+    options = parser.parse_args(args)
+    if options.box and not options.video:
+        parser.error("--box x,y,w,h is the target of --video, which is missing: the scenes know their target")
+    return options
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text}")
+    return value
+
+
+def _box(text: str) -> Box:
+    try:
+        x, y, width, height = map(float, text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be four numbers x,y,w,h, not '{text}'") from error
+    return x, y, width, height
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,383 @@
+"""The node's budget: which policy is in force, with which budget, and what is said of it. No clock, no engine, no ROS."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from dytrack_ros.nodes import budget_words
+from dytrack_ros.nodes.budgeting import BudgetSettings, NodeBudget
+from dytrack_ros.nodes.parameters import TRACKER
+from dytrack_ros.policies import ExitCosts, FixedExit, FixedThresholds, FrameBudget
+from dytrack_ros.policies.budget_source import BudgetSource
+from dytrack_ros.tracking import TrackResult, TrackState
+
+COSTS = ExitCosts(stages=(0.02, 0.03, 0.04), head=0.01)  # exits at 30, 60 and 100 ms
+TAUS = (0.6, 0.7)
+THRESHOLDS = BudgetSettings(BudgetSource("off"), thresholds=TAUS)
+
+
+class FakeTracker:
+    """Counts the benchmarks; `policy` as DyTracker's."""
+
+    exit_count = 3
+    engine_name = "first (cpu)"
+    costs = COSTS
+    calibration = None
+    calibration_note = "no such file: default thresholds"
+
+    def __init__(self):
+        self.benchmarks = 0
+        self.policies = []
+
+    def exit_costs(self):
+        self.benchmarks += 1
+        return self.costs
+
+    @property
+    def policy(self):
+        return self.policies[-1]
+
+    @policy.setter
+    def policy(self, policy):
+        if isinstance(policy, FrameBudget) and not policy.is_prepared:
+            policy.prepare(self.costs, self.calibration, self.calibration_note)
+        self.policies.append(policy)
+
+
+class Bench:
+    """A node's budget, a tracker, and frames that take what they are told to."""
+
+    def __init__(self):
+        self.tracker = FakeTracker()
+        self.budget = NodeBudget(self.tracker)
+        self.benchmarks_at_start = self.tracker.benchmarks
+
+    def prepare(self, settings=THRESHOLDS, **source):
+        if source:
+            settings = BudgetSettings(BudgetSource(**source), thresholds=TAUS)
+        self.budget.prepare(self.tracker, settings)
+        return self.budget.terms
+
+    def camera(self, period_s, images=40, start_s=1000.0):
+        for index in range(images):
+            self.budget.image_arrived(start_s + index * period_s)
+
+    def frame(self, seconds=0.06, beside_s=0.0, exit_index=2, scores=(0.5, 0.8)):
+        stages = COSTS.stages[:exit_index]
+        result = TrackResult((0, 0, 9, 9), scores[-1], exit_index, scores, stages, seconds, TrackState.TRACKING)
+        self.tracker.policy.observe(result)
+        self.budget.observe(seconds, seconds + beside_s)
+
+    @property
+    def policy(self):
+        return self.tracker.policy
+
+    @property
+    def figures(self):
+        return budget_words.figures(self.budget.view())
+
+    @property
+    def sentence(self):
+        return budget_words.sentence(self.budget.view())
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def test_exits_are_measured_at_the_start_and_never_again(bench):
+    assert bench.benchmarks_at_start == 1
+    for settings in (THRESHOLDS, BudgetSettings(BudgetSource("rate")), BudgetSettings(fixed_exit=2, thresholds=TAUS)):
+        bench.prepare(settings)
+        bench.frame()
+    assert bench.tracker.benchmarks == 1
+    assert bench.figures["exit_costs_ms"] == "30.0, 60.0, 100.0"
+    assert bench.figures["calibration"] == "no such file: default thresholds"
+
+
+def test_off_means_the_thresholds(bench):
+    terms = bench.prepare(mode="off")
+    assert isinstance(bench.policy, FixedThresholds)
+    assert (terms.budget_s, terms.thrift, terms.slowdown, terms.thresholds) == (0, 0, 1, TAUS)
+    assert bench.figures["budget_state"] == "off"
+    assert bench.sentence == ""
+
+
+def test_a_fixed_exit_counts_whatever_the_budget(bench):
+    terms = bench.prepare(BudgetSettings(BudgetSource("rate"), fixed_exit=2, thresholds=TAUS))
+    assert isinstance(bench.policy, FixedExit)
+    assert bench.policy.exit_index == 2
+    assert (terms.budget_s, terms.thresholds) == (0, ())
+    assert bench.figures["budget_from"] == "none: exit.policy is fixed, exit 2"
+
+
+def test_milliseconds_are_the_trackers_own(bench):
+    bench.prepare(mode="milliseconds", milliseconds=65)
+    for _ in range(20):
+        bench.frame(beside_s=0.02)
+    terms = bench.prepare(mode="milliseconds", milliseconds=65)
+    assert terms.budget_s == pytest.approx(0.065)
+    assert isinstance(bench.policy, FrameBudget)
+    assert terms.thresholds == pytest.approx(bench.policy.thresholds)
+    assert bench.figures["budget_state"] == "KEEPING"
+
+
+def test_a_rate_leaves_time_for_all_that_a_frame_needs(bench):
+    bench.prepare(mode="rate", rate_hz=10)
+    for _ in range(40):
+        bench.frame(beside_s=0.015)
+    assert bench.prepare(mode="rate", rate_hz=10).budget_s == pytest.approx(0.085)
+    assert bench.policy.overhead_s == pytest.approx(0.015)
+
+
+def test_the_camera_is_waited_for_and_then_followed(bench):
+    assert bench.prepare(mode="camera").thresholds == TAUS
+    assert "not known yet" in bench.figures["budget_from"]
+    bench.camera(0.1)
+    assert bench.prepare(mode="camera").budget_s == pytest.approx(0.09)
+    assert bench.figures["budget_from"] == "camera, every frame of 100.0 ms"
+    bench.budget.forget_camera()
+    assert bench.prepare(mode="camera").budget_s == 0
+    bench.camera(0.05, start_s=10.0)
+    assert bench.prepare(mode="camera").budget_s == pytest.approx(0.045)
+
+
+def test_a_camera_without_stamps_leaves_the_thresholds_terms(bench):
+    for _ in range(50):
+        bench.budget.image_arrived(0.0)
+    assert bench.prepare(mode="camera").thresholds == TAUS
+
+
+def test_a_camera_that_is_too_fast_for_the_first_exit_is_followed_at_a_fraction(bench):
+    bench.camera(0.02)
+    assert bench.prepare(mode="camera").budget_s == pytest.approx(0.036)
+    assert bench.figures["budget_from"] == "camera, one frame in 2 of 20.0 ms"
+    assert bench.figures["budget_state"] == "KEEPING"
+    assert bench.sentence == (
+        "the camera gives 20 ms a frame, the first exit takes 30 ms: one frame in 2 is worked on, within 36 ms"
+    )
+
+
+def test_the_pace_does_not_waver_while_the_first_exit_takes_about_one_period(bench):
+    bench.camera(0.06 / 0.9)  # usable: 60 ms
+    bench.prepare(mode="camera")
+    paces = []
+    for step in range(120):
+        seconds = 0.063 if step % 20 < 10 else 0.058
+        bench.frame(seconds, exit_index=1, scores=(0.9,))
+        bench.prepare(mode="camera")
+        paces.append(bench.budget.view().periods)
+    assert paces == sorted(paces), "up once, never back"
+
+
+def test_a_budget_that_hardly_moves_by_itself_is_left_alone(bench):
+    settings = BudgetSettings(BudgetSource("rate", rate_hz=10), thresholds=TAUS)
+    before = bench.prepare(settings)
+    bench.frame(beside_s=0.0009)
+    assert bench.prepare(settings) is not before
+    assert bench.prepare(settings).budget_s == before.budget_s
+    for _ in range(30):
+        bench.frame(beside_s=0.002)
+    assert bench.prepare(settings).budget_s < before.budget_s
+    assert bench.prepare(mode="milliseconds", milliseconds=65).budget_s == pytest.approx(0.065)
+    assert bench.prepare(mode="milliseconds", milliseconds=65.1).budget_s == pytest.approx(0.0651), "the user's word"
+
+
+def test_thrift_starts_where_the_budget_is_expected_to_be_met(bench):
+    assert bench.prepare(mode="milliseconds", milliseconds=65).thrift == pytest.approx(0.5)
+    assert bench.prepare(mode="milliseconds", milliseconds=30).thrift == pytest.approx(1.0)
+    assert bench.prepare(mode="milliseconds", milliseconds=2000).thrift == 0
+
+
+def test_other_settings_do_not_reset_what_was_learned(bench):
+    bench.prepare(mode="milliseconds", milliseconds=65)
+    for _ in range(60):
+        bench.frame(0.12)  # everything takes twice its time
+    learned = bench.prepare(mode="milliseconds", milliseconds=65)
+    assert learned.slowdown == pytest.approx(2, rel=0.05)
+    bench.prepare(mode="off")
+    bench.prepare(BudgetSettings(fixed_exit=1, thresholds=TAUS))
+    again = bench.prepare(mode="rate", rate_hz=1 / 0.065)
+    assert (again.slowdown, again.thrift) == (learned.slowdown, learned.thrift)
+    assert len([policy for policy in set(bench.tracker.policies) if isinstance(policy, FrameBudget)]) == 1
+
+
+def test_another_engine_is_measured_once_and_starts_afresh_with_the_same_settings(bench):
+    settings = BudgetSettings(BudgetSource("milliseconds", milliseconds=300), None, TAUS, 0.4)
+    bench.prepare(settings)
+    for _ in range(30):
+        bench.frame(0.12)
+    bench.tracker.engine_name = "second (cpu)"
+    bench.tracker.costs = ExitCosts(stages=(0.2, 0.3, 0.4), head=0.1)
+    terms = bench.prepare(settings)
+    assert bench.tracker.benchmarks == 2
+    assert bench.figures["exit_costs_ms"] == "300.0, 600.0, 1000.0"
+    assert (terms.budget_s, terms.thrift, terms.slowdown) == (0.3, 1.0, 1.0)
+    assert bench.policy.exit_seconds(3) == pytest.approx(1.0)
+    assert bench.policy.deadline_s == 0.4
+    assert bench.figures["mean_ms"] == "0.0"
+    assert bench.prepare(THRESHOLDS).thresholds == TAUS
+    assert bench.tracker.benchmarks == 2
+
+
+def test_a_measurement_that_fails_is_not_tried_before_every_frame(bench):
+    def fail():
+        raise RuntimeError("no engine is left")
+
+    bench.prepare()
+    bench.tracker.engine_name = "second (cpu)"
+    bench.tracker.exit_costs = fail
+    with pytest.raises(RuntimeError):
+        bench.prepare()
+    bench.prepare()
+
+
+def test_all_settings_reach_the_policy(bench):
+    settings = BudgetSettings(BudgetSource("rate"), None, TAUS, 0.05, 2.0, True)
+    bench.prepare(settings)
+    policy = bench.policy
+    assert (policy.deadline_s, policy.deadline_sigmas, policy.predict_ahead) == (0.05, 2.0, True)
+    bench.prepare(BudgetSettings(BudgetSource("rate"), None, TAUS))
+    assert (policy.deadline_s, policy.deadline_sigmas, policy.predict_ahead) == (None, 3.0, False)
+
+
+def test_thresholds_without_a_budget_may_trust_their_target_and_what_is_in_force_is_told(bench):
+    bench.prepare(THRESHOLDS)
+    assert not bench.policy.trust.shifts, "the paper's rule"
+    settings = BudgetSettings(BudgetSource("off"), None, TAUS, trust_rate=0.5, impatience=0.4)
+    assert bench.prepare(settings).thresholds == TAUS
+    assert (bench.policy.trust.rate, bench.policy.trust.impatience) == (0.5, 0.4)
+    bench.policy.trust.observe(1, (1.0,), ())
+    assert bench.prepare(settings).thresholds == pytest.approx((1.4 * TAUS[0], TAUS[1]))
+    assert bench.prepare(replace(settings, deadline_s=0.5)).thresholds == pytest.approx((1.4 * TAUS[0], TAUS[1])), "kept"
+    bench.prepare(BudgetSettings(BudgetSource("milliseconds", milliseconds=100), None, TAUS))
+    assert bench.prepare(settings).thresholds == TAUS, "it has not seen the frames of the budget, perhaps of another target"
+
+
+def test_in_camera_mode_the_next_image_is_a_deadline(bench):
+    keeping = BudgetSettings(BudgetSource("camera"), None, TAUS, keep_period=True)
+    bench.prepare(keeping)
+    assert not isinstance(bench.policy, FrameBudget), "no period is known yet"
+    bench.camera(0.1)
+    bench.prepare(keeping)
+    assert bench.policy.deadline_s == pytest.approx(0.1)
+    bench.prepare(BudgetSettings(BudgetSource("camera"), None, TAUS, deadline_s=0.04, keep_period=True))
+    assert bench.policy.deadline_s == 0.04, "the earlier one counts"
+    bench.prepare(BudgetSettings(BudgetSource("camera"), None, TAUS, keep_period=False))
+    assert bench.policy.deadline_s is None
+    bench.prepare(BudgetSettings(BudgetSource("rate"), None, TAUS, keep_period=True))
+    assert bench.policy.deadline_s is None, "no camera, no period"
+
+
+def test_a_camera_too_fast_for_the_first_exit_gives_a_deadline_of_several_periods(bench):
+    bench.camera(0.02)  # the first exit takes longer
+    bench.prepare(BudgetSettings(BudgetSource("camera"), None, TAUS, keep_period=True))
+    periods = bench.budget.view().periods
+    assert periods > 1
+    assert bench.policy.deadline_s == pytest.approx(0.02 * periods)
+
+
+def test_terms_is_what_the_frame_was_worked_on_with(bench):
+    before = bench.prepare(mode="milliseconds", milliseconds=65)
+    bench.frame(0.2)
+    assert bench.policy.thrift > before.thrift
+    assert bench.budget.terms == before, "not what its own time has led to"
+
+
+def test_frames_over_the_deadline_are_counted(bench):
+    settings = BudgetSettings(BudgetSource("milliseconds"), None, TAUS, deadline_s=0.065)
+    bench.prepare(settings)
+    bench.frame(0.06)
+    bench.frame(0.06, beside_s=0.01)
+    assert bench.figures["deadline_misses"] == "1"
+    bench.prepare(THRESHOLDS)
+    bench.frame(0.2)
+    assert bench.figures["deadline_misses"] == "1", "without a budget there is no deadline"
+
+
+def test_a_cut_is_told(bench):
+    bench.prepare(BudgetSettings(BudgetSource("milliseconds", milliseconds=90), None, TAUS, deadline_s=0.04))
+    assert bench.policy.should_exit(1, 0.0, 0.03)
+    bench.frame(0.03, exit_index=1, scores=(0.0,))
+    assert bench.budget.was_cut
+    bench.prepare(THRESHOLDS)
+    assert not bench.budget.was_cut
+
+
+def test_what_cannot_be_kept_is_said_in_plain_words(bench):
+    bench.prepare(mode="milliseconds", milliseconds=20)
+    assert bench.sentence == "the budget is 20 ms, the first exit takes 30 ms: always exit 1"
+    assert bench.figures["budget_state"] == "INFEASIBLE"
+    bench.prepare(mode="rate", rate_hz=40)
+    assert bench.sentence == "40 Hz leave 25 ms, the first exit takes 30 ms: always exit 1"
+    bench.prepare(mode="milliseconds", milliseconds=500)
+    assert bench.sentence == "the budget is 500 ms, full depth takes 100 ms: always full depth"
+    assert bench.figures["budget_state"] == "IDLE"
+    bench.prepare(mode="milliseconds", milliseconds=50)
+    assert bench.sentence == "the budget is 50 ms"
+
+
+def test_figures_before_the_first_frame(bench):
+    figures = bench.figures
+    assert (figures["budget_state"], figures["budget_from"], figures["mean_ms"]) == ("off", "no frame yet", "0.0")
+    assert set(figures) >= {"budget_ms", "thrift", "slowdown", "deadline_misses", "exit_costs_ms", "calibration"}
+
+
+def test_mean_is_that_of_the_last_frames(bench):
+    bench.prepare(mode="milliseconds", milliseconds=65)
+    for seconds in [5.0, *[0.05, 0.07] * 50]:
+        bench.frame(seconds)
+    assert bench.figures["mean_ms"] == "60.0"
+
+
+def test_preparing_a_frame_costs_next_to_nothing(bench):
+    from time import perf_counter
+
+    bench.camera(0.1)
+    settings = BudgetSettings(BudgetSource("camera"), thresholds=TAUS)
+    times = []
+    for _ in range(300):
+        started = perf_counter()
+        bench.prepare(settings)
+        times.append(perf_counter() - started)
+    assert min(times) < 100e-6
+
+
+# ---- from the parameters
+
+
+def settings_of(**changes):
+    values = {parameter.name: parameter.default for parameter in TRACKER}
+    return BudgetSettings.of(values | {name.replace("__", "."): value for name, value in changes.items()})
+
+
+def test_settings_come_from_the_parameters():
+    defaults = settings_of()
+    assert defaults.source == BudgetSource("camera", 30.0, 33.0, 0.9)
+    assert (defaults.fixed_exit, defaults.deadline_s, defaults.predict_ahead) == (None, None, False)
+    assert defaults.keep_period
+    assert (defaults.trust_rate, defaults.impatience) == (0, 0)
+    trusting = settings_of(exit__trust_rate=0.5, exit__impatience=2.0)
+    assert (trusting.trust_rate, trusting.impatience) == (0.5, 2.0)
+    changed = settings_of(
+        exit__policy="fixed", exit__fixed=2, exit__tau_1=0.5, budget__mode="rate", budget__deadline_ms=40.0
+    )
+    assert (changed.fixed_exit, changed.thresholds[0], changed.deadline_s) == (2, 0.5, 0.04)
+
+
+@pytest.mark.parametrize("name", [parameter.name for parameter in TRACKER if parameter.name.startswith("budget.")])
+def test_every_value_that_a_parameter_allows_is_one_that_the_budget_takes(name, bench):
+    parameter = next(parameter for parameter in TRACKER if parameter.name == name)
+    allowed = parameter.choices or (parameter.minimum, parameter.maximum)
+    for mode in ("camera", "rate", "milliseconds", "off"):
+        for value in (True, False) if isinstance(parameter.default, bool) else allowed:
+            bench.camera(1e-3)
+            bench.prepare(settings_of(**{"budget__mode": mode, name.replace(".", "__"): value}))
+            bench.frame()
+            assert math.isfinite(bench.budget.terms.budget_s)
+
+
+def test_a_deadline_that_is_hardly_one_is_the_shortest_that_there_is():
+    assert settings_of(budget__deadline_ms=1e-9).deadline_s == 1e-4

@@ -1,0 +1,118 @@
+"""Where camera_node's pictures and truth come from."""
+
+import cv2
+import numpy as np
+import pytest
+
+from dytrack_ros.nodes.demo.camera_sources import SYNTHETIC_FRAMES, SourceError, open_source
+from dytrack_ros.nodes.demo.synthetic_scene import SyntheticScene
+from dytrack_ros.tracking.box import iou
+
+
+def grey_level(image):
+    return round(float(image.mean()) / 10)
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """Eleven images, the numbers in their names not zero-padded, image n of grey level 10 n."""
+    for number in range(1, 12):
+        cv2.imwrite(str(tmp_path / f"frame{number}.png"), np.full((20, 30, 3), 10 * number, np.uint8))
+    return tmp_path
+
+
+def test_folder_in_the_order_of_its_numbers(image_folder):
+    source = open_source(str(image_folder))
+    assert [grey_level(picture.image) for picture in source] == list(range(1, 12))
+    assert not source.knows_truth
+    assert [grey_level(picture.image) for picture in source] == list(range(1, 12)), "the second round differs"
+
+
+def test_folder_with_truth(image_folder):
+    (image_folder / "groundtruth.txt").write_text("1,2,3,4\n5\t6\t7.5\t8\nnan,nan,nan,nan\n9 10 11 12\n")
+    source = open_source(str(image_folder), frames=5)
+    assert source.knows_truth
+    assert [picture.truth for picture in source] == [(1, 2, 3, 4), (5, 6, 7.5, 8), None, (9, 10, 11, 12), None]
+
+
+def test_sequence_folder_with_img_and_truth_above(image_folder):
+    (image_folder / "img").mkdir()
+    for path in image_folder.glob("*.png"):
+        path.rename(image_folder / "img" / path.name)
+    (image_folder / "groundtruth.txt").write_text("1,2,3,4\n" * 11)
+    for folder in (image_folder, image_folder / "img"):
+        assert [picture.truth for picture in open_source(str(folder))] == [(1, 2, 3, 4)] * 11
+
+
+def test_unreadable_truth_names_its_line(image_folder):
+    (image_folder / "groundtruth.txt").write_text("1,2,3,4\n1,2,3\n")
+    with pytest.raises(SourceError, match=r"groundtruth.txt, line 2: expected x,y,w,h .* not '1,2,3'"):
+        open_source(str(image_folder))
+
+
+def test_video(tmp_path):
+    path = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+    for number in range(1, 8):
+        writer.write(np.full((48, 64, 3), 30 * number, np.uint8))
+    writer.release()
+    source = open_source(str(path))
+    for _ in range(2):
+        assert [round(picture.image.mean() / 30) for picture in source] == list(range(1, 8))
+    assert len(list(open_source(str(path), frames=3))) == 3
+
+
+def test_what_is_no_source_is_refused_in_one_line(tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for name, words in [
+        (str(tmp_path / "missing.mp4"), "there is no source"),
+        (str(broken), "cannot be read as a video"),
+        (str(empty), "holds no images"),
+        ("/dev/video987", "cannot be opened"),
+    ]:
+        with pytest.raises(SourceError, match=words) as refusal:
+            open_source(name)
+        assert "\n" not in str(refusal.value)
+
+
+def test_synthetic_length():
+    assert sum(1 for _ in open_source("synthetic", width=64, height=64)) == SYNTHETIC_FRAMES
+    assert sum(1 for _ in open_source("synthetic", frames=7, width=64, height=64)) == 7
+
+
+def test_scene_follows_from_its_seed():
+    image, box = SyntheticScene(160, 120, seed=3).frame(50)
+    again, same_box = SyntheticScene(160, 120, seed=3).frame(50)
+    np.testing.assert_array_equal(image, again)
+    assert box == same_box
+    other, other_box = SyntheticScene(160, 120, seed=4).frame(50)
+    assert box != other_box
+    assert (image != other).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("size", [(640, 480), (200, 400)])
+def test_scenes_target_stays_inside_moves_and_changes_size(size, seed):
+    scene = SyntheticScene(*size, seed)
+    boxes = np.array([scene.frame(index)[1] for index in range(0, 300, 3)])
+    corners = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+    assert (corners[:, :2] >= 0).all()
+    assert (corners[:, 2:] <= size).all()
+    assert boxes[:, 2].max() / boxes[:, 2].min() > 1.3
+    assert iou(boxes[0], boxes[50:]).min() == 0
+
+
+@pytest.mark.parametrize("index", [0, 40, 90])
+def test_scenes_truth_is_exact(index):
+    """A black target and a white one differ just where the target is, by half at its edge."""
+    scene = SyntheticScene(640, 480, seed=5)
+    scene._target[:] = 0
+    black, (x, y, width, height) = scene.frame(index)
+    scene._target[:] = 255
+    covered = (scene.frame(index)[0].astype(int) - black).min(axis=2) > 127
+    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
+    found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    assert np.abs(found - [x, y, x + width, y + height]).max() <= 0.51

@@ -1,0 +1,101 @@
+"""The tables of parameters: sound in themselves, enforced, and the same as config/tracker.yaml."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from ament_index_python.packages import get_package_share_directory
+
+from dytrack_ros.nodes import parameters
+from dytrack_ros.nodes.bridges import bridge_parameters
+from dytrack_ros.nodes.bridges.bridge_parameters import bridges_yaml
+from dytrack_ros.nodes.parameters import CAMERA, PANEL, TRACKER, as_yaml, complaint
+
+TABLES = {"tracker": TRACKER, "camera": CAMERA, "panel": PANEL, **bridge_parameters.TABLES}
+README = Path(__file__).resolve().parents[2] / "README.md"
+WITH_CHOICES = [
+    pytest.param(parameter, id=parameter.name) for table in TABLES.values() for parameter in table if parameter.choices
+]
+EVERY = [pytest.param(parameter, id=parameter.name) for table in TABLES.values() for parameter in table]
+RANGED = [pytest.param(parameter, id=parameter.name) for parameter in TRACKER if parameter.minimum is not None]
+
+
+def defaults(table, **changes):
+    return {parameter.name: parameter.default for parameter in table} | changes
+
+
+@pytest.mark.parametrize("parameter", EVERY)
+def test_every_parameter_is_documented_and_bounded(parameter):
+    assert re.fullmatch(r"[a-z][a-z_0-9]*(\.[a-z][a-z_0-9]*)?", parameter.name)
+    assert parameter.description.endswith(".")
+    assert not parameter.complaint(parameter.default)
+    is_number = isinstance(parameter.default, (int, float)) and not isinstance(parameter.default, bool)
+    assert is_number == (parameter.minimum is not None) == (parameter.maximum is not None)
+    if is_number:
+        assert type(parameter.minimum) is type(parameter.maximum) is type(parameter.default)
+
+
+def test_names_are_unique_and_structure_is_read_only():
+    for table in TABLES.values():
+        assert len({parameter.name for parameter in table}) == len(table)
+    fixed = {parameter.name for parameter in TRACKER if parameter.read_only}
+    assert fixed == {"model", "engine", "device", "precision", "threads", "image_transport"}
+
+
+@pytest.mark.parametrize("parameter", RANGED)
+def test_a_value_out_of_range_is_refused_with_the_range(parameter):
+    for value in (parameter.minimum - 1, parameter.maximum + 1, float("nan")):
+        reason = complaint(TRACKER, defaults(TRACKER, **{parameter.name: value}))
+        assert f"{parameter.name} must be in {parameter.minimum} to {parameter.maximum}" in reason
+        assert str(value) in reason
+
+
+def test_an_unknown_word_is_refused_with_the_choices():
+    reason = complaint(TRACKER, defaults(TRACKER, **{"exit.policy": "whatever"}))
+    assert reason == "exit.policy must be one of thresholds, fixed, not 'whatever'"
+
+
+def test_a_list_of_wrong_length_is_refused():
+    assert "init_box must be 4 finite numbers" in complaint(CAMERA, defaults(CAMERA, init_box=(1.0, 2.0)))
+    assert "init_box must be 4 finite numbers" in complaint(
+        CAMERA, defaults(CAMERA, init_box=(1.0, 2.0, 3.0, float("inf")))
+    )
+
+
+def test_values_are_checked_against_each_other():
+    assert not complaint(TRACKER, defaults(TRACKER, **{"lost.score": 0.6, "lost.uncertain_score": 0.7}))
+    reason = complaint(TRACKER, defaults(TRACKER, **{"lost.score": 0.6}))
+    assert "lost.score must be in 0.0 to lost.uncertain_score (0.5), not 0.6" in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "module"),
+    [("tracker", as_yaml(TRACKER), parameters), ("bridges", bridges_yaml(), bridge_parameters)],
+)
+def test_the_shipped_file_is_the_table(name, text, module):
+    shipped = Path(get_package_share_directory("dytrack_ros"), "config", f"{name}.yaml")
+    assert shipped.read_text() == text, f"write it anew: python3 -m {module.__name__} > config/{name}.yaml"
+
+
+@pytest.mark.parametrize("parameter", WITH_CHOICES)
+def test_the_readme_names_the_choices(parameter):
+    (row,) = [line for line in README.read_text().splitlines() if line.startswith(f"| `{parameter.name}` | ")]
+    assert row.split(" | ")[1] == ", ".join(f"`{choice}`" for choice in parameter.choices)
+
+
+BRIDGES = [
+    pytest.param(f"/**/{node}", bridges_yaml(), table, id=node) for node, table in bridge_parameters.TABLES.items()
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "table"), [pytest.param("/**", as_yaml(TRACKER), TRACKER, id="tracker"), *BRIDGES]
+)
+def test_the_file_holds_every_default_with_its_type(key, text, table):
+    values = yaml.safe_load(text)[key]["ros__parameters"]
+    flat = {}
+    for key, value in values.items():
+        flat |= {f"{key}.{inner}": leaf for inner, leaf in value.items()} if isinstance(value, dict) else {key: value}
+    assert flat == defaults(table)
+    assert {name: type(value) for name, value in flat.items()} == {p.name: type(p.default) for p in table}

@@ -1,0 +1,234 @@
+"""The package as it is installed: messages, programs, the Fast DDS profile, and the set-up behind `make`."""
+
+import configparser
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import rclpy
+from ament_index_python.packages import get_package_prefix, get_package_share_directory
+from dytrack_ros.msg import TrackStatus
+from vision_msgs.msg import Detection2D
+
+import dytrack_ros
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PREFIX = Path(get_package_prefix("dytrack_ros"))
+PROFILE = Path(get_package_share_directory("dytrack_ros"), "config", "fastdds_large_images.xml")
+MIB = 2**20
+
+made_by_make = pytest.mark.skipif(not (PREFIX / ".complete").exists(), reason="built by colcon alone, not by make setup")
+
+
+def test_the_installed_package_is_imported():
+    assert Path(dytrack_ros.__file__).is_relative_to(PREFIX)
+    assert Path(importlib.import_module("dytrack_ros.msg").__file__).is_relative_to(PREFIX)
+
+
+def test_one_version():
+    package = ElementTree.parse(CHECKOUT / "package.xml").getroot()
+    assert package.findtext("version") == dytrack_ros.__version__
+    assert f"## {dytrack_ros.__version__}" in (CHECKOUT / "CHANGELOG.md").read_text()
+
+
+# Messages
+
+
+def test_detection_has_the_official_type():
+    """The hash that the middleware announces, so a subscriber built with the official vision_msgs matches."""
+    rclpy.init(domain_id=91)
+    try:
+        node = rclpy.create_node("type_hash_test")
+        node.create_publisher(Detection2D, "detection", 1)
+        (info,) = node.get_publishers_info_by_topic("detection")
+    finally:
+        rclpy.shutdown()
+    if not hasattr(info, "topic_type_hash"):
+        pytest.skip("ROS 2 before Iron has no type hashes")
+    assert str(info.topic_type_hash) == "RIHS01_0d12b69df5c593b3455b7346fac8205437a7d4bcb09b9e0e0b2dde787ded38ea"
+
+
+def test_track_status():
+    assert TrackStatus.get_fields_and_field_types() == {
+        "header": "std_msgs/Header",
+        "target_id": "string",
+        "state": "uint8",
+        "exit_index": "uint8",
+        "exit_count": "uint8",
+        "score": "float",
+        "exit_scores": "sequence<float>",
+        "exit_thresholds": "sequence<float>",
+        "stage_ms": "sequence<float>",
+        "latency_ms": "float",
+        "image_age_ms": "float",
+        "budget_ms": "float",
+        "thrift": "float",
+        "slowdown": "float",
+        "deadline_cut": "boolean",
+        "frames_dropped": "uint32",
+    }
+    states = TrackStatus.IDLE, TrackStatus.TRACKING, TrackStatus.UNCERTAIN, TrackStatus.LOST
+    assert states == (0, 1, 2, 3)
+
+
+# Programs
+
+
+def program_table() -> dict[str, str]:
+    """Name and module of each program, from setup.cfg."""
+    setup = configparser.ConfigParser()
+    setup.read(CHECKOUT / "setup.cfg")
+    lines = "\n".join(setup["options.entry_points"].values()).split("\n")
+    names_and_targets = [line.split(" = ") for line in lines if line]
+    return {name: target.removesuffix(":main") for name, target in names_and_targets}
+
+
+def test_every_program_is_installed_and_no_other():
+    installed = {path.name for path in (PREFIX / "lib" / "dytrack_ros").iterdir() if os.access(path, os.X_OK)}
+    assert installed == set(program_table())
+    assert installed >= {"tracker_node", "camera_node", "demo", "evaluate", "train"}
+
+
+@pytest.mark.parametrize("name", program_table())
+def test_program_has_a_main(name):
+    assert callable(importlib.import_module(program_table()[name]).main)
+
+
+# Fast DDS profile
+
+REPORT_FAST_DDS_RESOURCES = """
+import os, pathlib, re, socket, stat
+import rclpy
+
+rclpy.init(domain_id=92)
+node = rclpy.create_node("profile_test")
+for mapping in pathlib.Path("/proc/self/maps").read_text().splitlines():
+    if re.search(r"/dev/shm/(fastrtps|fastdds)_[0-9a-f]{16}$", mapping):
+        print("segment", pathlib.Path(mapping.split()[-1]).stat().st_size)
+for descriptor in os.listdir("/proc/self/fd"):
+    try:
+        is_socket = stat.S_ISSOCK(os.fstat(int(descriptor)).st_mode)
+    except OSError:
+        continue
+    if is_socket:
+        with socket.socket(fileno=os.dup(int(descriptor))) as shared:
+            if shared.family == socket.AF_INET and shared.type == socket.SOCK_DGRAM:
+                print("receive", shared.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
+                print("send", shared.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+rclpy.shutdown()
+"""
+
+
+def test_profile_asks_for_the_sizes():
+    namespace = {"dds": "http://www.eprosima.com"}
+    descriptors = ElementTree.parse(PROFILE).getroot().findall(".//dds:transport_descriptor", namespace)
+    sizes = {
+        descriptor.findtext("dds:type", namespaces=namespace): [
+            int(descriptor.findtext(f"dds:{key}", default=0, namespaces=namespace))
+            for key in ("segment_size", "sendBufferSize", "receiveBufferSize")
+        ]
+        for descriptor in descriptors
+    }
+    assert sizes == {"SHM": [64 * MIB, 0, 0], "UDPv4": [0, 4 * MIB, 4 * MIB]}
+
+
+def test_profile_gives_the_sizes():
+    """What a participant really has: at least one 64 MiB segment, and sockets as large as the kernel allows."""
+    environment = os.environ | {
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE),
+        "FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE),
+        "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
+    }
+    report = subprocess.run(
+        [sys.executable, "-c", REPORT_FAST_DDS_RESOURCES], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert report.returncode == 0, report.stderr
+    sizes: dict[str, set[int]] = {}
+    for line in report.stdout.splitlines():
+        kind, size = line.split()
+        sizes.setdefault(kind, set()).add(int(size))
+    assert max(sizes["segment"]) >= 64 * MIB
+    for kind, limit in (("receive", "rmem_max"), ("send", "wmem_max")):
+        kernel_limit = int(Path("/proc/sys/net/core", limit).read_text())
+        assert max(sizes[kind]) == 2 * min(4 * MIB, kernel_limit)  # Linux reports the double
+
+
+# make setup
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    command = ["make", f"ROS_DISTRO={os.environ['ROS_DISTRO']}", *arguments]
+    return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@made_by_make
+def test_a_second_setup_does_nothing():
+    stamp = PREFIX / ".complete"
+    built_at = stamp.stat().st_mtime_ns
+    assert make("--question", "setup").returncode == 0, "the sources have changed since the last make setup"
+    started = time.monotonic()
+    repeated = make("setup")
+    assert repeated.returncode == 0, repeated.stderr
+    assert time.monotonic() - started < 3
+    assert "Nothing to be done" in repeated.stdout
+    assert stamp.stat().st_mtime_ns == built_at
+
+
+@made_by_make
+@pytest.mark.parametrize("edited", ["dytrack_ros/__init__.py", "msg/TrackStatus.msg", "config/fastdds_large_images.xml"])
+def test_an_edited_source_is_noticed(edited):
+    assert make("--question", f"--assume-new={edited}", "setup").returncode == 1
+
+
+@made_by_make
+def test_the_wheels_name_no_folder_of_their_build_machine():
+    python_environment = Path(sys.executable).parents[1]
+    exports = list(python_environment.glob("share/*/cmake/*.cmake"))
+    assert exports
+    assert [path for path in exports if "/opt/python/" in path.read_text()] == []
+
+
+@pytest.mark.parametrize(
+    ("present", "packages"),
+    [
+        (["python3"], "g++ cmake"),
+        (["python3", "cmake"], "g++"),
+        (["g++", "cmake"], "python3 python3-venv python3-dev"),
+    ],
+)
+@made_by_make
+def test_a_missing_tool_is_one_line_with_its_debian_package(tmp_path, present, packages):
+    for name in ["bash", "uname", *present]:
+        (tmp_path / name).symlink_to(shutil.which(name))
+    refused = subprocess.run(
+        [CHECKOUT / "tools" / "setup_venv", "kilted", tmp_path / "venv"],
+        cwd=CHECKOUT,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.endswith(f": sudo apt install {packages}\n")
+    assert not (tmp_path / "venv").exists()
+
+
+@made_by_make
+def test_a_workspace_does_not_build_the_underlay():
+    """On a robot the distribution's vision_msgs must not be shadowed."""
+    found = subprocess.run(
+        ["colcon", "list", "--names-only", "--base-paths", CHECKOUT, CHECKOUT / "underlay"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["dytrack_ros"]

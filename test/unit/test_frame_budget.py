@@ -1,0 +1,388 @@
+"""FrameBudget: the mean, the deadline, the bucket, against scores that do their worst. Times here are given, not taken."""
+
+import math
+import random
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dytrack_ros.policies import BudgetState, ExitCosts, FrameBudget
+from dytrack_ros.policies.calibration import Calibration
+from dytrack_ros.policies.frame_budget import NO_CALIBRATION
+from dytrack_ros.policies.thresholds import ThresholdFamily
+
+COSTS = ExitCosts((0.050, 0.065, 0.070), 0.010)
+FIRST, LAST = COSTS.answer(1), COSTS.answer(3)
+
+
+@dataclass
+class Frame:
+    """What of a TrackResult a policy reads."""
+
+    exit_index: int
+    exit_scores: tuple[float, ...]
+    stage_seconds: tuple[float, ...]
+    seconds: float
+
+
+def play(policy, score_of, frames, slow=lambda frame: 1.0, costs=COSTS):
+    """Frames through a policy as a tracker would; ``score_of(frame, exit_index)``. Returns the frames."""
+    played = []
+    for number in range(frames):
+        factor, elapsed, stages, scores = slow(number), 0.0, [], []
+        for exit_index, stage in enumerate(costs.stages, start=1):
+            stages.append(stage * factor)
+            elapsed += stages[-1]
+            scores.append(score_of(number, exit_index))
+            if exit_index == costs.exit_count or policy.should_exit(exit_index, scores[-1], elapsed):
+                break
+        played.append(Frame(exit_index, tuple(scores), tuple(stages), elapsed + costs.head * factor))
+        policy.observe(played[-1])
+    return played
+
+
+def mean_seconds(frames):
+    return sum(frame.seconds for frame in frames) / len(frames)
+
+
+def realistic(seed=0):
+    drawn = random.Random(seed)
+    return lambda frame, exit_index: min(max(drawn.gauss(0.55 + 0.08 * exit_index, 0.06), 0), 1)
+
+
+# --- the mean ---------------------------------------------------------------------------------------------------------
+
+SCORES = {
+    "always sure": lambda policy: lambda frame, exit_index: 1.0,
+    "never sure": lambda policy: lambda frame, exit_index: 0.0,
+    "never changing": lambda policy: lambda frame, exit_index: 0.5,
+    "realistic": lambda policy: realistic(),
+    "blocks": lambda policy: lambda frame, exit_index: float(frame // 150 % 2),
+    "against the controller": lambda policy: lambda frame, exit_index: float(policy.thrift < 0.5),
+    "around the threshold": lambda policy: lambda frame, exit_index: (
+        policy.thresholds[min(exit_index, 2) - 1] + (1e-6 if frame % 50 < 25 else -1e-6)
+    ),
+    "not a number": lambda policy: lambda frame, exit_index: math.nan,
+}
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.5, 0.8, 0.99, 1.0])
+@pytest.mark.parametrize("knows", ["costs known", "costs learnt", "predicting ahead"])
+@pytest.mark.parametrize("scores", SCORES)
+def test_the_mean_is_kept_whatever_the_scores(scores, knows, part):
+    budget = FIRST + part * (LAST - FIRST)
+    costs = None if knows == "costs learnt" else COSTS
+    policy = FrameBudget(budget, costs=costs, predict_ahead=knows == "predicting ahead")
+    frames = play(policy, SCORES[scores](policy), 3000)
+    assert abs(mean_seconds(frames[:300]) / budget - 1) <= 0.04
+    assert abs(mean_seconds(frames) / budget - 1) <= 0.01
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["in frame", "ahead"])
+@pytest.mark.parametrize("part", [0.02, 0.1, 0.5, 0.8])
+@pytest.mark.parametrize(
+    "stages", [(0.010, 0.040, 0.060), (0.020, 0.020, 0.155), (0.020, 0.020, 0.030, 0.120)], ids=["8", "7", "7, 4 exits"]
+)
+def test_full_depth_may_cost_many_times_the_first_exit(stages, part, ahead):
+    costs = ExitCosts(stages, 0.005)
+    first, last = costs.answer(1), costs.answer(len(stages))
+    budget = first + part * (last - first)
+    bound = (1 + 0.12 * last / budget) / 0.12
+    for scores in SCORES.values():
+        policy = FrameBudget(budget, predict_ahead=ahead)
+        policy.prepare(costs)
+        frames = play(policy, scores(policy), 1500, costs=costs)
+        assert abs(mean_seconds(frames) / budget - 1) <= bound / 1500
+
+
+def test_jitter_of_frame_times_leaves_the_mean_where_it_is():
+    drawn = random.Random(2)
+    for part in (0.1, 0.5, 0.9):
+        budget = FIRST + part * (LAST - FIRST)
+        policy = FrameBudget(budget, costs=COSTS)
+        frames = play(policy, realistic(), 3000, slow=lambda frame: drawn.lognormvariate(0, 0.1))
+        assert abs(mean_seconds(frames) / budget - 1) <= 0.01
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_the_stated_bound_holds_for_every_sequence_of_scores(data):
+    budget = FIRST + data.draw(st.floats(0, 1), "part") * (LAST - FIRST)
+    gain = data.draw(st.floats(0.02, 0.5), "gain")
+    policy = FrameBudget(budget, gain=gain, costs=COSTS)
+    chosen = data.draw(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=150), "scores")
+    frames = play(policy, lambda frame, exit_index: (*chosen[frame], 1.0)[exit_index - 1], len(chosen))
+    worst = max(max((frame.seconds - budget) / budget for frame in frames), 0)
+    bound = (1 + gain * (1 + worst)) * budget / (gain * len(frames))
+    assert abs(mean_seconds(frames) - budget) <= bound + 1e-12
+
+
+def test_one_long_pause_is_not_paid_back_for_ever():
+    policy = FrameBudget(0.12, costs=COSTS)
+    frames = play(policy, realistic(), 200)
+    before = policy.thrift
+    frames = play(policy, realistic(), 1, slow=lambda frame: 100.0)
+    assert policy.thrift < before + policy.gain * (3 * LAST / 0.12 - 1) + 1e-9, "not by 100 frames' worth"
+    frames = play(policy, realistic(), 200)
+    assert mean_seconds(frames[40:]) == pytest.approx(0.12, rel=0.05)
+
+
+def test_after_an_infeasible_time_the_budget_is_kept_again():
+    policy = FrameBudget(0.08, costs=COSTS)
+    frames = play(policy, realistic(), 900, slow=lambda frame: 3.0 if 300 <= frame < 600 else 1.0)
+    assert {frame.exit_index for frame in frames[310:600]} == {1}, "nothing but the first exit while it costs 3 x"
+    assert mean_seconds(frames[650:]) == pytest.approx(0.08, rel=0.04)
+
+
+def test_a_new_budget_is_met_at_once():
+    policy = FrameBudget(0.07, costs=COSTS)
+    play(policy, realistic(), 300)
+    policy.budget_s = 0.17
+    assert policy.thrift < 0.3, "the calibration tells where to go; nothing has been integrated yet"
+    assert mean_seconds(play(policy, realistic(), 100)) == pytest.approx(0.17, rel=0.06)
+
+
+def test_what_an_infeasible_budget_left_undone_does_not_burden_the_next():
+    policy = FrameBudget(0.05, costs=COSTS)
+    play(policy, realistic(), 200)
+    policy.budget_s = 0.12
+    fresh = FrameBudget(0.12, costs=COSTS)
+    after, control = (mean_seconds(play(p, realistic(), 30)) for p in (policy, fresh))
+    assert after == pytest.approx(control, rel=0.03)
+
+
+def test_ends_of_thrift_do_not_look_at_scores():
+    policy = FrameBudget(1.0, costs=COSTS)
+    assert policy.thrift == 0 and not policy.should_exit(1, 1.0, 0.05)
+    policy.budget_s = 0.01
+    assert policy.thrift == 1 and policy.should_exit(1, 0.0, 0.05)
+
+
+# --- states -----------------------------------------------------------------------------------------------------------
+
+
+def test_states_say_how_the_budget_stands_to_the_exits():
+    assert FrameBudget(0.1).state is BudgetState.LEARNING
+    assert FrameBudget(0.01, costs=COSTS).state is BudgetState.INFEASIBLE
+    assert FrameBudget(0.1, costs=COSTS).state is BudgetState.KEEPING
+    assert FrameBudget(0.3, costs=COSTS).state is BudgetState.IDLE
+    slowed = FrameBudget(0.08, costs=COSTS)
+    play(slowed, realistic(), 60, slow=lambda frame: 2.0)
+    assert slowed.state is BudgetState.INFEASIBLE and slowed.slowdown == pytest.approx(2, rel=0.02)
+
+
+def test_without_costs_they_are_learnt():
+    policy = FrameBudget(0.1)
+    play(policy, realistic(), 200)
+    assert policy.state is BudgetState.KEEPING
+    assert policy.exit_seconds(1) == pytest.approx(FIRST, rel=0.02)
+    assert policy.exit_seconds(3) == pytest.approx(LAST, rel=0.02)
+
+
+def test_prepare_gives_what_the_constructor_was_not_given():
+    calibration = Calibration("00", ThresholdFamily((0, 1), [[0.9, 0.8], [0.5, 0.4]]))
+    policy = FrameBudget(0.1)
+    assert not policy.is_prepared and policy.calibration_note == NO_CALIBRATION
+    policy.prepare(COSTS, calibration, "tiny.calibration.json")
+    assert policy.is_prepared and policy.calibration_note == "tiny.calibration.json"
+    assert policy.thresholds == pytest.approx(calibration.family.thresholds(policy.thrift))
+    assert policy.thrift == pytest.approx((LAST - 0.1) / (LAST - FIRST))
+    assert FrameBudget(0.1, costs=COSTS, family=calibration.family).is_prepared
+
+
+def test_what_was_given_stays_and_the_rest_is_taken():
+    calibration = Calibration("00", ThresholdFamily((0, 1), [[0.9, 0.8], [0.5, 0.4]]))
+    policy = FrameBudget(0.1, costs=COSTS)
+    assert not policy.is_prepared, "thresholds are still wanted"
+    policy.prepare(ExitCosts((1, 1, 1), 1), calibration, "a file")
+    assert policy.exit_seconds(1) == FIRST and policy.calibration_note == "a file"
+    assert policy.thresholds == pytest.approx(calibration.family.thresholds(policy.thrift))
+    with pytest.raises(ValueError, match="3 exits do not fit the costs of 2"):
+        FrameBudget(0.1, family=calibration.family).prepare(ExitCosts((1, 1), 1))
+    with pytest.raises(ValueError, match="3 exits do not fit the costs of 2"):
+        FrameBudget(0.1, family=calibration.family, costs=ExitCosts((1, 1), 1))
+
+
+def test_another_engine_makes_void_what_was_known_of_times():
+    calibration = Calibration("00", ThresholdFamily((0, 1), [[0.9, 0.8], [0.5, 0.4]]))
+    policy = FrameBudget(0.25, costs=COSTS)
+    policy.prepare(COSTS, calibration, "a file")
+    play(policy, realistic(), 50, slow=lambda frame: 3.0)
+    assert policy.slowdown > 2
+    policy.forget_costs()
+    assert not policy.is_prepared and policy.exit_seconds(1) is None
+    slower = ExitCosts(tuple(2 * seconds for seconds in COSTS.stages), 2 * COSTS.head)
+    policy.prepare(slower, None)
+    assert policy.slowdown == 1 and policy.exit_seconds(1) == 2 * FIRST
+    assert policy.thrift == pytest.approx((2 * LAST - 0.25) / (2 * LAST - 2 * FIRST))
+    assert policy.thresholds == pytest.approx(calibration.family.thresholds(policy.thrift)), "the weights', as before"
+
+
+@pytest.mark.parametrize("burst", [0, 6])
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("stages", [(0.05, 0.07), (0.05, 0.03, 0.04, 0.05)])
+def test_two_exits_and_four(stages, learns, burst):
+    costs = ExitCosts(stages, 0.01)
+    policy = FrameBudget(0.1, burst=burst)
+    if not learns:
+        policy.prepare(costs)
+        assert len(policy.thresholds) == len(stages) - 1
+    assert mean_seconds(play(policy, realistic(), 600, costs=costs)) == pytest.approx(0.1, rel=0.02)
+
+
+# --- deadline ---------------------------------------------------------------------------------------------------------
+
+
+def test_no_stage_is_begun_that_would_miss_the_deadline():
+    # Full depth takes 195 ms, exit 2 takes 125 ms.
+    policy = FrameBudget(1.0, deadline_s=0.150, costs=COSTS)
+    frames = play(policy, realistic(), 50)
+    assert {frame.exit_index for frame in frames} == {2} and policy.deadline_cut
+    policy.deadline_s = None
+    frames = play(policy, realistic(), 50)
+    assert {frame.exit_index for frame in frames} == {3} and not policy.deadline_cut
+
+
+def test_the_first_stage_is_never_skipped_and_publishing_counts():
+    def exits(**limits):
+        policy = FrameBudget(1.0, deadline_sigmas=0, costs=COSTS, **limits)
+        return {frame.exit_index for frame in play(policy, realistic(), 5)}
+
+    assert exits(deadline_s=0.001) == {1}
+    assert exits(deadline_s=0.2) == {3}
+    assert exits(deadline_s=0.2, overhead_s=0.01) == {2}
+
+
+def test_deadline_sigmas_are_a_margin():
+    hesitant, bold = (FrameBudget(1.0, deadline_s=0.2, deadline_sigmas=z, costs=COSTS) for z in (3, 0))
+    assert play(hesitant, realistic(), 1)[0].exit_index == 2 and play(bold, realistic(), 1)[0].exit_index == 3
+    assert play(hesitant, realistic(), 100)[-1].exit_index == 3, "times that vary little earn trust"
+
+
+def test_only_a_frame_that_would_have_gone_on_counts_as_cut():
+    policy = FrameBudget(0.125, deadline_s=0.07, costs=COSTS)
+    play(policy, lambda frame, exit_index: 1.0, 1)
+    assert not policy.deadline_cut, "its score let it leave"
+    play(policy, lambda frame, exit_index: 0.0, 1)
+    assert policy.deadline_cut
+    policy.should_exit(1, 0.0, 0.05)  # a frame that never came to its end
+    play(policy, lambda frame, exit_index: 1.0, 1)
+    assert not policy.deadline_cut
+
+
+def test_a_frame_that_is_slow_so_far_is_cut_though_the_model_does_not_know_yet():
+    policy = FrameBudget(1.0, deadline_s=0.21, costs=COSTS)
+    play(policy, realistic(), 20)
+    frames = play(policy, realistic(), 1, slow=lambda frame: 1.9)
+    assert frames[0].exit_index == 1 and frames[0].seconds < 0.21
+
+
+@pytest.mark.parametrize("deadline", [0.14, 0.17, 0.21])
+def test_deadline_misses_under_load_and_in_a_step_of_it(deadline):
+    """Jitter of 6 %, then everything twice as slow for 300 frames."""
+    drawn = random.Random(1)
+    policy = FrameBudget(0.9 * deadline, deadline_s=deadline, costs=COSTS)
+    frames = play(
+        policy, realistic(), 1200, slow=lambda frame: (2.0 if 600 <= frame < 900 else 1.0) * drawn.lognormvariate(0, 0.06)
+    )
+    missed = [frame.seconds > deadline for frame in frames]
+    assert sum(missed[:600]) <= 6, "1 % under a steady load"
+    assert sum(missed[600:900]) <= 15, "5 % during the step"
+    assert sum(missed[630:900]) <= 2.7, "1 % from 30 frames after it on"
+
+
+# --- bucket and predicting ahead --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    part=st.floats(0.05, 0.95), burst=st.floats(0, 10), hard=st.integers(1, 80), easy=st.integers(1, 80), ahead=st.booleans()
+)  # fmt: skip
+def test_over_no_stretch_is_more_spent_than_the_budget_and_the_bucket(part, burst, hard, easy, ahead):
+    budget = FIRST + part * (LAST - FIRST)
+    policy = FrameBudget(budget, burst=burst, gain=0.02, costs=COSTS, predict_ahead=ahead)
+    frames = play(policy, lambda frame, exit_index: float(frame % (hard + easy) < easy), 300)
+    capacity = max(burst * budget, LAST - FIRST)
+    overspent = worst = 0.0
+    for frame in frames:
+        overspent = max(overspent + frame.seconds - budget, 0.0)
+        worst = max(worst, overspent)
+    assert worst <= capacity + 1e-9
+    bound = (1 + 0.02 * (1 + LAST / budget)) * budget / (0.02 * len(frames))
+    assert abs(mean_seconds(frames) - budget) <= bound
+
+
+def test_predicting_ahead_takes_the_exit_that_the_last_scores_chose():
+    family = ThresholdFamily((0, 1), [[0.7, 0.7], [0.7, 0.7]])
+    policy = FrameBudget(0.125, family=family, costs=COSTS, predict_ahead=True, gain=1e-6)
+    scores = {0: (0.9, 0, 0), 1: (0.1, 0.9, 0), 2: (0.1, 0.9, 0), 3: (0.1, 0.1, 0.9), 4: (0.9, 0.9, 0.9)}
+    frames = play(policy, lambda frame, exit_index: scores[frame][exit_index - 1], 5)
+    assert [frame.exit_index for frame in frames] == [1, 1, 2, 2, 3]
+    assert policy.should_exit(1, 0.1, 0.05), "the last scores chose exit 1"
+    policy.restart()
+    assert not policy.should_exit(1, 0.1, 0.05), "nothing to predict from after a new target: the frame's own score decides"
+
+
+def test_predicting_ahead_keeps_the_mean_too():
+    policy = FrameBudget(0.11, costs=COSTS, predict_ahead=True)
+    assert mean_seconds(play(policy, realistic(), 1000)) == pytest.approx(0.11, rel=0.01)
+
+
+# --- arguments and cost -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, 1e-5, 61, None, "0.1"])
+def test_budgets_out_of_range_are_refused_with_the_range(value):
+    with pytest.raises(ValueError, match=r"budget_s.*\[0.0001, 60.0\]"):
+        FrameBudget(value)
+    policy = FrameBudget(0.1)
+    with pytest.raises(ValueError, match="budget_s"):
+        policy.budget_s = value
+    assert policy.budget_s == 0.1
+    if value is not None:
+        with pytest.raises(ValueError, match=r"deadline_s.*\[0.0001, 60.0\]"):
+            FrameBudget(0.1, deadline_s=value)
+
+
+def test_numbers_of_all_kinds_are_budgets():
+    for value in (np.float32(0.5), np.float64(0.5), np.int64(1), 1):
+        assert FrameBudget(value).budget_s == value
+    with pytest.raises(ValueError, match="True"):
+        FrameBudget(True)
+
+
+def test_other_arguments_are_checked():
+    for overhead in (math.nan, -0.1, math.inf):
+        with pytest.raises(ValueError, match="overhead_s"):
+            FrameBudget(0.1, overhead_s=overhead)
+    for wrong in ({"gain": 0}, {"gain": math.nan}, {"deadline_sigmas": -1}, {"burst": math.inf}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            FrameBudget(0.1, **wrong)
+
+
+def test_bad_times_teach_nothing():
+    policy = FrameBudget(0.1, costs=COSTS)
+    before = policy.thrift
+    for seconds in (math.nan, math.inf):
+        policy.observe(Frame(1, (0.5,), (seconds,), seconds))
+    assert policy.thrift == before and policy.slowdown == 1
+
+
+def test_the_policy_costs_less_than_20_microseconds_a_frame():
+    policy = FrameBudget(0.1, deadline_s=0.3, costs=COSTS)
+    frames = [
+        Frame(k, (0.5, 0.6, 0.7)[:k], COSTS.stages[:k], COSTS.answer(k)) for k in (1, 2, 3)
+    ]  # fmt: skip
+    rounds = []
+    for _ in range(9):
+        started = time.thread_time()
+        for number in range(2000):
+            policy.should_exit(1, 0.5, 0.05)
+            policy.should_exit(2, 0.6, 0.115)
+            policy.observe(frames[number % 3])
+        rounds.append((time.thread_time() - started) / 2000)
+    assert min(rounds) < 20e-6

@@ -1,0 +1,167 @@
+"""int8: the engine on graphs that were complete for it; the command `quantise`, with NNCF where it is installed."""
+
+import importlib.util
+import json
+import tarfile
+
+import cv2
+import numpy as np
+import openvino as ov
+import pytest
+from engine_answers import SCORE_TOLERANCE, SEARCHES, TEMPLATES, answers, assert_same, expected_answers
+
+from dytrack_ros.cli import quantise
+from dytrack_ros.engines import FallbackEngine, create_engine
+from dytrack_ros.engines import registry as engine
+from dytrack_ros.engines.cache import cached_graphs, int8_folder, replace_cached
+from dytrack_ros.engines.int8_export import Deviation, deviations, make_int8_graphs
+from dytrack_ros.engines.onnx_graphs import Crops, graph_file, graph_names, int8_file, read_manifest, write_manifest
+from dytrack_ros.tracking import DyTracker
+
+needs_nncf = pytest.mark.skipif(
+    importlib.util.find_spec("nncf") is None, reason="nncf is not installed: with what it needs it takes 220 MB"
+)
+CROPS = [Crops(template, search) for template in TEMPLATES for search in SEARCHES]
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def write_stand_in(weights, folder):
+    """The graphs as they are, in OpenVINO's format: the engine cannot tell them from quantised ones."""
+    with cached_graphs(weights) as graphs:
+        facts = read_manifest(graphs)
+        for name in graph_names(3):
+            ov.save_model(ov.Core().read_model(graph_file(graphs, name)), int8_file(folder, name), compress_to_fp16=False)
+    write_manifest(folder, [*folder.glob("*.xml"), *folder.glob("*.bin")], facts | {"precision": "int8"})
+
+
+@pytest.fixture
+def stand_in(lively_weights):
+    folder = int8_folder(lively_weights)
+    replace_cached(folder, lambda partial: write_stand_in(lively_weights, partial))
+    yield folder
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+@pytest.mark.parametrize("name", ["auto", "openvino"])
+def test_the_engine_takes_the_sealed_graphs(stand_in, lively_weights, name):
+    created = create_engine(name, lively_weights, threads=1, precision="int8")
+    created.set_template(TEMPLATES[0])
+    assert_same(answers(created, SEARCHES[0]), expected_answers(lively_weights, TEMPLATES[0], SEARCHES[0]))
+    assert (created.name, created.precision, created.chosen_because) == (
+        "openvino", "int8", "precision int8 was asked for",
+    )  # fmt: skip
+    tracker = DyTracker.from_pretrained(lively_weights, precision="int8", on_fallback=print)
+    assert tracker.engine_name == "openvino (cpu, int8)"
+    assert DyTracker.from_pretrained(lively_weights, "openvino").engine_name == "openvino (cpu)"
+
+
+def test_without_graphs_the_error_tells_the_command(cache, lively_weights):
+    for make in (create_engine, FallbackEngine):
+        with pytest.raises(FileNotFoundError, match=f"quantise --model {lively_weights} --data"):
+            make("auto", lively_weights, precision="int8")
+
+
+def test_damaged_graphs_are_an_error_that_tells_the_command(stand_in, lively_weights):
+    int8_file(stand_in, "advance_2").write_text("")
+    with pytest.raises(ValueError, match="damaged: advance_2.xml.*quantise --model"):
+        create_engine("auto", lively_weights, precision="int8")
+
+
+def test_where_int8_fails_openvino_goes_on_in_its_own_precision(stand_in, lively_weights):
+    engine_ = FallbackEngine("auto", lively_weights, precision="int8", on_fallback=(told := []).append)
+    engine_.set_template(TEMPLATES[0])
+    engine_._engine.advance = lambda: float("nan")
+    assert_same(answers(engine_, SEARCHES[0]), expected_answers(lively_weights, TEMPLATES[0], SEARCHES[0]))
+    assert (engine_.name, engine_.precision) == ("openvino", "auto")
+    assert told[0].startswith("openvino (cpu, int8) failed") and "openvino (cpu) runs instead" in told[0]
+
+
+@pytest.mark.parametrize("choice", [{"name": "torch"}, {"name": "auto", "device": "cuda:0"}])
+def test_int8_elsewhere_is_an_error(lively_weights, choice):
+    with pytest.raises(ValueError, match="computed by engine 'openvino' on the CPU"):
+        create_engine(weights=lively_weights, precision="int8", **choice)
+    with pytest.raises(ValueError, match="unknown precision 'int4'; there are auto, fp32, int8"):
+        create_engine("auto", lively_weights, precision="int4")
+
+
+def test_deviations_tell_the_networks_own_graphs_from_others(stand_in, lively_weights, tiny_weights):
+    """By the scores: boxes of random weights often have no area, and no overlap then."""
+    own = deviations(lively_weights, CROPS[:2], stand_in)
+    assert all(deviation.score < SCORE_TOLERANCE for deviation in own)
+    sha256 = read_manifest(stand_in)["weights_sha256"]
+    write_stand_in(tiny_weights, stand_in)
+    files = [*stand_in.glob("*.xml"), *stand_in.glob("*.bin")]
+    write_manifest(stand_in, files, read_manifest(stand_in) | {"weights_sha256": sha256})
+    others = deviations(lively_weights, CROPS[:2], stand_in)
+    assert not any(deviation.is_tolerable for deviation in others)
+    assert max(deviation.score for deviation in others) > SCORE_TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("score", "box", "tolerable"), [(0.01, 0.1, True), (0.1, 0.1, False), (0.01, 1.0, False), (float("nan"), 0.1, False)]
+)
+def test_what_is_tolerable(score, box, tolerable):
+    assert Deviation(score, box).is_tolerable is tolerable
+
+
+def test_what_fails_leaves_the_old_folder(stand_in):
+    before = read_manifest(stand_in)
+
+    def fail(folder):
+        raise ValueError("too far off")
+
+    with pytest.raises(ValueError, match="too far off"):
+        replace_cached(stand_in, fail)
+    assert read_manifest(stand_in) == before
+    assert [path for path in stand_in.parent.iterdir() if path.name.startswith(".partial")] == []
+
+
+@pytest.fixture
+def shard(tmp_path):
+    random, lines = np.random.default_rng(0), []
+    with tarfile.open(tmp_path / "some.tar", "w") as archive:
+        for number in range(4):
+            cv2.imwrite(str(tmp_path / f"{number}.png"), random.integers(0, 256, (120, 160, 3), np.uint8))
+            archive.add(tmp_path / f"{number}.png", f"{number}.png")
+            lines.append(json.dumps({"file": f"{number}.png", "w": 160, "h": 120, "boxes": [[50, 40, 30, 20]]}))
+        (tmp_path / "index.jsonl").write_text("\n".join(lines))
+        archive.add(tmp_path / "index.jsonl", "index.jsonl")
+    return tmp_path / "some.tar"
+
+
+def test_quantise_says_what_is_wrong(shard, lively_weights, capsys, monkeypatch):
+    monkeypatch.setattr(quantise, "missing_packages", lambda name: [])
+    arguments = ["--model", str(lively_weights), "--data", str(shard)]
+    assert quantise.main([*arguments, "--pairs", "4", "--check-pairs", "1"]) == 2
+    assert "--data has 4 images, but --pairs and --check-pairs ask for 5" in capsys.readouterr().err
+    monkeypatch.setattr(quantise, "missing_packages", engine.missing_packages)
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None if name == "nncf" else object())
+    assert quantise.main(arguments) == 2
+    assert "making int8 graphs needs, once: pip install nncf" in capsys.readouterr().err
+
+
+@needs_nncf
+def test_quantise_makes_graphs_that_the_engine_takes(cache, shard, tiny_weights, capsys, monkeypatch):
+    for limit in ("LARGEST_BOX_DISTANCE", "LARGEST_SCORE_DIFFERENCE"):  # boxes of random weights may have no area
+        monkeypatch.setattr(f"dytrack_ros.engines.int8_export.{limit}", 1.0)
+    arguments = ["--model", str(tiny_weights), "--data", str(shard), "--pairs", "2", "--check-pairs", "2"]
+    code, said = quantise.main(arguments), capsys.readouterr()
+    assert code == 0, said.err
+    assert said.out.count("mean difference from fp32") == 3
+    assert create_engine("auto", tiny_weights, precision="int8").exit_count == 3
+    assert "FakeQuantize" in int8_file(int8_folder(tiny_weights), "advance_1").read_text()
+    assert "FakeQuantize" not in int8_file(int8_folder(tiny_weights), "embed_template").read_text()
+
+
+@needs_nncf
+def test_graphs_too_far_from_fp32_are_refused(cache, tiny_weights, monkeypatch):
+    monkeypatch.setattr("dytrack_ros.engines.int8_export.LARGEST_BOX_DISTANCE", -1.0)
+    with pytest.raises(ValueError, match="too far from fp32 and are not kept"):
+        make_int8_graphs(tiny_weights, CROPS[:1], CROPS[1:2])
+    assert not int8_folder(tiny_weights).exists()

@@ -1,0 +1,331 @@
+"""UNCERTAIN, LOST and the way back: the states, the search, the look of the target, and all of it on moving pictures."""
+
+import itertools
+
+import numpy as np
+import pytest
+from disappearance import gap_summary, paint_over, roc_auc, with_gaps
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dytrack_ros.data.sequences import Sequence
+from dytrack_ros.evaluation.run import run_sequence
+from dytrack_ros.policies import FixedThresholds
+from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TemplateSettings, TrackState
+from dytrack_ros.tracking.appearance import Appearance, look_at
+from dytrack_ros.tracking.box import iou
+from dytrack_ros.tracking.crop import CropWindow
+from dytrack_ros.tracking.recovery import Recovery, search_windows
+from dytrack_ros.tracking.state import TargetState
+from dytrack_ros.tracking.template_memory import TemplateMemory
+
+TRACKING, UNCERTAIN, LOST = TrackState.TRACKING, TrackState.UNCERTAIN, TrackState.LOST
+
+
+# --- states ----------------------------------------------------------------------------------------------------------
+
+
+def states(scores, **thresholds):
+    state, limits = TargetState(), StateThresholds(**{"lost_frames": 3, **thresholds})
+    state.start()
+    return [state.observe(score, limits) for score in scores]
+
+
+def test_doubt_needs_more_than_the_threshold_to_end():
+    assert states([0.6, 0.49, 0.5, 0.54, 0.55, 0.5]) == [TRACKING, UNCERTAIN, UNCERTAIN, UNCERTAIN, TRACKING, TRACKING]
+
+
+def test_a_target_is_lost_after_some_frames_in_a_row():
+    assert states([0.1, 0.1, 0.4, 0.1, 0.1, 0.1]) == [*[UNCERTAIN] * 5, LOST]
+    assert states([0.1], lost_frames=1) == [LOST]
+
+
+def test_only_a_find_ends_lost():
+    state, limits = TargetState(), StateThresholds(lost_frames=1)
+    state.start()
+    assert state.observe(0.1, limits) == LOST
+    assert state.observe(0.99, limits) == LOST
+    state.found()
+    assert state.observe(0.99, limits) == TRACKING
+    state.stop()
+    assert state.now == TrackState.IDLE
+
+
+def test_thresholds_of_zero_never_lose():
+    assert set(states([0.0, 0.3, 1.0], lost=0.0, uncertain=0.0)) == {TRACKING}
+
+
+@pytest.mark.parametrize("values", [{"hysteresis": -0.1}, {"lost_frames": 0}, {"lost": float("nan")}])
+def test_thresholds_that_mean_nothing_are_refused(values):
+    with pytest.raises(ValueError, match="must"):
+        StateThresholds(**values)
+
+
+# --- where to look ---------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.tuples(st.floats(-30, 700), st.floats(-30, 500), st.floats(4, 300), st.floats(4, 300)),
+    st.integers(60, 800),
+    st.integers(60, 600),
+)
+def test_the_search_covers_the_image_and_begins_where_the_target_was(box, width, height):
+    box = (min(box[0], width - 1), min(box[1], height - 1), *box[2:])
+    windows = search_windows(box, width, height, 4.0)
+    home, widened = next(windows), next(windows)
+    for window in (home, widened):
+        assert window.left + window.side / 2 == pytest.approx(box[0] + box[2] / 2)
+        assert window.top + window.side / 2 == pytest.approx(box[1] + box[3] / 2)
+    count = 3 * (width // (widened.side / 2) + 2) * (height // (widened.side / 2) + 2)
+    seen = np.zeros((height, width), bool)
+    for window in (widened, *itertools.islice(windows, int(2 * count))):
+        left, top = max(window.left, 0), max(window.top, 0)
+        seen[int(np.ceil(top)) : int(window.top + window.side), int(np.ceil(left)) : int(window.left + window.side)] = True
+    # Whole pixels alone are counted as seen, so the seams and the rim may miss one.
+    assert seen[1:-1, 1:-1].mean() > 0.97
+
+
+def test_the_search_goes_outwards():
+    windows = list(itertools.islice(search_windows((300, 200, 20, 20), 640, 480, 4.0), 60))
+    home, widened = windows[:2]
+    assert (home.side, widened.side) == (80, 120)
+    assert windows[::3] == [home] * 20 and windows[1::3] == [widened] * 20
+    distances = [np.hypot(window.left - widened.left, window.top - widened.top) for window in windows[2::3]]
+    assert 0 < distances[0] and distances == sorted(distances)
+
+
+# --- what it looks like ----------------------------------------------------------------------------------------------
+
+
+def scene(seed=0, shape=(240, 320)):
+    rng = np.random.default_rng(seed)
+    return np.kron(rng.integers(0, 256, (shape[0] // 8, shape[1] // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+
+
+def test_looks_tell_the_target_from_the_rest():
+    image = scene()
+    look = look_at(image, (50, 60, 40, 40))
+    assert look.similarity(look) == pytest.approx(1)
+    brighter = np.clip(image * 0.8 + 20, 0, 255).astype(np.uint8)
+    assert look_at(brighter, (50, 60, 40, 40)).structure @ look.structure > 0.95
+    assert look.similarity(look_at(image, (51, 61, 40, 40))) > 0.8
+    assert all(look.similarity(look_at(image, (x, 160, 40, 40))) < 0.5 for x in range(0, 270, 30))
+    assert look_at(np.zeros((50, 50, 3), np.uint8), (10, 10, 20, 20)).similarity(look) < 0.5  # nothing to see, no NaN
+
+
+def test_the_first_look_stays_and_later_ones_are_learnt():
+    first, later = scene(1), scene(2)
+    box = (100, 100, 40, 40)
+    appearance = Appearance(first, box, kept=2)
+    assert appearance.similarity(later, box) < 0.5
+    for _ in range(Appearance.EVERY):
+        appearance.remember(later, box)
+    assert appearance.similarity(later, box) == pytest.approx(1)
+    for seed in range(3, 8):
+        for _ in range(Appearance.EVERY):
+            appearance.remember(scene(seed), box)
+    assert appearance.similarity(first, box) == pytest.approx(1)
+    assert appearance.similarity(later, box) < 0.6, "the oldest of the later looks go first"
+
+
+def test_a_find_must_be_sure_alike_and_seen_twice():
+    image, box, settings = scene(), (100.0, 80.0, 40.0, 40.0), RecoverySettings()
+    recovery = Recovery(image, box)
+    home = recovery.window(320, 240, 4.0, settings)
+    assert not recovery.is_found(image, box, False, settings), "not sure"
+    assert not recovery.is_found(image, (250.0, 10.0, 40.0, 40.0), True, settings), "far and not alike"
+    assert not recovery.is_found(image, box, True, settings), "the first time"
+    checked = recovery.window(320, 240, 4.0, settings)
+    assert checked == home, "that is where it was seen for the first time"
+    assert recovery.is_found(image, box, True, settings)
+    assert recovery.last_seen == box
+    anything = RecoverySettings(match=-1)
+    elsewhere = (10.0, 10.0, 40.0, 40.0)
+    assert not recovery.is_found(image, elsewhere, True, anything)
+    assert recovery.window(320, 240, 4.0, settings) == CropWindow.around(elsewhere, 4.0)
+    assert recovery.is_found(image, (12.0, 10.0, 40.0, 40.0), True, anything)
+
+
+# --- the tracker -----------------------------------------------------------------------------------------------------
+
+
+class SquareEngine:
+    """Stands in for a network that is never wrong: sees the one red square in its search region, or says it is not there."""
+
+    name, device, chosen_because = "square", "cpu", "made by a test"
+    exit_count, template_size, search_size, template_factor, search_factor = 3, 128, 256, 2.0, 4.0
+
+    def set_template(self, template):
+        pass
+
+    def begin(self, search):
+        red = (search[..., 0] > 180) & (search[..., 1] < 80)
+        rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
+        self.seen = red.sum() > 200
+        corners = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if self.seen else ()
+        self.box = np.array(corners) / 256 if self.seen else np.array([0.375, 0.375, 0.625, 0.625])
+        self.box = self.box.astype(np.float32)
+
+    def advance(self):
+        return 0.9 if self.seen else 0.1
+
+    def locate(self):
+        return self.box
+
+
+def moving_square(places):
+    frames = []
+    for place in places:
+        frame = (scene(3) // 8).astype(np.uint8)
+        if place:
+            x, y = place
+            frame[y : y + 24, x : x + 24] = (20, 30, 230)
+        frames.append(frame)
+    return frames
+
+
+def follow(places, recovery, policy=None):
+    tracker = DyTracker(SquareEngine(), policy or FixedThresholds((0.5, 0.5)))
+    tracker.recovery = recovery
+    frames = moving_square(places)
+    tracker.initialize(frames[0], (*places[0], 24, 24))
+    return tracker, [tracker.track(frame) for frame in frames[1:]]
+
+
+def test_a_target_that_reappears_far_away_is_found_again():
+    places = [(30, 30)] * 8 + [None] * 12 + [(260, 190)] * 60
+    _, results = follow(places, RecoverySettings())
+    found = [result.state for result in results]
+    assert found[6] == TRACKING and found[10] == UNCERTAIN and found[18] == LOST
+    last = results[-1]
+    assert last.state == TRACKING
+    assert iou(last.box, (260, 190, 24, 24)) > 0.8
+    lost = [result for result in results if result.state == LOST]
+    assert {result.box for result in lost} == {results[6].box}, "the place where it was last seen"
+    assert {result.score for result in lost} == {0.0}
+    _, results = follow(places, RecoverySettings(search=False))
+    assert results[-1].state == LOST
+    _, results = follow(places, None)
+    assert iou(results[-1].box, (260, 190, 24, 24)) == 0
+
+
+def test_without_recovery_a_score_that_is_sure_ends_lost():
+    _, results = follow([(100, 100)] * 4 + [None] * 8 + [(100, 100)] * 3, None)
+    assert results[9].state == LOST
+    assert results[-1].state == TRACKING
+
+
+def test_doubt_goes_deeper_unless_switched_off():
+    places = [(100, 100)] * 4 + [None] * 4 + [(100, 100)] * 2
+    low = FixedThresholds((0.05, 0.05))  # what is not there, too, is sure enough for these
+    exits = [result.exit_index for result in follow(places, RecoverySettings(), low)[1]]
+    assert exits == [1, 1, 1, 1, 3, 3, 3, 3, 1]
+    exits = [result.exit_index for result in follow(places, RecoverySettings(deepen=False), low)[1]]
+    assert set(exits) == {1}
+    assert {result.exit_index for result in follow(places, None, low)[1]} == {1}
+
+
+def test_a_new_target_starts_afresh():
+    tracker, results = follow([(30, 30)] * 3 + [None] * 8, RecoverySettings())
+    assert results[-1].state == LOST
+    (frame,) = moving_square([(200, 100)])
+    tracker.initialize(frame, (200, 100, 24, 24))
+    assert tracker.track(frame).state == TRACKING
+    tracker.reset()
+    assert tracker.box is None
+    with pytest.raises(RuntimeError, match="initialize"):
+        tracker.track(frame)
+
+
+# --- a template that is renewed ---------------------------------------------------------------------------------------
+
+
+def test_newer_pictures_are_mixed_in_and_doubt_brings_the_first_back():
+    settings = TemplateSettings(share=0.25, every=3, score=0.8)
+    first, image, box = np.full((128, 128, 3), 40, np.uint8), np.full((240, 320, 3), 200, np.uint8), (100, 100, 40, 40)
+    memory = TemplateMemory(first)
+    updates = [memory.updated(image, box, SquareEngine, score, settings) for score in (0.9, 0.7, 0.9, 0.9, 0.9, 0.9)]
+    assert [update is not None for update in updates] == [False, False, False, False, True, False]
+    assert (updates[4] == 80).all()
+    assert (memory.first == 40).all()
+    assert memory.forget() is first
+    assert memory.forget() is None
+
+
+def test_the_tracker_renews_its_template_when_asked_to():
+    class Recording(SquareEngine):
+        templates = []
+
+        def set_template(self, template):
+            self.templates.append(template.copy())
+
+    places = [(100, 100)] * 8 + [None] * 2
+    for updates, count in ((None, 1), (TemplateSettings(share=0.5, every=3), 4)):
+        engine = Recording()
+        engine.templates = []
+        tracker = DyTracker(engine, FixedThresholds((1.0, 1.0)))
+        tracker.template_updates = updates
+        frames = moving_square(places)
+        tracker.initialize(frames[0], (100, 100, 24, 24))
+        for frame in frames[1:]:
+            tracker.track(frame)
+        assert len(engine.templates) == count, "the first, two mixtures, and the first again"
+        assert np.array_equal(engine.templates[0], engine.templates[-1])
+
+
+@pytest.mark.parametrize("values", [{"share": 1.0}, {"every": 0}, {"score": 1.5}])
+def test_template_settings_that_mean_nothing_are_refused(values):
+    with pytest.raises(ValueError, match="must"):
+        TemplateSettings(**values)
+
+
+# --- sequences with gaps ---------------------------------------------------------------------------------------------
+
+
+
+
+def test_gaps_hide_the_target_and_are_summed_up(tmp_path):
+    import cv2
+
+    truth = np.array([[30 + 1.5 * number, 60, 24, 24] for number in range(160)]).round()
+    paths = []
+    for number, box in enumerate(truth):
+        (frame,) = moving_square([(int(box[0]), 60)])
+        paths.append(tmp_path / f"{number:03d}.png")
+        cv2.imwrite(str(paths[-1]), frame)
+    sequence = with_gaps(Sequence("made", tuple(paths), truth))
+    assert sequence.gaps == ((25, 55),)
+    assert np.isnan(sequence.truth[25:55]).all() and not np.isnan(np.delete(sequence.truth, range(25, 55), 0)).any()
+    for number in (24, 25, 54, 55):
+        image = sequence.image(number)
+        red = ((image[..., 2] > 180) & (image[..., 1] < 80)).any()
+        assert red == (number in (24, 55))
+
+    tracker = DyTracker(SquareEngine(), FixedThresholds((0.5, 0.5)))
+    tracker.recovery = RecoverySettings()
+    summary = gap_summary([run_sequence(tracker, sequence)])
+    assert summary["gaps"] == 1 and summary["lost_auc"] == 1 and summary["said_lost"] == 1
+    assert summary["found_again"] == 1 and summary["false_finds"] == 0
+    short = with_gaps(Sequence("short", tuple(paths[:40]), truth[:40]))
+    assert short.gaps == ((10, 20),)
+
+
+@given(st.tuples(st.floats(-50, 330), st.floats(-50, 250), st.floats(1, 400), st.floats(1, 300)))
+def test_painting_over_changes_the_box_and_nothing_else(box):
+    image = scene()
+    before = image.copy()
+    paint_over(image, np.array(box))
+    x, y, w, h = box
+    outside = np.ones(image.shape[:2], bool)
+    outside[
+        max(int(np.floor(y - 0.15 * h)), 0) : max(int(np.ceil(y + 1.15 * h)), 0),
+        max(int(np.floor(x - 0.15 * w)), 0) : max(int(np.ceil(x + 1.15 * w)), 0),
+    ] = False
+    assert np.array_equal(image[outside], before[outside])
+
+
+def test_roc_auc_counts_pairs():
+    assert roc_auc([3, 4], [1, 2]) == 1
+    assert roc_auc([1, 3], [2, 4]) == 0.25
+    assert roc_auc([1], [1]) == 0.5
+    assert np.isnan(roc_auc([], [1]))

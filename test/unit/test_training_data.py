@@ -1,0 +1,265 @@
+"""Readers of public data sets, sampling over them, and the packer, on tiny made-up copies of the official layouts."""
+
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from training_layouts import HEIGHT, MAKERS, WIDTH, make_coco, make_lasot, make_trackingnet, make_voc, write_image
+
+from dytrack_ros.cli import pack
+from dytrack_ros.data.datasets import JoinedDataset, ShardDataset
+from dytrack_ros.data.labels import ImageTable, LabelledImage
+from dytrack_ros.data.sources import left_out, open_data, summary
+from dytrack_ros.training.sampling import PairSampler
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("public")
+    return {name: make(folder / name) for name, make in MAKERS.items()}
+
+
+@pytest.fixture(scope="module")
+def all_data(roots):
+    return open_data([f"{name}:{root}" for name, root in roots.items()])
+
+
+def frames_of(dataset, video):
+    return [image.frame for image in dataset.images if image.video == video]
+
+
+# --- readers ---------------------------------------------------------------------------------------------------------
+
+
+def test_lasot_leaves_out_its_test_videos_and_hidden_targets(roots):
+    dataset = open_data([f"lasot:{roots['lasot']}"])
+    assert dataset.images.video_names == (("lasot", "cat-1"), ("lasot", "kite-7"))
+    assert frames_of(dataset, "cat-1") == [0, 1, 4, 5]
+    assert frames_of(dataset, "kite-7") == [0, 1, 2, 3, 4, 5]
+    assert dataset.images[2].boxes.tolist() == [[36, 44, 30, 24]]
+    assert dataset.path(2).name == "00000005.jpg"
+
+
+def test_lasot_trains_on_what_its_training_set_names_and_counts_what_is_missing(tmp_path):
+    root = make_lasot(tmp_path)
+    (root / "training_set.txt").write_text("kite-7\ncat-9\n")
+    dataset = open_data([f"lasot:{root}"])
+    assert dataset.images.video_names == (("lasot", "kite-7"),)
+    assert len(left_out(dataset)) == 1 and "cat-9" in left_out(dataset)[0]
+
+
+def test_lasot_without_a_split_is_refused(tmp_path):
+    root = make_lasot(tmp_path)
+    (root / "testing_set.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="must not be trained on"):
+        open_data([f"lasot:{root}"])
+
+
+def test_got10k_honours_absence_and_cover(roots):
+    for root in (roots["got10k"], roots["got10k"] / "train"):
+        dataset = open_data([f"got10k:{root}"])
+        assert [name for _, name in dataset.images.video_names] == ["GOT-10k_Train_000001", "GOT-10k_Train_000002"]
+        assert frames_of(dataset, "GOT-10k_Train_000001") == [1, 2, 3]
+        assert dataset.path(0).name == "00000002.jpg"
+
+
+def test_trackingnet_reads_every_chunk_and_cuts_boxes_off_at_the_border(roots):
+    dataset = open_data([f"trackingnet:{roots['trackingnet']}"])
+    assert [name for _, name in dataset.images.video_names] == ["TRAIN_0/abc_0", "TRAIN_11/xyz_1"]
+    assert dataset.path(0) == roots["trackingnet"] / "TRAIN_0" / "frames" / "abc_0" / "0.jpg"
+    assert dataset.images[4].boxes.tolist() == [[0, 40, 15, 24]]
+
+
+def test_coco_leaves_crowds_out(roots):
+    dataset = open_data([f"coco:{roots['coco']}"])
+    assert [image.boxes.tolist() for image in dataset.images] == [[[20, 30, 40, 30], [90, 50, 30, 40]], [[20, 30, 40, 30]]]
+    assert all(image.video is None for image in dataset.images)
+
+
+def test_voc_counts_pixels_from_one_and_reads_every_year(roots):
+    dataset = open_data([f"voc:{roots['voc']}"])
+    assert [dataset.path(number).stem for number in range(len(dataset.images))] == ["000005", "2008_000002"]
+    assert dataset.images[0].boxes.tolist() == [[20, 30, 40, 30]]
+    assert len(open_data([f"voc:{roots['voc'] / 'VOC2012'}"]).images) == 1
+
+
+def test_the_target_is_where_every_readers_label_says(all_data):
+    assert {image.source for image in all_data.images} == set(MAKERS)
+    for number, image in enumerate(all_data.images):
+        x, y, w, h = (round(float(value)) for value in image.boxes[0])
+        red = all_data.pixels(number)[..., 0].astype(int) - all_data.pixels(number)[..., 1] > 60
+        rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
+        found = (columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0])
+        assert np.abs(np.subtract(found, (x, y, w, h))).max() <= 2, image
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_folder_of_something_else_is_refused_with_what_is_expected(name, tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        open_data([f"{name}:{tmp_path}"])
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        open_data([f"{name}:{tmp_path}/none"])
+
+
+def test_foreign_annotations_are_refused(tmp_path):
+    root = make_coco(tmp_path)
+    (root / "annotations" / "instances_train2017.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match="COCO"):
+        open_data([f"coco:{root}"])
+
+
+def test_videos_and_images_with_bad_labels_are_left_out_and_said(tmp_path):
+    tracking = make_trackingnet(tmp_path / "trackingnet")
+    (tracking / "TRAIN_0" / "anno" / "abc_0.txt").write_text("1,2,3\n4,five,6,7\n")
+    voc = make_voc(tmp_path / "voc")
+    (voc / "VOC2012" / "Annotations" / "2008_000002.xml").write_text("<annotation>")
+    dataset = open_data([f"trackingnet:{tracking}", f"voc:{voc}"])
+    assert [image.video for image in dataset.images] == ["TRAIN_11/xyz_1"] * 4 + [None]
+    said = summary("left out", left_out(dataset))
+    assert said.startswith("left out: 2 (") and "five" in said and "2008_000002.xml" in said
+
+
+def test_unreadable_pixels_name_their_file(tmp_path):
+    root = make_coco(tmp_path)
+    first, second = (root / "train2017" / f"{number:012d}.jpg" for number in (9, 10))
+    first.write_bytes(b"")
+    write_image(second, (0, 0, 5, 5), size=(80, 60))
+    dataset = open_data([f"coco:{root}"])
+    with pytest.raises(ValueError, match=r"000000000009\.jpg is no readable image"):
+        dataset.pixels(0)
+    with pytest.raises(ValueError, match=rf"80x60 pixels, its label says {WIDTH}x{HEIGHT}"):
+        dataset.pixels(1)
+
+
+# --- tables and sampling -----------------------------------------------------------------------------------------------
+
+
+def test_tables_keep_what_single_images_say():
+    box = np.array([[1, 2, 30, 40]], np.float32)
+    images = [
+        LabelledImage(100, 90, box, "a"),
+        LabelledImage(80, 70, np.concatenate([box, box + 1]), "b", "v", 3),
+        LabelledImage(80, 70, box + 2, "a", "v", 5),
+    ]
+    first, second = ImageTable.of(images[:2]), ImageTable.of(images[2:])
+    for table in (ImageTable.of(images), ImageTable.concatenated([first, second])):
+        for image, again in zip(images, table, strict=True):
+            assert again.boxes.tolist() == image.boxes.tolist()
+            assert (again.width, again.height, again.source, again.video, again.frame) == (
+                (image.width, image.height, image.source, image.video, image.frame)
+            )
+        assert table.video_names == (("b", "v"), ("a", "v")), "one name in two sources is two videos"
+        backwards = table[::-1]
+        assert [image.frame for image in backwards] == [5, 3, 0]
+        assert backwards[1].boxes.tolist() == images[1].boxes.tolist()
+    joined = ImageTable.concatenated([first, first])
+    assert len(joined.trainable_videos()) == 1, "parts of one video of one source are one video"
+    with pytest.raises(IndexError):
+        joined[4]
+
+
+def test_the_papers_sampling_draws_sources_alike_and_keeps_pairs_near(all_data):
+    sampler = PairSampler(all_data, seed=1, max_gap=2, sampling="paper")
+    batch = sampler.batch(0, 1000)
+    images = [(all_data.images[a], all_data.images[b]) for a, b in zip(batch.template_image, batch.search_image, strict=True)]
+    for source in MAKERS:
+        assert 150 < sum(a.source == source for a, _ in images) < 250
+    assert all(a.video == b.video and abs(a.frame - b.frame) <= 2 for a, b in images)
+    assert {abs(a.frame - b.frame) for a, b in images} == {0, 1, 2}
+    coco = [tuple(box) for (a, _), box in zip(images, batch.template_box.tolist(), strict=True) if a.source == "coco"]
+    assert len({*coco}) == 2 and 0.5 < coco.count((20, 30, 40, 30)) / len(coco) < 0.83, "all three objects alike"
+    with pytest.raises(ValueError, match="balanced, paper"):
+        PairSampler(all_data, sampling="uniform")
+
+
+def test_parts_of_a_batch_make_up_the_whole(all_data):
+    sampler = PairSampler(all_data, seed=2)
+    whole = sampler.batch(4, 9)
+    parts = [sampler.batch(4, 9, part, 3) for part in range(3)]
+    for name in ("template_image", "template_box", "search_image", "search_box", "scene"):
+        assert np.array_equal(getattr(whole, name)[1::3], getattr(parts[1], name))
+    assert sum(len(part.scene) for part in parts) == 9
+
+
+# --- packing -----------------------------------------------------------------------------------------------------------
+
+
+def packed(out, *data, expected=0, **options):
+    options = {"long_side": 80, "frames_per_video": 3, "images_per_shard": 4, "threads": 1, **options}
+    argv = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    assert pack.main(["--data", *data, "--out", str(out), *argv]) == expected
+    return sorted(out.glob("*.tar"))
+
+
+def test_packed_shards_hold_the_shrunk_data(all_data, roots, tmp_path):
+    shards = packed(tmp_path, *(f"{name}:{root}" for name, root in roots.items()))
+    dataset = ShardDataset(shards)
+    assert {image.source for image in dataset.images} == set(MAKERS)
+    assert frames_of(dataset, "kite-7") == [0, 2, 5], "three of six, evenly spaced"
+    assert len(shards) == 5 and len(dataset.images) == 19, "a target that has 7 px now is left out"
+    by_key = {(image.source, image.video, image.frame): image for image in all_data.images if image.video}
+    for number, image in enumerate(dataset.images):
+        assert (image.width, image.height) == (80, 60) == dataset.pixels(number).shape[1::-1]
+        if image.video:
+            original = by_key[image.source, image.video, image.frame]
+            assert np.allclose(image.boxes, original.boxes / 2, atol=0.01)
+    red = dataset.pixels(0).astype(int)
+    x, y, w, h = (round(float(value)) for value in dataset.images[0].boxes[0])
+    assert red[y + h // 2, x + w // 2, 0] - red[y + h // 2, x + w // 2, 1] > 60
+
+
+def test_packing_is_deterministic_and_goes_on_where_it_was_stopped(roots, tmp_path):
+    data = [f"got10k:{roots['got10k']}", f"voc:{roots['voc']}"]
+    first = packed(tmp_path / "a", *data)
+    assert len(first) == 2
+    contents = [shard.read_bytes() for shard in first]
+    first[1].rename(first[1].with_suffix(".partial"))
+    first[1].with_suffix(".partial").write_bytes(contents[1][:700])
+    kept = first[0].stat()
+    again = packed(tmp_path / "a", *data, threads=2)
+    assert [shard.read_bytes() for shard in again] == contents
+    assert first[0].stat().st_mtime_ns == kept.st_mtime_ns, "what is finished is not written again"
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["pack.json", "shard-00000.tar", "shard-00001.tar"]
+
+
+def test_a_folder_packed_otherwise_is_refused(roots, tmp_path, capsys):
+    packed(tmp_path, f"voc:{roots['voc']}")
+    packed(tmp_path, f"voc:{roots['voc']}", long_side=60, expected=2)
+    assert "begun with long_side 80" in capsys.readouterr().err
+    packed(tmp_path, f"coco:{roots['coco']}", expected=2)
+    assert "begun with" in capsys.readouterr().err
+
+
+def test_the_packer_counts_what_it_cannot_read(tmp_path, capsys):
+    root = make_coco(tmp_path / "coco")
+    (root / "train2017" / "000000000009.jpg").unlink()
+    shards = packed(tmp_path / "out", f"coco:{root}", format="jpg")
+    assert "unreadable: 1 (" in capsys.readouterr().out
+    with tarfile.open(shards[0]) as archive:
+        assert archive.getnames() == ["00000001.jpg", "index.jsonl"]
+        index = json.loads(archive.extractfile("index.jsonl").read())
+    assert index == {"file": "00000001.jpg", "w": 80, "h": 60, "boxes": [[10.0, 15.0, 20.0, 15.0]], "source": "coco"}
+    (root / "train2017" / "000000000010.jpg").unlink()
+    packed(tmp_path / "none", f"coco:{root}", expected=2)
+    assert "none of the 2 images" in capsys.readouterr().err
+
+
+def test_nothing_left_to_pack_is_said(roots, tmp_path, capsys):
+    packed(tmp_path, f"coco:{roots['coco']}", long_side=20, expected=2)
+    assert "greater --long-side" in capsys.readouterr().err
+
+
+def test_shards_and_readers_join(roots, tmp_path):
+    shards = packed(tmp_path, f"coco:{roots['coco']}")
+    dataset = open_data([str(tmp_path), f"lasot:{roots['lasot']}"])
+    assert isinstance(dataset, JoinedDataset) and len(shards) == 1
+    assert [image.source for image in dataset.images] == ["coco"] * 2 + ["lasot"] * 10
+    assert dataset.pixels(1).shape == (60, 80, 3) and dataset.pixels(2).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_compressed_shards_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w:gz"):
+        pass
+    with pytest.raises(ValueError, match="no plain tar file"):
+        ShardDataset([tmp_path / "a.tar"])
