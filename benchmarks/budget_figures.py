@@ -44,7 +44,9 @@ def accuracy(result: dict):
             for run in runs:
                 axes.annotate(run["policy"], (run["mean_ms"], run["auc"]), (4, -12), textcoords="offset points")
     axes.set(xlabel="mean milliseconds a frame", ylabel="success AUC")
-    axes.set_title(f"{result['model']}, {result['engine']}, {result['cores']} cores, {result['frames']} frames", fontsize=10)
+    axes.set_title(
+        f"{result['model']}, {result['engine']}, {result['cores']} cores, {result['frames']} frames", fontsize=10
+    )
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure

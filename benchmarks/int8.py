@@ -65,7 +65,9 @@ def accuracy(engine: OpenVINOEngine, data: str, frames: int) -> list[float]:
     for exit_index in range(1, engine.exit_count + 1):
         tracker.policy = FixedExit(exit_index)
         sequences = tqdm(load_sequences(data), desc=f"exit {exit_index}")
-        found.append(float(np.mean([run_sequence(tracker, s.head(frames)).summary()["success_auc"] for s in sequences])))
+        found.append(
+            float(np.mean([run_sequence(tracker, s.head(frames)).summary()["success_auc"] for s in sequences]))
+        )
     return found
 
 
@@ -86,8 +88,13 @@ def main() -> None:
         folder = args.graphs or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         if not list(folder.glob("*.xml")):
-            write_int8_graphs(weights, example_crops(ShardDataset(args.shards), load_config(weights), args.crops), folder)
-        engines = {"openvino": OpenVINOEngine(weights), "int8": OpenVINOEngine(weights, graphs=folder, precision="int8")}
+            write_int8_graphs(
+                weights, example_crops(ShardDataset(args.shards), load_config(weights), args.crops), folder
+            )
+        engines = {
+            "openvino": OpenVINOEngine(weights),
+            "int8": OpenVINOEngine(weights, graphs=folder, precision="int8"),
+        }
         report = {
             "model": weights.stem,
             "machine": machine_facts(),
@@ -100,7 +107,9 @@ def main() -> None:
     args.results.write_text(json.dumps(rounded(report), indent=1) + "\n")
     print("| | exit | ms | CPU ms | success AUC |\n|---|---|---|---|---|")
     for name in engines:
-        for exit_index, (taken, auc) in enumerate(zip(report["speed"][name], report["success_auc"][name], strict=True), start=1):
+        for exit_index, (taken, auc) in enumerate(
+            zip(report["speed"][name], report["success_auc"][name], strict=True), start=1
+        ):
             print(f"| {name} | {exit_index} | {taken['ms']:.1f} | {taken['cpu_ms']:.1f} | {auc:.4f} |")
 
 

@@ -66,7 +66,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--exit", type=int, default=1, help="overhead, overlay: the exit that every frame takes")
     p.add_argument("--rate", type=float, help="images a second; overhead 15, overlay 10, delivery and soak 30")
     p.add_argument(
-        "--frames", type=int, help="overhead, overlay, delivery: images of each kind and round; by default 200, 200 and 300"
+        "--frames",
+        type=int,
+        help="overhead, overlay, delivery: images of each kind and round; by default 200, 200 and 300",
     )
     p.add_argument("--rounds", type=int, default=3, help="overhead, delivery, startup: repetitions, in turns")
     p.add_argument("--minutes", type=float, default=30.0, help="soak")

@@ -72,7 +72,9 @@ def _overlay(result: dict) -> list[str]:
         for run in result["runs"]
     ]
     header = ["bgr8 image", "engine", "pairs of turns", "nobody watches, ms", "watched, ms", "difference, ms"]
-    lead = f"{_network(result)}, images at {result['rate_hz']:g} Hz; `latency_ms`, p50 / p95; difference of the medians of"
+    lead = (
+        f"{_network(result)}, images at {result['rate_hz']:g} Hz; `latency_ms`, p50 / p95; difference of the medians of"
+    )
     lead += " neighbouring turns: its median, and in brackets its quartiles."
     return [_where("Overlay.", result), lead, *_table(header, rows)]
 

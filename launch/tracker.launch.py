@@ -53,7 +53,9 @@ def generate_launch_description():
         DeclareLaunchArgument(
             "point", default_value="", description="PointStamped topic of clicks on the target, in pixels; empty: none"
         ),
-        DeclareLaunchArgument("panel", default_value="false", description="true: dytrack_panel too, a page to point at targets"),
+        DeclareLaunchArgument(
+            "panel", default_value="false", description="true: dytrack_panel too, a page to point at targets"
+        ),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
         *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
     ]

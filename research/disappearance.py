@@ -88,7 +88,9 @@ def gap_summary(runs: Iterable[SequenceRun]) -> dict:
     frames_to_find: list[int] = []
     for run in runs:
         sequence = run.sequence
-        overlaps = np.array([float(iou(box, truth)) for box, truth in zip(run.boxes, sequence.hidden_truth, strict=True)])
+        overlaps = np.array(
+            [float(iou(box, truth)) for box, truth in zip(run.boxes, sequence.hidden_truth, strict=True)]
+        )
         absent = np.isnan(sequence.truth).any(1)
         for number, result in enumerate(run.results, start=1):
             if absent[number]:

@@ -132,7 +132,11 @@ def main(argv: list[str] | None = None) -> int:
         "method": chosen,
         "held_out_mean_iou": {name: round(value, 4) for name, value in held_out.items()},
         "mixes": [
-            {"cost": round(row.cost / costs[0], 3), "iou": round(row.iou, 4), "shares": [round(s, 3) for s in row.shares]}
+            {
+                "cost": round(row.cost / costs[0], 3),
+                "iou": round(row.iou, 4),
+                "shares": [round(s, 3) for s in row.shares],
+            }
             for row in rows
         ],
     }

@@ -75,7 +75,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--budget-ms", type=budget, nargs="+", default=[], metavar="MS",
                    help="also run with these mean times a frame; `camera`: the stream's period")  # fmt: skip
     p.add_argument("--deadline-ms", type=positive, metavar="MS", help="longest time a frame of these budgets")
-    p.add_argument("--predict-ahead", action="store_true", help="these budgets choose a frame's exit by the frame before")
+    p.add_argument(
+        "--predict-ahead", action="store_true", help="these budgets choose a frame's exit by the frame before"
+    )
     p.add_argument("--stream", type=rate, nargs="+", default=[OFFLINE], metavar="HZ",
                    help="frames a second of a stream, counting the frames that the variant shows; `offline`: every "
                         "frame waits for the tracker")  # fmt: skip

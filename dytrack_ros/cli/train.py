@@ -56,7 +56,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--stream", action=argparse.BooleanOptionalAction, default=None,
                    help="read images from the disk throughout, instead of keeping all on the device "
                         "(default: if --data names a NAME:FOLDER)")  # fmt: skip
-    p.add_argument("--reader-threads", type=int, help="threads of each process that read images (default: all its cores)")
+    p.add_argument(
+        "--reader-threads", type=int, help="threads of each process that read images (default: all its cores)"
+    )
     p.add_argument("--data-licence", default="research use", help="what the model card says of the data's licence")
     p.add_argument("--out", type=Path, required=True, help="folder for weights, curves and the state to resume from")
     p.add_argument("--model", choices=PRESETS, default="dytrack_small")
@@ -73,7 +75,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--search-factor", type=float, help="its side in target sides, if not the preset's")
     length = p.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, default=defaults.steps)
-    length.add_argument("--epochs", type=float, help=f"length of the run in epochs of {PAIRS_PER_EPOCH} pairs, the paper's")
+    length.add_argument(
+        "--epochs", type=float, help=f"length of the run in epochs of {PAIRS_PER_EPOCH} pairs, the paper's"
+    )
     p.add_argument("--minutes", type=float, help="end after this much training time even if steps are left")
     p.add_argument("--batch", type=int, default=defaults.batch, help="pairs in a step, of all processes together")
     p.add_argument("--lr-backbone", type=float, default=defaults.lr_backbone)
@@ -86,14 +90,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--clip-norm", type=float, default=defaults.clip_norm)
     p.add_argument("--freeze-blocks", type=int, default=defaults.freeze_blocks)
     p.add_argument(
-        "--corner-weight", type=float, default=defaults.corner_weight, help="weight of the heat maps' own loss; paper: 0"
+        "--corner-weight",
+        type=float,
+        default=defaults.corner_weight,
+        help="weight of the heat maps' own loss; paper: 0",
     )
     p.add_argument("--sampling", choices=SAMPLINGS, default="balanced",
                    help="balanced: large sources count more, but less than by size; paper: all sources alike")  # fmt: skip
     p.add_argument("--video-share", type=float, default=0.4, help="share of the pairs from videos if balanced")
     p.add_argument("--max-gap", type=int, default=100, help="how many frames apart the images of a video pair may be")
     p.add_argument(
-        "--absent", type=float, default=0.0, help="share of the pairs without the target, whose score is to be 0; paper: 0"
+        "--absent",
+        type=float,
+        default=0.0,
+        help="share of the pairs without the target, whose score is to be 0; paper: 0",
     )
     p.add_argument("--synthetic", type=float, default=0.0,
                    help="share of the pairs that show an object that was cut out before another scene; paper: 0")  # fmt: skip
@@ -130,7 +140,13 @@ def _cpu_has_bf16() -> bool:
 def starting_model(args: argparse.Namespace) -> DyTrack:
     torch.manual_seed(args.seed)
     start = args.init or args.teacher
-    background_mask = args.background_mask if args.background_mask is not None else load_config(resolve_weights(start)).background_mask if start else 0.0
+    background_mask = (
+        args.background_mask
+        if args.background_mask is not None
+        else load_config(resolve_weights(start)).background_mask
+        if start
+        else 0.0
+    )
     config = preset(args.model, recycling=args.recycling, background_mask=background_mask)
     if args.init:
         model = load_weights(args.init)
@@ -164,8 +180,12 @@ def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]
     model = starting_model(args)
     sampler = PairSampler(dataset, args.seed, args.video_share, max_gap=args.max_gap, sampling=args.sampling)
     streams = any(map(names_reader, args.data)) if args.stream is None else args.stream
-    bank = ImageBank.pack([]).to(ranks.device) if streams else ImageBank.load(dataset, ranks.device, progress=ranks.leads)
-    choices = AugmentationConfig(absent=args.absent, synthetic=args.synthetic, distractors=args.distractors, parts=args.parts)
+    bank = (
+        ImageBank.pack([]).to(ranks.device) if streams else ImageBank.load(dataset, ranks.device, progress=ranks.leads)
+    )
+    choices = AugmentationConfig(
+        absent=args.absent, synthetic=args.synthetic, distractors=args.distractors, parts=args.parts
+    )
     augmentation = PairAugmentation(bank, model.config, choices, args.seed, cutouts(args, dataset, ranks))
     if streams:
         threads = args.reader_threads or max(os.cpu_count() // ranks.local_size, 1)
@@ -198,7 +218,10 @@ def cutouts(args: argparse.Namespace, dataset: Dataset, ranks: Ranks) -> Cutouts
         return Cutouts.load(path, dataset)
     made = Cutouts.made(dataset, max(os.cpu_count() // ranks.local_size, 1), progress=ranks.leads)
     if ranks.leads:
-        print(f"{len(made.masks)} of {int(ImageTable.of(dataset.images).trainable.sum())} objects were cut out", flush=True)
+        print(
+            f"{len(made.masks)} of {int(ImageTable.of(dataset.images).trainable.sum())} objects were cut out",
+            flush=True,
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         made.save(path, dataset)
     return made
@@ -219,7 +242,9 @@ def reduced(
     for number in range(math.ceil(args.reduction_pairs / REDUCTION_BATCH)):
         step = FIRST_REDUCTION_STEP + number
         crops.append(augmentation(sampler.batch(step, REDUCTION_BATCH), step))
-    template, search = (normalize(torch.cat([getattr(c, part) for c in crops])).cpu() for part in ("template", "search"))
+    template, search = (
+        normalize(torch.cat([getattr(c, part) for c in crops])).cpu() for part in ("template", "search")
+    )
     model, projection = reduce_width(wide, config, template, search)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.save({"model": model.state_dict(), "projection": projection}, kept)

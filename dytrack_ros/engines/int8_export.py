@@ -95,7 +95,9 @@ def write_int8_graphs(weights: Path, examples: Sequence[Crops], folder: Path) ->
 
 def _inputs_of(core: ov.Core, models: dict[str, ov.Model], examples: Sequence[Crops]) -> dict[str, list[dict]]:
     """What enters each graph for each of the crops."""
-    compiled = {name: core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}) for name, model in models.items()}
+    compiled = {
+        name: core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}) for name, model in models.items()
+    }
     inputs: dict[str, list[dict]] = {name: [] for name in models}
     for crops in tqdm(examples, desc="examples", unit="pair", disable=None):
         values = crops._asdict()

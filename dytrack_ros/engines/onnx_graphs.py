@@ -58,7 +58,9 @@ def reference_crop(size: int) -> np.ndarray:
 def write_manifest(folder: Path, files: Iterable[Path], facts: dict) -> None:
     """Writes the manifest: ``facts`` and the SHA-256 of each of these files of the folder."""
     files = {path.name: file_sha256(path) for path in files}
-    (folder / MANIFEST).write_text(json.dumps({"graphs_version": GRAPHS_VERSION, **facts, "files": files}, indent=2) + "\n")
+    (folder / MANIFEST).write_text(
+        json.dumps({"graphs_version": GRAPHS_VERSION, **facts, "files": files}, indent=2) + "\n"
+    )
 
 
 def read_manifest(folder: Path, weights: Path | None = None) -> dict:

@@ -35,7 +35,9 @@ def pooled(runs: Iterable[SequenceRun]) -> dict[str, float]:
 
 def curves(runs: Sequence[SequenceRun]) -> dict[str, list[float]]:
     """Success and precision at every threshold (those of :mod:`metrics`), means over the sequences with a target."""
-    pairs = [(run.boxes, run.sequence.judged_truth) for run in runs if metrics.is_present(run.sequence.judged_truth).any()]
+    pairs = [
+        (run.boxes, run.sequence.judged_truth) for run in runs if metrics.is_present(run.sequence.judged_truth).any()
+    ]
     of_sequences = {
         "success": [metrics.success_curve(metrics.overlaps(*pair)) for pair in pairs],
         "precision": [metrics.precision_curve(*pair) for pair in pairs],

@@ -133,7 +133,9 @@ def plan(args: argparse.Namespace, exit_count: int, first_exit_s: float = 0.0) -
     if not runs:
         raise ValueError("nothing to run: --exits none needs --budget-ms")
     if args.jobs > 1 and any(run.is_timed for run in runs):
-        raise ValueError("--jobs: streams and budgets depend on time, which processes take from each other; leave it at 1")
+        raise ValueError(
+            "--jobs: streams and budgets depend on time, which processes take from each other; leave it at 1"
+        )
     return runs
 
 
@@ -153,13 +155,17 @@ def policies(
             name = TRUSTING if any(trust) else ADAPTIVE
             chosen[name] = FixedThresholds(thresholds or default_thresholds(exit_count), ExitTrust(*trust))
             if len(chosen[name].thresholds) != exit_count - 1:
-                raise ValueError(f"--thresholds {thresholds} must be {exit_count - 1} numbers, one an exit but the last")
+                raise ValueError(
+                    f"--thresholds {thresholds} must be {exit_count - 1} numbers, one an exit but the last"
+                )
         elif name == "random":
             chosen[name] = RandomExit([1 / exit_count] * exit_count)
         elif name.isdigit() and 1 <= int(name) <= exit_count:
             chosen[f"exit {name}"] = FixedExit(int(name))
         else:
-            raise ValueError(f"--exits {name!r} must be a number from 1 to {exit_count}, `adaptive`, `random` or `none`")
+            raise ValueError(
+                f"--exits {name!r} must be a number from 1 to {exit_count}, `adaptive`, `random` or `none`"
+            )
     return chosen
 
 

@@ -36,7 +36,9 @@ def check_options(args: argparse.Namespace, dataset: str) -> None:
     if dataset not in FILES:
         raise ValueError(f"--submission is for {' and '.join(FILES)}; {dataset} has its truth here, or takes no zip")
     if args.variants != ["standard"] or args.init != [FULL] or args.stream != [OFFLINE] or args.frames is not None:
-        raise ValueError("--submission takes whole standard sequences: leave out --variants, --init, --stream and --frames")
+        raise ValueError(
+            "--submission takes whole standard sequences: leave out --variants, --init, --stream and --frames"
+        )
 
 
 def write_submission(folder: Path, dataset: str, label: str, runs: Iterable[SequenceRun]) -> Path:

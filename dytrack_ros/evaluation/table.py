@@ -63,7 +63,9 @@ def level_table(entries: Iterable[dict], difficulties: Iterable[dict]) -> str:
         own = [entry for entry in entries if (entry["variant"], entry["init"]) == start]
         counts = {level: found["frames"] for level, found in difficulty["levels"].items()}
         title = f"AUC by difficulty, {start_name(*start)}"
-        tables.append(_table(title, "frames", counts, own, lambda entry, level: entry["by_level"][level]["success_auc"]))
+        tables.append(
+            _table(title, "frames", counts, own, lambda entry, level: entry["by_level"][level]["success_auc"])
+        )
     return "\n".join(tables)
 
 

@@ -134,7 +134,9 @@ def _check_layout(state: Mapping[str, Tensor], config: DyTrackConfig, path: str 
         raise ValueError(f"{path} has width {width}, the model {config.width}: choose the preset of that width")
     positions = state["pos_embed"].shape[1] - 1
     if round(positions**0.5) ** 2 != positions:
-        raise ValueError(f"{path} has {positions + 1} position embeddings: expected one for the class and a square grid")
+        raise ValueError(
+            f"{path} has {positions + 1} position embeddings: expected one for the class and a square grid"
+        )
 
 
 def _some(names: list[str], count: int = 12) -> str:

@@ -212,7 +212,11 @@ TRACKER = (
         1.0,
     ),
     Parameter(
-        "lost.frames", StateThresholds.lost_frames, "Frames in a row below lost.score that make the target LOST.", 1, 1000
+        "lost.frames",
+        StateThresholds.lost_frames,
+        "Frames in a row below lost.score that make the target LOST.",
+        1,
+        1000,
     ),
     Parameter(
         "lost.deepen",

@@ -214,7 +214,9 @@ class TrackerNode(Node):
     # ---- worker thread
 
     def _prepare(self, tracker: DyTracker) -> None:
-        tracker.state_thresholds, tracker.recovery, tracker.template_updates, tracker.init_correction, settings = self._settings
+        tracker.state_thresholds, tracker.recovery, tracker.template_updates, tracker.init_correction, settings = (
+            self._settings
+        )
         self._budget.prepare(tracker, settings)
 
     def _work(self, frame: Frame | None) -> None:

@@ -25,7 +25,9 @@ class ThresholdFamily:
         self.thrifts = tuple(float(thrift) for thrift in thrifts)
         self.rows = tuple(tuple(float(tau) for tau in row) for row in rows)
         if len(self.thrifts) != len(self.rows) or len(self.rows) < 2:
-            raise ValueError(f"{len(self.thrifts)} thrifts and {len(self.rows)} rows: there must be as many, at least 2")
+            raise ValueError(
+                f"{len(self.thrifts)} thrifts and {len(self.rows)} rows: there must be as many, at least 2"
+            )
         if self.thrifts[0] != 0 or self.thrifts[-1] != 1 or not _strictly_ascends(self.thrifts):
             raise ValueError(f"thrifts {self.thrifts} must ascend from 0 to 1")
         if len({len(row) for row in self.rows}) != 1 or not all(0 <= tau <= 1 for row in self.rows for tau in row):

@@ -63,7 +63,9 @@ class TemplateShape(Protocol):
 def cut_template(image: np.ndarray | ImageView, box: Box, shape: TemplateShape) -> np.ndarray:
     """The template of the target in ``box`` (x, y, w, h) of a picture or a BGR image (H, W, 3): RGB (S, S, 3) uint8."""
     window = CropWindow.around(box, shape.template_factor)
-    return with_background_mask(window.cut(image, shape.template_size), window.to_crop(box), getattr(shape, "background_mask", 0.0))
+    return with_background_mask(
+        window.cut(image, shape.template_size), window.to_crop(box), getattr(shape, "background_mask", 0.0)
+    )
 
 
 def with_background_mask(crop: np.ndarray, box: np.ndarray, background_mask: float) -> np.ndarray:

@@ -14,9 +14,7 @@ GREY_WEIGHTS = (0.299, 0.587, 0.114)
 def coloured(crop: Tensor, strengths: tuple[float, float, float], grey: Tensor, draw: Draw) -> Tensor:
     """Crops (B, 3, S, S) with other brightness, contrast and saturation, each within 1 +- its strength; those chosen as
     ``grey`` (B,) without colour."""
-    brightness, contrast, saturation = (
-        1 + strength * draw.uniform(1, 1, 1) for strength in strengths
-    )
+    brightness, contrast, saturation = (1 + strength * draw.uniform(1, 1, 1) for strength in strengths)
     red, green, blue = GREY_WEIGHTS
     luminance = red * crop[:, :1] + green * crop[:, 1:2] + blue * crop[:, 2:]
     saturation = torch.where(each(grey), torch.zeros_like(saturation), saturation)
@@ -44,7 +42,9 @@ def gaussian_blur(crop: Tensor, chosen: Tensor, sigma: Tensor, radius: int = 4) 
 def motion_blur(crop: Tensor, chosen: Tensor, angle: Tensor, radius: int = 4) -> Tensor:
     """Blurred along a line at ``angle`` (B,), ``radius`` pixels each way."""
     grid = torch.arange(-radius, radius + 1, device=crop.device, dtype=torch.float32)
-    across = grid[None, :, None] * torch.cos(angle)[:, None, None] - grid[None, None, :] * torch.sin(angle)[:, None, None]
+    across = (
+        grid[None, :, None] * torch.cos(angle)[:, None, None] - grid[None, None, :] * torch.sin(angle)[:, None, None]
+    )
     kernel = (1 - across.abs()).clamp(min=0)
     kernel = kernel / kernel.sum(dim=(1, 2), keepdim=True)
     return torch.where(each(chosen), _filtered(crop, kernel), crop)

@@ -251,9 +251,13 @@ def test_thresholds_without_a_budget_may_trust_their_target_and_what_is_in_force
     assert (bench.policy.trust.rate, bench.policy.trust.impatience) == (0.5, 0.4)
     bench.policy.trust.observe(1, (1.0,), ())
     assert bench.prepare(settings).thresholds == pytest.approx((1.4 * TAUS[0], TAUS[1]))
-    assert bench.prepare(replace(settings, deadline_s=0.5)).thresholds == pytest.approx((1.4 * TAUS[0], TAUS[1])), "kept"
+    assert bench.prepare(replace(settings, deadline_s=0.5)).thresholds == pytest.approx((1.4 * TAUS[0], TAUS[1])), (
+        "kept"
+    )
     bench.prepare(BudgetSettings(BudgetSource("milliseconds", milliseconds=100), None, TAUS))
-    assert bench.prepare(settings).thresholds == TAUS, "it has not seen the frames of the budget, perhaps of another target"
+    assert bench.prepare(settings).thresholds == TAUS, (
+        "it has not seen the frames of the budget, perhaps of another target"
+    )
 
 
 def test_in_camera_mode_the_next_image_is_a_deadline(bench):

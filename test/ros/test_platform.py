@@ -23,7 +23,9 @@ PREFIX = Path(get_package_prefix("dytrack_ros"))
 PROFILE = Path(get_package_share_directory("dytrack_ros"), "config", "fastdds_large_images.xml")
 MIB = 2**20
 
-made_by_make = pytest.mark.skipif(not (PREFIX / ".complete").exists(), reason="built by colcon alone, not by make setup")
+made_by_make = pytest.mark.skipif(
+    not (PREFIX / ".complete").exists(), reason="built by colcon alone, not by make setup"
+)
 
 
 def test_the_installed_package_is_imported():
@@ -163,7 +165,9 @@ def test_profile_gives_the_sizes():
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess:
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    }
     command = ["make", f"ROS_DISTRO={os.environ['ROS_DISTRO']}", *arguments]
     return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60)
 
@@ -182,7 +186,9 @@ def test_a_second_setup_does_nothing():
 
 
 @made_by_make
-@pytest.mark.parametrize("edited", ["dytrack_ros/__init__.py", "msg/TrackStatus.msg", "config/fastdds_large_images.xml"])
+@pytest.mark.parametrize(
+    "edited", ["dytrack_ros/__init__.py", "msg/TrackStatus.msg", "config/fastdds_large_images.xml"]
+)
 def test_an_edited_source_is_noticed(edited):
     assert make("--question", f"--assume-new={edited}", "setup").returncode == 1
 

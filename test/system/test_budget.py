@@ -138,7 +138,8 @@ def test_thresholds_that_trust_their_target(graph):
             assert asked_next > asked_now, "exit 1 is asked for more the longer it answers alone"
     change(graph, exit__tau_1=0.95, exit__impatience=0.0)
     graph.wait_until(
-        lambda: shown(graph, lambda status: abs(status.exit_thresholds[0] - 0.95) > 1e-3), "threshold moved by a comparison"
+        lambda: shown(graph, lambda status: abs(status.exit_thresholds[0] - 0.95) > 1e-3),
+        "threshold moved by a comparison",
     )
     change(graph, exit__tau_1=TAUS[0], exit__trust_rate=0.0, exit__impatience=0.0)
     graph.show()

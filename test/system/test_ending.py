@@ -40,7 +40,13 @@ class Tracker:
     def __init__(self, program, weights, log):
         self._log = log
         # Without the look at the marked frame: the stages that get stuck are those of frames.
-        values = f"model:={weights}", "engine:=torch", "lost.score:=0.0", "lost.uncertain_score:=0.0", "init.correction:=0.0"
+        values = (
+            f"model:={weights}",
+            "engine:=torch",
+            "lost.score:=0.0",
+            "lost.uncertain_score:=0.0",
+            "init.correction:=0.0",
+        )
         settings = [part for value in values for part in ("-p", value)]
         with log.open("wb") as output:
             self._process = subprocess.Popen(

@@ -75,7 +75,9 @@ def test_arguments_are_few_and_described(describe, name):
     assert all(argument.description for argument in arguments)
 
 
-@pytest.mark.parametrize(("panel", "programs"), [("false", {"tracker_node"}), ("true", {"tracker_node", "dytrack_panel"})])
+@pytest.mark.parametrize(
+    ("panel", "programs"), [("false", {"tracker_node"}), ("true", {"tracker_node", "dytrack_panel"})]
+)
 def test_the_panel_starts_when_asked_for(describe, panel, programs):
     from launch.actions import OpaqueFunction
 

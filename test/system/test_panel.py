@@ -210,7 +210,10 @@ def test_a_box_a_parameter_and_a_stop_go_through_the_graph(graph, tiny_weights):
         def on_both():
             """A box told to the page, and the detection that this test heard of the same image: it may hear later ones only."""
             told = [box for message in viewer.heard if message["type"] == "results" for box in message["boxes"]]
-            return next(((box, graph.detections[int(box["stamp"])]) for box in told if int(box["stamp"]) in graph.detections), None)
+            return next(
+                ((box, graph.detections[int(box["stamp"])]) for box in told if int(box["stamp"]) in graph.detections),
+                None,
+            )
 
         told, detection = graph.wait_until(on_both, "the same box on the page and on the graph")
         assert told["box"] == pytest.approx(box_of(detection), abs=1e-3)
@@ -255,7 +258,9 @@ def test_after_the_answer_to_a_stop_the_page_hears_no_more_of_that_target(graph,
             viewer.send({"type": "start", "stamp": "0", "box": [100, 80, 60, 40]})
             graph.wait_until(is_followed, f"status of {name}")
             viewer.send({"type": "stop"})
-            answer = graph.wait_until(lambda name=name: viewer.last("answer", to="stop", text=f"stopped following {name}"), "answer")
+            answer = graph.wait_until(
+                lambda name=name: viewer.last("answer", to="stop", text=f"stopped following {name}"), "answer"
+            )
             count = viewer.picture_count
             graph.wait_until(lambda count=count: viewer.picture_count > count + 1, "two more pictures")
             later = viewer.heard[viewer.heard.index(answer) :]

@@ -97,7 +97,9 @@ def test_each_follows_its_own_target_with_its_own_parameters_and_services(graph,
     assert right.show()[0].exit_index == 2
     assert left.show()[0].exit_index == 1
     reliabilities = {
-        side.namespace: graph.client.get_subscriptions_info_by_topic(f"{side.namespace}/image")[0].qos_profile.reliability.name
+        side.namespace: graph.client.get_subscriptions_info_by_topic(f"{side.namespace}/image")[
+            0
+        ].qos_profile.reliability.name
         for side in (left, right)
     }
     assert reliabilities == {"/left": "RELIABLE", "/right": "BEST_EFFORT"}

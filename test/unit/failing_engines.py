@@ -58,7 +58,9 @@ class Engines:
         self.is_mended = False
         self._errors = {}
         monkeypatch.setattr(engine_module, "CPU_ENGINES", NAMES[::-1])
-        monkeypatch.setattr(engine_module, "_engine_class", lambda name: lambda *given, **named: self.load(name, *given, **named))
+        monkeypatch.setattr(
+            engine_module, "_engine_class", lambda name: lambda *given, **named: self.load(name, *given, **named)
+        )
         monkeypatch.setattr(engine_module, "cuda_is_present", lambda: False)
 
     def load(self, name, *given, **named):

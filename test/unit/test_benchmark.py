@@ -210,7 +210,9 @@ def test_a_process_of_another_python_does_the_same(monkeypatch):
 def test_another_python_that_cannot_serve_says_why(tmp_path, tiny_weights, capsys):
     venv.create(tmp_path / "bare", with_pip=False)
     bare = str(tmp_path / "bare" / "bin" / "python")
-    with pytest.raises(RuntimeError, match=r"No module named .*it needs opencv-contrib-python-headless, numpy and safetensors"):
+    with pytest.raises(
+        RuntimeError, match=r"No module named .*it needs opencv-contrib-python-headless, numpy and safetensors"
+    ):
         find_peers(bare, None, None)
     assert benchmark.main(["--model", str(tiny_weights), "--peers-python", str(tmp_path)]) == 2
     assert "is no Python that can be run" in capsys.readouterr().err

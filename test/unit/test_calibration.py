@@ -101,7 +101,9 @@ def test_paths_lead_from_full_depth_to_the_first_exit(search):
     path = search(frames(), COSTS)
     assert path[0].shares == (0, 0, 1) and path[-1].shares == (1, 0, 0)
     assert all(b.cost <= a.cost + 1e-12 for a, b in zip(path, path[1:], strict=False))
-    assert all(t <= s for a, b in zip(path, path[1:], strict=False) for s, t in zip(a.thresholds, b.thresholds, strict=True))
+    assert all(
+        t <= s for a, b in zip(path, path[1:], strict=False) for s, t in zip(a.thresholds, b.thresholds, strict=True)
+    )
 
 
 def area(path):

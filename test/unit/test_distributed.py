@@ -76,7 +76,9 @@ def test_both_processes_end_with_the_same_weights(out, case):
 def test_exits_that_rest_are_left_alone(out):
     """A gradient of zero would let Adam and the weight decay move them."""
     _, last_step = torch.load(out / "one_by_one_0.pt")
-    resting = [gradient for name, (_, gradient) in last_step.items() if name.startswith(("model.heads.0", "model.heads.1"))]
+    resting = [
+        gradient for name, (_, gradient) in last_step.items() if name.startswith(("model.heads.0", "model.heads.1"))
+    ]
     assert resting and all(gradient is None for gradient in resting)
     assert last_step["model.heads.2.top_left.0.dense.conv.weight"][1] is not None
 

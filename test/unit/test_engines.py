@@ -406,7 +406,15 @@ def cut_short(path):
         lambda folder: (folder / MANIFEST).write_text("[]"),
         lambda folder: (folder / MANIFEST).write_bytes(b"\xff\x00"),
     ],
-    ids=["cut short", "zeroed", "file missing", "manifest missing", "manifest cut short", "manifest of a list", "manifest of bytes"],
+    ids=[
+        "cut short",
+        "zeroed",
+        "file missing",
+        "manifest missing",
+        "manifest cut short",
+        "manifest of a list",
+        "manifest of bytes",
+    ],
 )
 def test_a_damaged_folder_is_made_again(cache, small_graphs, made, tmp_path, damage):
     weights = tmp_path / "weights"

@@ -183,7 +183,9 @@ def test_options_that_make_no_sense_together_are_refused(options, message):
         planned(*options)
 
 
-@pytest.mark.parametrize("options", [["--stream", "0"], ["--stream", "fast"], ["--latency", "1"], ["--budget-ms", "-3"]])
+@pytest.mark.parametrize(
+    "options", [["--stream", "0"], ["--stream", "fast"], ["--latency", "1"], ["--budget-ms", "-3"]]
+)
 def test_numbers_out_of_range_are_refused(options, capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["--data", "none", *options])
@@ -200,7 +202,10 @@ def test_a_budget_is_compared_over_all_frames():
 
 
 def test_reports_are_json_even_where_nothing_was_measured():
-    assert json.loads(json_text({"a": [float("nan"), 1.5], "b": {"c": float("nan")}})) == {"a": [None, 1.5], "b": {"c": None}}
+    assert json.loads(json_text({"a": [float("nan"), 1.5], "b": {"c": float("nan")}})) == {
+        "a": [None, 1.5],
+        "b": {"c": None},
+    }
 
 
 def test_cards_take_accuracy_and_no_times(tmp_path):

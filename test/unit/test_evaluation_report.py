@@ -103,9 +103,13 @@ def test_runs_that_can_be_compared_stand_together():
     assert [section.file_name for section in found] == ["standard", "standard_30_Hz", "skip3"]
     assert found[0].deepest is runs[3] and list(found[0].fixed_exits) == [1, 3] and found[0].mixed == [runs[1]]
     assert found[0].reliability()[0].keys() == {1, 3} and "held" in found[0].reliability()[1]
-    assert found[2].reliability()[0] == {1: {"calibration_error": 0.5}}, "those of all exits on all frames, where there are any"
+    assert found[2].reliability()[0] == {1: {"calibration_error": 0.5}}, (
+        "those of all exits on all frames, where there are any"
+    )
 
-    only_adaptive = sections({"runs": [runs[1], entry("random", {1: 9})], "difficulty": []}, {("standard", "full"): []})[0]
+    only_adaptive = sections(
+        {"runs": [runs[1], entry("random", {1: 9})], "difficulty": []}, {("standard", "full"): []}
+    )[0]
     pooled, source = only_adaptive.reliability()
     assert only_adaptive.deepest is runs[1] and source == "only the frames that left there"
     assert {k: each["frames"] for k, each in pooled.items()} == {1: 4, 3: 2}
@@ -122,14 +126,19 @@ def test_shares_are_by_attribute_where_there_are_any_and_few_enough_to_read():
     assert widths[0] == 1.0 and widths[39] == 0.0 and widths[40 + 39] == 1.0
     by_attribute = {"Blur": {"exits": {1: 1, 2: 3}}, "Dark": {"exits": {2: 1}}}
     figure, what = plots.exit_shares(Section(("standard", "full"), None, [{**run, "by_attribute": by_attribute}], {}))
-    assert what == "by attribute" and [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["Blur", "Dark"]
+    assert what == "by attribute" and [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+        "Blur",
+        "Dark",
+    ]
     assert [bar.get_width() for bar in figure.axes[0].patches] == [0.25, 0.0, 0.75, 1.0]
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("box", [(300, 200, 20, 30), (0, 0, 10, 10), (600, 440, 80, 80), (-50, 100, 700, 500), (5, 5, 600, 9)])
+@pytest.mark.parametrize(
+    "box", [(300, 200, 20, 30), (0, 0, 10, 10), (600, 440, 80, 80), (-50, 100, 700, 500), (5, 5, 600, 9)]
+)
 def test_a_view_shows_its_target_and_stays_inside_the_image(box):
     view = view_around(box, 640, 480)
     assert 0 <= view.left and view.left + view.width <= 640 and 0 <= view.top and view.top + view.height <= 480
@@ -191,9 +200,19 @@ def images_of(page: Path) -> list[str]:
     return re.findall(r'<img src="([^"]+)"', page.read_text())
 
 
-def test_the_report_shows_what_there_is_and_is_redrawn_from_kept_results(folder, tiny_weights, tmp_path, monkeypatch, capsys):
+def test_the_report_shows_what_there_is_and_is_redrawn_from_kept_results(
+    folder, tiny_weights, tmp_path, monkeypatch, capsys
+):
     command = ["--data", str(folder), "--model", str(tiny_weights), "--engine", "torch", "--threads", "1"]
-    command += ["--exits", "1,3,random", "--levels", "--results", str(tmp_path / "kept"), "--out", str(tmp_path / "out.json")]
+    command += [
+        "--exits",
+        "1,3,random",
+        "--levels",
+        "--results",
+        str(tmp_path / "kept"),
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
     assert cli.main([*command, "--report", str(tmp_path / "first")]) == 0
     page = tmp_path / "first" / "report.html"
     assert f"wrote {page}" in capsys.readouterr().out
@@ -217,7 +236,9 @@ def test_the_report_shows_what_there_is_and_is_redrawn_from_kept_results(folder,
     monkeypatch.setattr(execution, "perform", never)
     assert cli.main([*command, "--report", str(tmp_path / "again")]) == 0
     assert images_of(tmp_path / "again" / "report.html") == images_of(page)
-    same = cv2.imread(str(tmp_path / "again" / "standard_curves.png")) == cv2.imread(str(page.parent / "standard_curves.png"))
+    same = cv2.imread(str(tmp_path / "again" / "standard_curves.png")) == cv2.imread(
+        str(page.parent / "standard_curves.png")
+    )
     assert same.all()
 
 

@@ -50,13 +50,25 @@ def tracker(tiny_weights):
 def without_times(report: dict) -> dict:
     """A report less what differs from run to run."""
     return json.loads(
-        json.dumps(report), object_hook=lambda part: {k: v for k, v in part.items() if k not in ("mean_ms", "p95_ms", "jobs")}
+        json.dumps(report),
+        object_hook=lambda part: {k: v for k, v in part.items() if k not in ("mean_ms", "p95_ms", "jobs")},
     )
 
 
 def evaluate(folder, tiny_weights, tmp_path, *options: str, exits: str = "1,random") -> dict:
     out = tmp_path / "report.json"
-    command = ["--data", str(folder), "--model", str(tiny_weights), "--engine", "torch", "--threads", "1", "--exits", exits]
+    command = [
+        "--data",
+        str(folder),
+        "--model",
+        str(tiny_weights),
+        "--engine",
+        "torch",
+        "--threads",
+        "1",
+        "--exits",
+        exits,
+    ]
     assert cli.main([*command, "--out", str(out), *options]) == 0
     return json.loads(out.read_text())
 
@@ -76,7 +88,9 @@ def test_processes_give_the_same_as_one_and_results_are_kept(folder, tiny_weight
     performed, perform = [], execution.perform
     monkeypatch.setattr(execution, "perform", lambda *a: performed.append((a[1].label, a[2].name)) or perform(*a))
     again = evaluate(folder, tiny_weights, tmp_path, "--levels", "--results", str(results))
-    assert performed == [("standard, exit 1", "fast"), ("standard, exit 1", "slow")], "what is spoilt or gone, and no more"
+    assert performed == [("standard, exit 1", "fast"), ("standard, exit 1", "slow")], (
+        "what is spoilt or gone, and no more"
+    )
     assert without_times(again) == without_times(here)
     performed.clear()
     evaluate(folder, tiny_weights, tmp_path, "--results", str(results), "--frames", "2", exits="1")
@@ -139,7 +153,18 @@ def test_a_failure_in_a_process_is_reported(folder, tiny_weights, tmp_path, caps
     (tmp_path / "broken" / "groundtruth.txt").write_text("1,2,30,40\n" * 2)
     for number in range(2):
         (tmp_path / "broken" / "img" / f"{number}.png").write_text("no image")
-    command = ["--data", str(tmp_path), "--model", str(tiny_weights), "--exits", "1", "--engine", "torch", "--threads", "1"]
+    command = [
+        "--data",
+        str(tmp_path),
+        "--model",
+        str(tiny_weights),
+        "--exits",
+        "1",
+        "--engine",
+        "torch",
+        "--threads",
+        "1",
+    ]
     assert cli.main([*command, "--jobs", "2"]) == 2
     assert "0.png is not a readable image" in capsys.readouterr().err
 
@@ -219,7 +244,9 @@ def test_measures_over_frames_and_over_sequences():
     assert summaries[0]["ao"] == pytest.approx(0.75) and summaries[0]["mean_iou"] == pytest.approx(2.5 / 3)
     missed = breakdown.missed_where_absent(summaries)
     assert summaries[0]["present"] == 0.75
-    assert missed["success_auc"] == pytest.approx((0.75 * summaries[0]["success_auc"] + summaries[1]["success_auc"]) / 2)
+    assert missed["success_auc"] == pytest.approx(
+        (0.75 * summaries[0]["success_auc"] + summaries[1]["success_auc"]) / 2
+    )
 
 
 def test_by_exit():
@@ -341,4 +368,6 @@ def test_absent_frames_are_told_as_the_toolkit_counts_them(capsys):
     missed = breakdown.missed_where_absent(summaries)
     planned = PlannedRun("standard", None, "exit 1", None)
     cli.show_run(planned, {"mean": mean_over_sequences(summaries), "mean_missed_where_absent": missed}, dataset)
-    assert f"as lasot's toolkit counts (missed where absent): AUC  {missed['success_auc']:.3f}" in capsys.readouterr().out
+    assert (
+        f"as lasot's toolkit counts (missed where absent): AUC  {missed['success_auc']:.3f}" in capsys.readouterr().out
+    )

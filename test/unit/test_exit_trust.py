@@ -27,8 +27,12 @@ def test_an_exit_that_is_sure_and_wrong_is_asked_for_more_and_one_that_is_better
     for _ in range(60):
         wrong.observe(2, (0.8, 0.8), (0.3,))
         modest.observe(2, (0.6, 0.8), (0.9,))
-    assert wrong.underrated(1) == pytest.approx(-0.5, abs=1e-3) and wrong.threshold(1, 0.4) == pytest.approx(0.9, abs=1e-3)
-    assert modest.underrated(1) == pytest.approx(0.3, abs=1e-3) and modest.threshold(1, 0.8) == pytest.approx(0.5, abs=1e-3)
+    assert wrong.underrated(1) == pytest.approx(-0.5, abs=1e-3) and wrong.threshold(1, 0.4) == pytest.approx(
+        0.9, abs=1e-3
+    )
+    assert modest.underrated(1) == pytest.approx(0.3, abs=1e-3) and modest.threshold(1, 0.8) == pytest.approx(
+        0.5, abs=1e-3
+    )
     assert wrong.threshold(2, 0.4) == modest.threshold(2, 0.4) == 0.4, "of exit 2 nothing is known"
     assert wrong.threshold(1, 0.9) == 1 and modest.threshold(1, 0.1) == 0, "thresholds stay in [0, 1]"
     wrong.restart()

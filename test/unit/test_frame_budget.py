@@ -63,8 +63,8 @@ SCORES = {
     "realistic": lambda policy: realistic(),
     "blocks": lambda policy: lambda frame, exit_index: float(frame // 150 % 2),
     "against the controller": lambda policy: lambda frame, exit_index: float(policy.thrift < 0.5),
-    "around the threshold": lambda policy: lambda frame, exit_index: (
-        policy.thresholds[min(exit_index, 2) - 1] + (1e-6 if frame % 50 < 25 else -1e-6)
+    "around the threshold": lambda policy: (
+        lambda frame, exit_index: policy.thresholds[min(exit_index, 2) - 1] + (1e-6 if frame % 50 < 25 else -1e-6)
     ),
     "not a number": lambda policy: lambda frame, exit_index: math.nan,
 }
@@ -287,7 +287,10 @@ def test_deadline_misses_under_load_and_in_a_step_of_it(deadline):
     drawn = random.Random(1)
     policy = FrameBudget(0.9 * deadline, deadline_s=deadline, costs=COSTS)
     frames = play(
-        policy, realistic(), 1200, slow=lambda frame: (2.0 if 600 <= frame < 900 else 1.0) * drawn.lognormvariate(0, 0.06)
+        policy,
+        realistic(),
+        1200,
+        slow=lambda frame: (2.0 if 600 <= frame < 900 else 1.0) * drawn.lognormvariate(0, 0.06),
     )
     missed = [frame.seconds > deadline for frame in frames]
     assert sum(missed[:600]) <= 6, "1 % under a steady load"
@@ -324,7 +327,9 @@ def test_predicting_ahead_takes_the_exit_that_the_last_scores_chose():
     assert [frame.exit_index for frame in frames] == [1, 1, 2, 2, 3]
     assert policy.should_exit(1, 0.1, 0.05), "the last scores chose exit 1"
     policy.restart()
-    assert not policy.should_exit(1, 0.1, 0.05), "nothing to predict from after a new target: the frame's own score decides"
+    assert not policy.should_exit(1, 0.1, 0.05), (
+        "nothing to predict from after a new target: the frame's own score decides"
+    )
 
 
 def test_predicting_ahead_keeps_the_mean_too():

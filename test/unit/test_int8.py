@@ -34,7 +34,9 @@ def write_stand_in(weights, folder):
     with cached_graphs(weights) as graphs:
         facts = read_manifest(graphs)
         for name in graph_names(3):
-            ov.save_model(ov.Core().read_model(graph_file(graphs, name)), int8_file(folder, name), compress_to_fp16=False)
+            ov.save_model(
+                ov.Core().read_model(graph_file(graphs, name)), int8_file(folder, name), compress_to_fp16=False
+            )
     write_manifest(folder, [*folder.glob("*.xml"), *folder.glob("*.bin")], facts | {"precision": "int8"})
 
 
@@ -104,7 +106,8 @@ def test_deviations_tell_the_networks_own_graphs_from_others(stand_in, lively_we
 
 
 @pytest.mark.parametrize(
-    ("score", "box", "tolerable"), [(0.01, 0.1, True), (0.1, 0.1, False), (0.01, 1.0, False), (float("nan"), 0.1, False)]
+    ("score", "box", "tolerable"),
+    [(0.01, 0.1, True), (0.1, 0.1, False), (0.01, 1.0, False), (float("nan"), 0.1, False)],
 )
 def test_what_is_tolerable(score, box, tolerable):
     assert Deviation(score, box).is_tolerable is tolerable

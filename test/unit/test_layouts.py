@@ -72,7 +72,9 @@ def test_lasot_takes_the_test_set_where_its_list_is(tmp_path):
     text(tmp_path / "testing_set.txt", "cat-1", "bear-10")
     assert list(by_name(tmp_path)) == ["cat-1", "bear-10"]
     text(tmp_path / "testing_set.txt", "cat-1", "bear-3")
-    with pytest.raises(FileNotFoundError, match=r"1 sequences that are not there, first .*bear/bear-3/groundtruth\.txt"):
+    with pytest.raises(
+        FileNotFoundError, match=r"1 sequences that are not there, first .*bear/bear-3/groundtruth\.txt"
+    ):
         load_dataset(tmp_path)
 
 
@@ -115,7 +117,10 @@ def test_lasot_attributes(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda own: (own / "out_of_view.txt").unlink(), r"out_of_view\.txt is missing: expected lines of a number a frame"),
+        (
+            lambda own: (own / "out_of_view.txt").unlink(),
+            r"out_of_view\.txt is missing: expected lines of a number a frame",
+        ),
         (lambda own: text(own / "out_of_view.txt", "0,0"), r"out_of_view\.txt has 2 flags for 5 frames"),
         (lambda own: (own / "img" / "00000003.png").unlink(), r"groundtruth\.txt has 5 boxes, but .*img only 4 images"),
         (lambda own: (own / "img").rename(own / "images"), r"img has no images: expected \.bmp, \.jpeg"),

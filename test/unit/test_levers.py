@@ -37,7 +37,10 @@ def test_levers_differ_in_what_they_say_and_are_not_trained_twice(tmp_path, caps
         told = {name: getattr(augmentation.config, name) for name in lever.changes}
         assert told == lever.changes and augmentation.model.background_mask == lever.background_mask
         assert (augmentation.cutouts is not None) == bool(augmentation.config.synthetic)
-    assert load_weights(tmp_path / "work" / "background_mask-3" / "weights.safetensors").config.background_mask == levers.VEIL
+    assert (
+        load_weights(tmp_path / "work" / "background_mask-3" / "weights.safetensors").config.background_mask
+        == levers.VEIL
+    )
     report, table = json.loads((tmp_path / "results.json").read_text()), capsys.readouterr().out
     assert [len(row["runs"]) for row in report["rows"]] == [2] * len(levers.LEVERS)
     aucs = [auc for row in report["rows"] for found in row["runs"] for share in found.values() for auc in share]

@@ -31,7 +31,10 @@ def test_a_full_share_gives_the_mark_back_and_none_changes_nothing(found, change
     half = extent.corrected(found, 1, 0.5)
     assert iou(half, marked) >= iou(found, marked) - 1e-9
     larger = tuple(3 * value for value in found)
-    np.testing.assert_allclose(extent.corrected(larger, 1, 0.5), 3 * np.array(half), atol=1e-6), "it grows with the target"
+    (
+        np.testing.assert_allclose(extent.corrected(larger, 1, 0.5), 3 * np.array(half), atol=1e-6),
+        "it grows with the target",
+    )
 
 
 def test_each_exit_has_its_own():

@@ -80,7 +80,9 @@ def test_the_search_covers_the_image_and_begins_where_the_target_was(box, width,
     seen = np.zeros((height, width), bool)
     for window in (widened, *itertools.islice(windows, int(2 * count))):
         left, top = max(window.left, 0), max(window.top, 0)
-        seen[int(np.ceil(top)) : int(window.top + window.side), int(np.ceil(left)) : int(window.left + window.side)] = True
+        seen[int(np.ceil(top)) : int(window.top + window.side), int(np.ceil(left)) : int(window.left + window.side)] = (
+            True
+        )
     # Whole pixels alone are counted as seen, so the seams and the rim may miss one.
     assert seen[1:-1, 1:-1].mean() > 0.97
 
@@ -280,8 +282,6 @@ def test_template_settings_that_mean_nothing_are_refused(values):
 
 
 # --- sequences with gaps ---------------------------------------------------------------------------------------------
-
-
 
 
 def test_gaps_hide_the_target_and_are_summed_up(tmp_path):

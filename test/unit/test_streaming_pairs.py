@@ -18,7 +18,16 @@ from dytrack_ros.training.sampling import PairSampler
 from dytrack_ros.training.streaming import PairStream, source_window
 
 PLAIN = AugmentationConfig(
-    brightness=0, contrast=0, saturation=0, grey=0, blur=0, motion_blur=0, low_resolution=0, noise=0, mosaic=0, distractor=0
+    brightness=0,
+    contrast=0,
+    saturation=0,
+    grey=0,
+    blur=0,
+    motion_blur=0,
+    low_resolution=0,
+    noise=0,
+    mosaic=0,
+    distractor=0,
 )
 
 
@@ -132,7 +141,18 @@ def train(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "dytrack_tiny", MINIATURE)
 
     def run(*argv):
-        base = ["--out", str(tmp_path / "run"), "--model", "dytrack_tiny", "--device", "cpu", "--batch", "2", "--threads", "1"]
+        base = [
+            "--out",
+            str(tmp_path / "run"),
+            "--model",
+            "dytrack_tiny",
+            "--device",
+            "cpu",
+            "--batch",
+            "2",
+            "--threads",
+            "1",
+        ]
         return cli.main([*base, *argv])
 
     return run

@@ -84,7 +84,9 @@ def bounds(mask):
 
 
 def test_an_ellipse_is_cut_out_of_its_box(dataset):
-    disc = cv2.ellipse(np.zeros((MASK_PX, MASK_PX), np.uint8), (32, 32), (32, 32), 0, 0, 360, 1, cv2.FILLED).astype(bool)
+    disc = cv2.ellipse(np.zeros((MASK_PX, MASK_PX), np.uint8), (32, 32), (32, 32), 0, 0, 360, 1, cv2.FILLED).astype(
+        bool
+    )
     for number in range(len(dataset.images)):
         mask = cut_out(dataset.pixels(number), dataset.images[number].boxes[0])
         assert mask.shape == disc.shape and mask.dtype == bool
@@ -323,7 +325,16 @@ def test_train_makes_cutouts_once_and_keeps_the_background_mask(tmp_path, capsys
 
 def test_a_run_is_not_resumed_with_another_background_mask(tmp_path, capsys):
     make_shard(tmp_path / "train.tar")
-    command = ["--data", str(tmp_path / "train.tar"), "--out", str(tmp_path / "run"), "--model", "dytrack_tiny", "--batch", "2"]
+    command = [
+        "--data",
+        str(tmp_path / "train.tar"),
+        "--out",
+        str(tmp_path / "run"),
+        "--model",
+        "dytrack_tiny",
+        "--batch",
+        "2",
+    ]
     command += ["--search-size", "64", "--distillation", "off", "--amp", "off", "--resume"]
     assert cli.main([*command, "--steps", "1", "--background-mask", "0.3"]) == 0
     assert cli.main([*command, "--steps", "2"]) == 2

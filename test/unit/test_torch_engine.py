@@ -40,7 +40,15 @@ def test_steps_leave_their_buffers_where_they_are():
         seen.add((steps.score.item(), *steps.box.tolist()))
     assert [buffer.data_ptr() for buffer in buffers] == places
     assert len(seen) == 2
-    assert list(steps.by_name()) == ["template", "advance_1", "locate_1", "advance_2", "locate_2", "advance_3", "locate_3"]
+    assert list(steps.by_name()) == [
+        "template",
+        "advance_1",
+        "locate_1",
+        "advance_2",
+        "locate_2",
+        "advance_3",
+        "locate_3",
+    ]
 
 
 def test_recorded_steps_are_used_where_they_answer_alike(weights, caplog):
@@ -93,7 +101,11 @@ def test_eager_steps_stay_where_recording_fails(weights, caplog, fault, said):
 
 @needs_gpu
 def test_cuda_graphs_answer_as_eager_steps_and_as_the_cpu(weights, caplog):
-    graphed, eager, cpu = (TorchEngine(weights, "cuda"), TorchEngine(weights, "cuda", graphs=False), TorchEngine(weights, "cpu"))
+    graphed, eager, cpu = (
+        TorchEngine(weights, "cuda"),
+        TorchEngine(weights, "cuda", graphs=False),
+        TorchEngine(weights, "cpu"),
+    )
     assert "CUDA graphs are not used" not in caplog.text
     for _ in range(3):
         np.testing.assert_allclose(answers(graphed), answers(eager), atol=2e-3)

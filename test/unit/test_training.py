@@ -44,7 +44,9 @@ def make_shard(path):
         for number in range(14):
             video = number >= 6
             image = np.full((120, 160, 3), 90, np.uint8) + rng.integers(0, 30, (120, 160, 1), np.uint8)
-            x, y, w, h = (40 + 5 * (number - 6), 50, 24, 20) if video else rng.integers([20, 20, 15, 15], [90, 70, 40, 30])
+            x, y, w, h = (
+                (40 + 5 * (number - 6), 50, 24, 20) if video else rng.integers([20, 20, 15, 15], [90, 70, 40, 30])
+            )
             image[y : y + h, x : x + w] = (0, 0, 200)
             name = f"{number:03d}.webp"
             add(name, cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 100])[1].tobytes())
@@ -85,7 +87,9 @@ def trainer_for(dataset, bank, folder, model=None, **config):
 
 def test_shards_are_read(dataset, bank):
     assert len(dataset.images) == 14
-    assert [len(image.trainable_boxes()) for image in dataset.images[:6]] == [1] * 6, "a box of the whole image is useless"
+    assert [len(image.trainable_boxes()) for image in dataset.images[:6]] == [1] * 6, (
+        "a box of the whole image is useless"
+    )
     start = int(bank.offsets[3])
     assert torch.equal(bank.pixels[start : start + 160 * 120], torch.from_numpy(dataset.pixels(3)).view(-1, 3))
 
@@ -120,7 +124,16 @@ def test_pairs_keep_their_gap_and_are_reproducible(dataset):
 
 
 PLAIN = AugmentationConfig(
-    brightness=0, contrast=0, saturation=0, grey=0, blur=0, motion_blur=0, low_resolution=0, noise=0, mosaic=0, distractor=0
+    brightness=0,
+    contrast=0,
+    saturation=0,
+    grey=0,
+    blur=0,
+    motion_blur=0,
+    low_resolution=0,
+    noise=0,
+    mosaic=0,
+    distractor=0,
 )
 
 
@@ -160,7 +173,9 @@ def test_distractors_stand_beside_the_target_or_before_a_part_of_it(dataset, ban
     without = PairAugmentation(bank, TINY, PLAIN, seed=3)(pairs, 0)
     intruded = PairAugmentation(bank, TINY, replace(PLAIN, distractor=1), seed=3)(pairs, 0)
     assert torch.equal(without.box, intruded.box)
-    changed = ((without.search - intruded.search).abs() > 0.01).any(1)  # the mean, which contrast is taken around, moves too
+    changed = ((without.search - intruded.search).abs() > 0.01).any(
+        1
+    )  # the mean, which contrast is taken around, moves too
     shares = changed.flatten(1).float().mean(1)
     assert (shares > 0).sum() > 16 and shares.max() < 0.1, "a side of 0.1 to 0.3 of the search region"
     rows, columns = (((without.box[:, i] + without.box[:, i + 2]) * 128).long().clamp(0, 255) for i in (1, 0))
@@ -200,7 +215,9 @@ def test_an_absent_target_teaches_the_score_alone():
     output = ExitOutput(boxes, score, torch.zeros(2, 256, 8), torch.zeros(2, 2, 16, 16), torch.zeros(2, 321, 8))
     loss, iou = exit_loss(output, truth, torch.tensor([True, False]), LossWeights(corner=0.5))
     assert iou == pytest.approx(1)
-    only_present = exit_loss(ExitOutput(*(part[:1] for part in output)), truth[:1], torch.tensor([True]), LossWeights(corner=0.5))
+    only_present = exit_loss(
+        ExitOutput(*(part[:1] for part in output)), truth[:1], torch.tensor([True]), LossWeights(corner=0.5)
+    )
     assert float(loss.detach()) == pytest.approx(float(only_present[0].detach()) + 5 * 0.4**2 / 2, abs=1e-5)
     loss.backward()
     assert not boxes.grad[1].any()
@@ -394,7 +411,10 @@ def plain_vit(width=48, depth=12, patch=16, grid=14, layer_scale=False):
             state[f"blocks.{n}.{part}.weight"] = torch.randn(shape[0] * width, shape[1] * width)
             state[f"blocks.{n}.{part}.bias"] = torch.randn(shape[0] * width)
         for part in ("norm1", "norm2"):
-            state[f"blocks.{n}.{part}.weight"], state[f"blocks.{n}.{part}.bias"] = torch.randn(width), torch.randn(width)
+            state[f"blocks.{n}.{part}.weight"], state[f"blocks.{n}.{part}.bias"] = (
+                torch.randn(width),
+                torch.randn(width),
+            )
         if layer_scale:
             state[f"blocks.{n}.ls1.gamma"], state[f"blocks.{n}.ls2.gamma"] = torch.rand(width), torch.rand(width)
     return state
@@ -402,7 +422,10 @@ def plain_vit(width=48, depth=12, patch=16, grid=14, layer_scale=False):
 
 def test_mae_layout_with_its_wrapper_and_decoder(tmp_path):
     state = plain_vit()
-    torch.save({"model": {**state, "mask_token": torch.zeros(1, 1, 48), "decoder_pred.bias": torch.zeros(3)}}, tmp_path / "mae.pth")
+    torch.save(
+        {"model": {**state, "mask_token": torch.zeros(1, 1, 48), "decoder_pred.bias": torch.zeros(3)}},
+        tmp_path / "mae.pth",
+    )
     model = DyTrack(TINY)
     load_encoder(model, tmp_path / "mae.pth")
     assert torch.equal(model.blocks[7].attn.qkv.weight, state["blocks.7.attn.qkv.weight"])

@@ -73,7 +73,10 @@ def test_trackingnet_reads_every_chunk_and_cuts_boxes_off_at_the_border(roots):
 
 def test_coco_leaves_crowds_out(roots):
     dataset = open_data([f"coco:{roots['coco']}"])
-    assert [image.boxes.tolist() for image in dataset.images] == [[[20, 30, 40, 30], [90, 50, 30, 40]], [[20, 30, 40, 30]]]
+    assert [image.boxes.tolist() for image in dataset.images] == [
+        [[20, 30, 40, 30], [90, 50, 30, 40]],
+        [[20, 30, 40, 30]],
+    ]
     assert all(image.video is None for image in dataset.images)
 
 
@@ -162,7 +165,9 @@ def test_tables_keep_what_single_images_say():
 def test_the_papers_sampling_draws_sources_alike_and_keeps_pairs_near(all_data):
     sampler = PairSampler(all_data, seed=1, max_gap=2, sampling="paper")
     batch = sampler.batch(0, 1000)
-    images = [(all_data.images[a], all_data.images[b]) for a, b in zip(batch.template_image, batch.search_image, strict=True)]
+    images = [
+        (all_data.images[a], all_data.images[b]) for a, b in zip(batch.template_image, batch.search_image, strict=True)
+    ]
     for source in MAKERS:
         assert 150 < sum(a.source == source for a, _ in images) < 250
     assert all(a.video == b.video and abs(a.frame - b.frame) <= 2 for a, b in images)
@@ -220,7 +225,11 @@ def test_packing_is_deterministic_and_goes_on_where_it_was_stopped(roots, tmp_pa
     again = packed(tmp_path / "a", *data, threads=2)
     assert [shard.read_bytes() for shard in again] == contents
     assert first[0].stat().st_mtime_ns == kept.st_mtime_ns, "what is finished is not written again"
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["pack.json", "shard-00000.tar", "shard-00001.tar"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "pack.json",
+        "shard-00000.tar",
+        "shard-00001.tar",
+    ]
 
 
 def test_a_folder_packed_otherwise_is_refused(roots, tmp_path, capsys):

@@ -118,8 +118,26 @@ def test_train_from_a_teacher_and_resume(tmp_path, monkeypatch, capsys):
     save_weights(tmp_path / "wide.safetensors", lively_model(WIDE))
     (tmp_path / "wide.json").write_text(json.dumps({"model": "wide", "seed": 5}))
     shard = make_shard(tmp_path / "train-000.tar")
-    options = ["--data", str(shard), "--out", str(tmp_path / "run"), "--model", "dytrack_tiny", "--batch", "2", "--device", "cpu"]
-    options += ["--teacher", str(tmp_path / "wide.safetensors"), "--reduction-pairs", "8", "--relative-rates", "--resume"]
+    options = [
+        "--data",
+        str(shard),
+        "--out",
+        str(tmp_path / "run"),
+        "--model",
+        "dytrack_tiny",
+        "--batch",
+        "2",
+        "--device",
+        "cpu",
+    ]
+    options += [
+        "--teacher",
+        str(tmp_path / "wide.safetensors"),
+        "--reduction-pairs",
+        "8",
+        "--relative-rates",
+        "--resume",
+    ]
     assert cli.main([*options, "--steps", "2"]) == 0
     assert cli.main([*options, "--steps", "4"]) == 0
     assert "resuming at step 2" in capsys.readouterr().out

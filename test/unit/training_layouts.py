@@ -104,4 +104,10 @@ def make_voc(root: Path) -> Path:
     return root
 
 
-MAKERS = {"lasot": make_lasot, "got10k": make_got10k, "trackingnet": make_trackingnet, "coco": make_coco, "voc": make_voc}
+MAKERS = {
+    "lasot": make_lasot,
+    "got10k": make_got10k,
+    "trackingnet": make_trackingnet,
+    "coco": make_coco,
+    "voc": make_voc,
+}

@@ -24,7 +24,9 @@ def trainer_on(shard: Path, folder: Path, ranks: Ranks, fused: bool = False, see
     if fused:
         model.fuse()
     augmentation = PairAugmentation(ImageBank.load(dataset, progress=False), MINIATURE)
-    config = TrainConfig(**{"steps": STEPS, "batch": BATCH, "warmup_steps": 1, "lr": 1e-3, "lr_backbone": 1e-3, **config})
+    config = TrainConfig(
+        **{"steps": STEPS, "batch": BATCH, "warmup_steps": 1, "lr": 1e-3, "lr_backbone": 1e-3, **config}
+    )
     return Trainer(model, PairSampler(dataset), augmentation, config, folder, ranks=ranks)
 
 
@@ -62,7 +64,16 @@ def main(shard: Path, lasot: Path, out: Path) -> None:
         resumed.run()
         torch.save((resumed.step, weights_and_gradients(resumed)), out / f"resumed_{ranks.rank}.pt")
         PRESETS["dytrack_tiny"] = MINIATURE
-        common = ["--data", f"lasot:{lasot}", "--out", str(out / "command"), "--model", "dytrack_tiny", "--device", "cpu"]
+        common = [
+            "--data",
+            f"lasot:{lasot}",
+            "--out",
+            str(out / "command"),
+            "--model",
+            "dytrack_tiny",
+            "--device",
+            "cpu",
+        ]
         options = cli.parser().parse_args([*common, "--batch", "4", "--steps", "2", "--reader-threads", "1"])
         assert cli.train(options, ranks, "train") == 0
         options.batch = 3

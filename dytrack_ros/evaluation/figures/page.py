@@ -77,21 +77,33 @@ def _figures(section: Section, jobs: int, mapper: ScoreMapper | None) -> Iterato
     if section.difficulty:
         yield "difficulty", plots.difficulty(section), "Level 1 holds the frames that are easiest for exit 1."
     found, source = section.reliability()
-    yield "reliability", plots.reliability(found), (
-        f"Predicted against true IoU ({source}; frames with a target). Bars are what is missing to a score that could be "
-        "taken at its word; the error is their mean over frames."
+    yield (
+        "reliability",
+        plots.reliability(found),
+        (
+            f"Predicted against true IoU ({source}; frames with a target). Bars are what is missing to a score that could be "
+            "taken at its word; the error is their mean over frames."
+        ),
     )
     drawn = strips(section)
     if drawn:
-        yield "sequences", drawn, (
-            f"From the worst to the best by AUC of {section.deepest['policy']}. Above each picture the frame and the IoU of each "
-            "box, in the legend's order."
+        yield (
+            "sequences",
+            drawn,
+            (
+                f"From the worst to the best by AUC of {section.deepest['policy']}. Above each picture the frame and the IoU of each "
+                "box, in the legend's order."
+            ),
         )
     drawn = score_maps(section, mapper) if mapper and section.stream_hz is None else None
     if drawn:
-        yield "score_maps", drawn, (
-            f"Corner heat maps (top left yellow, bottom right pink; PyTorch, fp32) on the crop around the box of "
-            f"{section.deepest['policy']} on the frame before. Dashed: the truth."
+        yield (
+            "score_maps",
+            drawn,
+            (
+                f"Corner heat maps (top left yellow, bottom right pink; PyTorch, fp32) on the crop around the box of "
+                f"{section.deepest['policy']} on the frame before. Dashed: the truth."
+            ),
         )
 
 

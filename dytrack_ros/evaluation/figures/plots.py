@@ -49,7 +49,15 @@ def pareto(section: Section) -> Figure:
             axes.plot(*zip(*places, strict=True), line, color="#888888", linewidth=1, zorder=1)
     for run in section.runs:
         policy = run["policy"]
-        marker = "s" if policy.startswith("exit ") else "o" if policy.startswith("budget") else "*" if policy == "adaptive" else "X"
+        marker = (
+            "s"
+            if policy.startswith("exit ")
+            else "o"
+            if policy.startswith("budget")
+            else "*"
+            if policy == "adaptive"
+            else "X"
+        )
         axes.scatter(*place(run), s=160 if marker == "*" else 60, marker=marker, color=colours[policy], zorder=2)
         above = policy.startswith("exit ")
         axes.annotate(policy, place(run), (0, 8 if above else -16), textcoords="offset points", fontsize=8, ha="center")
@@ -127,7 +135,8 @@ def difficulty(section: Section) -> Figure:
     grid = figure.subplots(1, columns, width_ratios=[1.7] + [1] * len(section.mixed), squeeze=False)[0]
     colours, axes = run_colours(section), grid[0]
     ticks = [
-        f"{level}\nIoU {each['exit_1_iou'][0]:g}-{each['exit_1_iou'][1]:g}\n{each['share']:.0%}" for level, each in levels.items()
+        f"{level}\nIoU {each['exit_1_iou'][0]:g}-{each['exit_1_iou'][1]:g}\n{each['share']:.0%}"
+        for level, each in levels.items()
     ]
     for run in section.runs:
         values = [run["by_level"][level]["success_auc"] for level in levels]
@@ -141,13 +150,17 @@ def difficulty(section: Section) -> Figure:
         bottom = np.zeros(len(levels))
         for exit_index in sorted(run["mean"]["exits"]):
             height = np.array([_share(run["by_level"][level]["exits"], exit_index) for level in levels])
-            axes.bar(range(len(levels)), height, bottom=bottom, color=exit_colour(exit_index), label=f"exit {exit_index}")
+            axes.bar(
+                range(len(levels)), height, bottom=bottom, color=exit_colour(exit_index), label=f"exit {exit_index}"
+            )
             bottom += height
         axes.set(ylim=(0, 1), title=run["policy"], xlabel="level")
         axes.set_xticks(range(len(levels)), [str(level) for level in levels])
     if section.mixed:
         grid[1].set_ylabel("share of frames")
-        figure.legend(*grid[1].get_legend_handles_labels(), loc="outside lower right", ncols=6, frameon=False, fontsize=8)
+        figure.legend(
+            *grid[1].get_legend_handles_labels(), loc="outside lower right", ncols=6, frameon=False, fontsize=8
+        )
     return figure
 
 

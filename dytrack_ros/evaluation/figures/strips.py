@@ -35,9 +35,15 @@ class View(NamedTuple):
 
 def chosen_sequences(section: Section, count: int = ROWS) -> list[str]:
     """``count`` sequences from the worst to the best, evenly spaced by success AUC of the deepest run."""
-    judged = [each for each in section.deepest["sequences"] if not math.isnan(each["success_auc"]) and shown_frames(section, each)]
+    judged = [
+        each
+        for each in section.deepest["sequences"]
+        if not math.isnan(each["success_auc"]) and shown_frames(section, each)
+    ]
     ordered = sorted(judged, key=lambda each: each["success_auc"])
-    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)) if ordered else []
+    places = (
+        np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)) if ordered else []
+    )
     return [ordered[place]["name"] for place in places]
 
 
@@ -45,7 +51,11 @@ def shown_frames(section: Section, summary: dict, count: int = COLUMNS) -> list[
     """``count`` frames after the first that show the target, evenly spaced to the last."""
     present = np.flatnonzero(metrics.is_present(section.sequences[summary["name"]].judged_truth))
     later = present[present > 0]
-    return np.unique(later[np.linspace(0, len(later) - 1, count + 1).round().astype(int)[1:]]).tolist() if len(later) else []
+    return (
+        np.unique(later[np.linspace(0, len(later) - 1, count + 1).round().astype(int)[1:]]).tolist()
+        if len(later)
+        else []
+    )
 
 
 def strips(section: Section) -> Figure | None:
@@ -73,7 +83,9 @@ def strips(section: Section) -> Figure | None:
     return figure
 
 
-def _picture(axes: Axes, sequence: Sequence, number: int, boxes: dict[str, list[float]], colours: dict[str, str]) -> None:
+def _picture(
+    axes: Axes, sequence: Sequence, number: int, boxes: dict[str, list[float]], colours: dict[str, str]
+) -> None:
     image, truth = sequence.image(number), sequence.truth[number]
     view = view_around(truth, image.shape[1], image.shape[0])
     part = image[view.top : view.top + view.height, view.left : view.left + view.width]

@@ -51,7 +51,8 @@ TABLES = {"init_from_detections": INIT_FROM_DETECTIONS, "init_from_point": INIT_
 def bridges_yaml() -> str:
     """config/bridges.yaml."""
     return "\n".join(
-        as_yaml(table, f"/**/{node}", node, "dytrack_ros.nodes.bridges.bridge_parameters") for node, table in TABLES.items()
+        as_yaml(table, f"/**/{node}", node, "dytrack_ros.nodes.bridges.bridge_parameters")
+        for node, table in TABLES.items()
     )
 
 

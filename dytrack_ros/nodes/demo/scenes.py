@@ -82,7 +82,9 @@ def shaken(still: np.ndarray, box: Box, frames: int = FRAMES) -> Iterator[Source
         shots = [_view(still, corner(moment), scale) for moment in moments]
         image = np.mean(shots, axis=0).round().astype(np.uint8)
         x, y = (np.array(box[:2]) - corner(index)) * scale
-        yield SourceFrame(image, clip_box((float(x), float(y), box[2] * scale, box[3] * scale), width, height, margin=0))
+        yield SourceFrame(
+            image, clip_box((float(x), float(y), box[2] * scale, box[3] * scale), width, height, margin=0)
+        )
 
 
 def _view(still: np.ndarray, corner: np.ndarray, scale: float) -> np.ndarray:
