@@ -1,1 +1,1 @@
-"""The command `dytrack` and its subcommands."""
+"""The command ``dytrack``, one module a subcommand."""

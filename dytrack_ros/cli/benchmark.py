@@ -53,7 +53,7 @@ def at_least_one(text: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="benchmark", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog="dytrack benchmark", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     p.add_argument("--model", nargs="+", metavar="MODEL",
                    help="shipped names or paths of weights; the package's default if not given")  # fmt: skip
@@ -84,9 +84,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         report = run_benchmark(args, machine_facts())
     except (OSError, ValueError, ImportError, RuntimeError) as error:
-        print(f"benchmark: {error}", file=sys.stderr)
+        print(f"dytrack benchmark: {error}", file=sys.stderr)
         return 2
-    report["command"] = "benchmark " + " ".join(argv if argv is not None else sys.argv[1:])
+    report["command"] = "dytrack benchmark " + " ".join(argv if argv is not None else sys.argv[1:])
     print(tables(report))
     print(f"\n{NOTE}")
     for name, reason in report["not_measured"].items():

@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
             _make_sure_it_can_be_written(file)
         tracker = TrackerRecipe.of(args, weights).make()
     except (OSError, ValueError, ImportError) as error:
-        print(f"calibrate: {error}", file=sys.stderr)
+        print(f"dytrack calibrate: {error}", file=sys.stderr)
         return 2
     costs = tracker.exit_costs().answers
     prepared = [as_variant(s, variant).head(args.frames) for variant in args.variants for s in sequences]
@@ -112,7 +112,9 @@ def main(argv: list[str] | None = None) -> int:
             groups.append(sample_exits(tracker, sequence, args.seed, lambda: bar.update()))
     samples = [sample for group in groups for sample in group]
     if not all(groups[start::2] and any(groups[start::2]) for start in (0, 1)):
-        print("calibrate: no frames with a target in one half of the sequences: give more frames", file=sys.stderr)
+        print(
+            "dytrack calibrate: no frames with a target in one half of the sequences: give more frames", file=sys.stderr
+        )
         return 2
     if args.samples:
         named = {s.name: [asdict(sample) for sample in group] for s, group in zip(prepared, groups, strict=True)}
@@ -124,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
     notes = {
         "model": weights.stem,
         "date": datetime.date.today().isoformat(),
-        "command": "calibrate " + " ".join(argv if argv is not None else sys.argv[1:]),
+        "command": "dytrack calibrate " + " ".join(argv if argv is not None else sys.argv[1:]),
         "frames": len(samples),
         "sequences": sorted({sequence.name for sequence in prepared}),
         "variants": args.variants,

@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
         first_exit_s = tracker.exit_costs().answer(1) if CAMERA in args.budget_ms else 0.0
         planned_runs = plan(args, tracker.exit_count, first_exit_s)
     except (OSError, ImportError, ValueError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
+        print(f"dytrack evaluate: {error}", file=sys.stderr)
         return 2
     passes = [*(difficulty_passes(planned_runs) if args.levels else []), *planned_runs]
     works = [Work(each, prepared(dataset.sequences, each.variant, each.init, args.frames)) for each in passes]
@@ -148,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.report:
             written = draw(args.report, report, works, weights)
     except (OSError, ValueError, BrokenExecutor) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
+        print(f"dytrack evaluate: {error}", file=sys.stderr)
         return 2
     for text in (table.attribute_table(report["runs"]), table.level_table(report["runs"], report["difficulty"])):
         if text:

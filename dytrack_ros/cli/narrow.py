@@ -20,7 +20,7 @@ from dytrack_ros.model.weights import (
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="narrow",
+        prog="dytrack narrow",
         description="Writes weights for a smaller search region at the same scale: fewer tokens a frame, less reach.",
     )
     p.add_argument("--model", help="shipped name or path of weights (default: the package's)")
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         card = {"model": args.out.stem, "search_size": args.search_size, "narrowed_from": model_card(source)}
         written.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     except (OSError, ValueError) as error:
-        print(f"narrow: {error}", file=sys.stderr)
+        print(f"dytrack narrow: {error}", file=sys.stderr)
         return 2
     last = whole.exits.index(whole.depth) + 1
     share = Arithmetic.of(narrowed.config).answer(last) / Arithmetic.of(whole).answer(last)

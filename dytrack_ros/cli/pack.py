@@ -22,7 +22,7 @@ MANIFEST = "pack.json"
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="pack", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog="dytrack pack", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     p.add_argument("--data", nargs="+", required=True, help=DATA_HELP)
     p.add_argument("--out", type=Path, required=True, help="folder for the shards; what is finished there is kept")
@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
                 else:
                     writer.write(path, part, bar.update)
     except (OSError, ValueError) as error:
-        print(f"pack: {error}", file=sys.stderr)
+        print(f"dytrack pack: {error}", file=sys.stderr)
         return 2
     if writer.unreadable:
         print(summary("left out as unreadable", writer.unreadable))

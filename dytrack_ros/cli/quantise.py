@@ -21,7 +21,7 @@ from dytrack_ros.tracking.crop import CropWindow, cut_template
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="quantise", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog="dytrack quantise", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     p.add_argument("--data", nargs="+", required=True, help=DATA_HELP)
     p.add_argument("--model", help="shipped name or path of weights; the package's default if not given")
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         crops = example_crops(open_data(args.data), load_config(weights), args.pairs + args.check_pairs)
         folder, found = make_int8_graphs(weights, crops[: args.pairs], crops[args.pairs :])
     except (OSError, ValueError, ImportError) as error:
-        print(f"quantise: {error}", file=sys.stderr)
+        print(f"dytrack quantise: {error}", file=sys.stderr)
         return 2
     for k, deviation in enumerate(found, start=1):
         print(f"exit {k}: mean difference from fp32: score {deviation.score:.4f}, box {deviation.box:.4f} (1 - IoU)")

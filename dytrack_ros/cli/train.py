@@ -50,7 +50,7 @@ AMP_TYPES = {"off": None, "bf16": torch.bfloat16}
 def parser() -> argparse.ArgumentParser:
     defaults = TrainConfig()
     p = argparse.ArgumentParser(
-        prog="train", description="Trains DyTrack.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog="dytrack train", description="Trains DyTrack.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     p.add_argument("--data", nargs="+", required=True, help=DATA_HELP)
     p.add_argument("--stream", action=argparse.BooleanOptionalAction, default=None,
@@ -267,7 +267,7 @@ def train(args: argparse.Namespace, ranks: Ranks, command: str) -> int:
     try:
         trainer, sources = prepare(args, ranks)
     except (OSError, ValueError) as error:
-        print(f"train: {error}", file=sys.stderr)
+        print(f"dytrack train: {error}", file=sys.stderr)
         return 2
     trainer.run()
     unreadable = unreadable_images(trainer)
@@ -286,7 +286,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             ranks = stack.enter_context(joined_ranks(args.device))
         except ValueError as error:
-            print(f"train: {error}", file=sys.stderr)
+            print(f"dytrack train: {error}", file=sys.stderr)
             return 2
         return train(args, ranks, command)
 

@@ -13,7 +13,7 @@ from dytrack_ros.tracking.tracker import INIT_CORRECTION
 def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """A parser with the sequences, how much of them, and the tracker."""
     p = argparse.ArgumentParser(
-        prog=name, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog=f"dytrack {name}", description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     p.add_argument("--data", required=True, help="folder of a dataset in its official layout, or of plain sequences: "
                    "NAME/groundtruth.txt and NAME/img/*")  # fmt: skip
