@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D
 
-from dytrack_ros.nodes.demo.synthetic_scene import SyntheticScene
+from dytrack_ros.nodes.demo.scenes import SyntheticScene
 from dytrack_ros.nodes.images import fill_image
 from dytrack_ros.nodes.messages import detection_message
 from dytrack_ros.nodes.run import run

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # as in node.py
 from node_graph import Graph  # noqa: E402
 from panel_browser import browser_page, drag_box  # noqa: E402
 
-from dytrack_ros.nodes.demo.clips import find_clip  # noqa: E402
+from dytrack_ros.nodes.demo.camera_sources import find_clip  # noqa: E402
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "panel.png"
 VIEWPORT = {"width": 1200, "height": 860}

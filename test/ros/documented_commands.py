@@ -18,8 +18,10 @@ import yaml
 from documents import CHECKOUT
 from test_platform import program_table
 
-from dytrack_ros.nodes.bridges.bridge_parameters import TABLES as BRIDGES
-from dytrack_ros.nodes.parameters import CAMERA, PANEL, TRACKER, complaint
+from dytrack_ros.nodes.bridges.__main__ import TABLES as BRIDGES
+from dytrack_ros.nodes.demo.camera_node import PARAMETERS as CAMERA
+from dytrack_ros.nodes.panel.node import PARAMETERS as PANEL
+from dytrack_ros.nodes.parameters import TRACKER, complaint
 
 NODES = {"tracker_node": TRACKER, "camera_node": CAMERA, "dytrack_panel": PANEL, **BRIDGES}
 MODULES = {name: module for name, module in program_table().items() if name not in NODES}

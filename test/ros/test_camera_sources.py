@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dytrack_ros.nodes.demo.camera_sources import SYNTHETIC_FRAMES, SourceError, open_source
-from dytrack_ros.nodes.demo.synthetic_scene import SyntheticScene
+from dytrack_ros.nodes.demo.scenes import SyntheticScene
 from dytrack_ros.tracking.box import iou
 
 

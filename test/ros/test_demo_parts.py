@@ -6,16 +6,17 @@ import cv2
 import numpy as np
 import pytest
 
-from dytrack_ros.nodes.demo.camera_sources import SourceError, open_source
-from dytrack_ros.nodes.demo.clips import CLIP_NAMES, find_clip
-from dytrack_ros.nodes.demo.record import FrameRecord, OverlayVideo, write_contact_sheet
-from dytrack_ros.nodes.demo.summary import (
+from dytrack_ros.nodes.demo.camera_sources import CLIP_NAMES, SourceError, find_clip, open_source
+from dytrack_ros.nodes.demo.record import (
+    FrameRecord,
+    OverlayVideo,
     budget_figures,
     budget_sentence,
     failure,
     occlusion_sentence,
     sentence,
     summarize,
+    write_contact_sheet,
 )
 from dytrack_ros.tracking import TrackState
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from dytrack_ros.nodes.demo import scenes as demo_scenes
-from dytrack_ros.nodes.demo.camera_sources import open_source
-from dytrack_ros.nodes.demo.clips import DEFAULT_SCENE, SCENE_NAMES, make_scene
-from dytrack_ros.nodes.demo.scenes import FRAMES, LEAST_IN_SIGHT, occlusion, shaken, write_scene
+from dytrack_ros.nodes.demo.camera_sources import DEFAULT_SCENE, SCENE_NAMES, make_scene, open_source, write_scene
+from dytrack_ros.nodes.demo.scenes import FRAMES, LEAST_IN_SIGHT, occlusion, shaken
 
 
 def pixels(image, box):

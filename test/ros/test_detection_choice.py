@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dytrack_ros.nodes.bridges.detection_choice import CHOICES, NEAREST_LAST, Candidate, Handover, candidate, choose
+from dytrack_ros.nodes.bridges.init_from_detections import (
+    CHOICES,
+    NEAREST_LAST,
+    Detection,
+    Handover,
+    choose,
+    read_detection,
+)
 from dytrack_ros.tracking import TrackState
 
 PERSON = SimpleNamespace(class_id="person", score=0.6)
@@ -16,9 +23,9 @@ UNSURE_PERSON = SimpleNamespace(class_id="person", score=0.2)
 NO_SCORE = SimpleNamespace(class_id="person", score=math.nan)
 BOX = (10.0, 20.0, 30.0, 40.0)
 
-SMALL_SURE = Candidate((0.0, 0.0, 10.0, 10.0), 0.9, "dog", "a")
-LARGE = Candidate((500.0, 300.0, 100.0, 100.0), 0.5, "dog", "b")
-MIDDLE = Candidate((310.0, 230.0, 20.0, 20.0), 0.6, "dog", "c")
+SMALL_SURE = Detection((0.0, 0.0, 10.0, 10.0), 0.9, "dog", "a")
+LARGE = Detection((500.0, 300.0, 100.0, 100.0), 0.5, "dog", "b")
+MIDDLE = Detection((310.0, 230.0, 20.0, 20.0), 0.6, "dog", "c")
 CENTRE = (320.0, 240.0)
 
 
@@ -34,14 +41,14 @@ CENTRE = (320.0, 240.0)
     ],
 )
 def test_the_score_is_that_of_the_wanted_class(hypotheses, wanted, expected):
-    found = candidate(BOX, hypotheses, wanted, "7")
+    found = read_detection(BOX, hypotheses, wanted, "7")
     assert (found.score, found.class_id) == expected
     assert (found.box, found.id, found.centre) == (BOX, "7", (25.0, 40.0))
 
 
 @pytest.mark.parametrize("hypotheses", [[], [DOG], [NO_SCORE]])
 def test_another_class_is_none(hypotheses):
-    assert candidate(BOX, hypotheses, "person") is None
+    assert read_detection(BOX, hypotheses, "person") is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +56,7 @@ def test_another_class_is_none(hypotheses):
 )
 def test_a_box_that_is_none_is_refused_with_what_is_allowed(box):
     with pytest.raises(ValueError, match="must be of numbers within 100000 and at least 2 px a side"):
-        candidate(box, [PERSON], "person")
+        read_detection(box, [PERSON], "person")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +76,7 @@ def test_each_choice_takes_another(how, last, expected):
 @given(
     st.lists(
         st.builds(
-            Candidate,
+            Detection,
             st.tuples(*2 * [st.floats(-1e5, 1e5)], *2 * [st.floats(2, 1e5)]),
             st.floats(0, 1),
             st.just("dog"),
@@ -83,7 +90,7 @@ def test_one_of_those_that_are_there_is_taken(candidates, how):
 
 
 def test_nearest_to_where_the_target_was_is_the_least_distance_of_centres():
-    near, far = Candidate((90.0, 90.0, 20.0, 20.0), 0.1, "x"), Candidate((95.0, 95.0, 90.0, 90.0), 0.9, "x")
+    near, far = Detection((90.0, 90.0, 20.0, 20.0), 0.1, "x"), Detection((95.0, 95.0, 90.0, 90.0), 0.9, "x")
     assert choose([far, near], NEAREST_LAST, last=(100.0, 100.0)) is near
 
 

@@ -23,12 +23,12 @@ from rcl_interfaces.msg import (
 )
 from vision_msgs.msg import Detection2D
 
-from dytrack_ros.nodes.panel import parameter_forms, requests
+from dytrack_ros.nodes.panel import parameters as parameter_forms
+from dytrack_ros.nodes.panel import protocol as requests
 from dytrack_ros.nodes.panel.gate import Gate, is_loopback
-from dytrack_ros.nodes.panel.pictures import PACKET_HEAD, pack
-from dytrack_ros.nodes.panel.requests import BadRequest, Enable, Look, SetParameter, Start
-from dytrack_ros.nodes.panel.results import log_message, results_message
-from dytrack_ros.nodes.panel.tracker_graph import Topics, what_is_missing
+from dytrack_ros.nodes.panel.jpeg_stream import PACKET_HEAD, pack
+from dytrack_ros.nodes.panel.protocol import BadRequest, Enable, Look, SetParameter, Start, log_message, results_message
+from dytrack_ros.nodes.panel.ros_graph import Topics, what_is_missing
 
 # Who may talk to it
 
@@ -280,7 +280,7 @@ def test_what_is_missing_says_why_and_what_to_do():
 
 COUNT_PAGE_FAULTS = """
 import resource, sys
-from dytrack_ros.nodes.panel.memory import keep_freed_memory
+from dytrack_ros.nodes.panel.node import keep_freed_memory
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()

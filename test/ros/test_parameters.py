@@ -8,11 +8,13 @@ import yaml
 from ament_index_python.packages import get_package_share_directory
 
 from dytrack_ros.nodes import parameters
-from dytrack_ros.nodes.bridges import bridge_parameters
-from dytrack_ros.nodes.bridges.bridge_parameters import bridges_yaml
-from dytrack_ros.nodes.parameters import CAMERA, PANEL, TRACKER, as_yaml, complaint
+from dytrack_ros.nodes.bridges import __main__ as bridges
+from dytrack_ros.nodes.bridges.__main__ import bridges_yaml
+from dytrack_ros.nodes.demo.camera_node import PARAMETERS as CAMERA
+from dytrack_ros.nodes.panel.node import PARAMETERS as PANEL
+from dytrack_ros.nodes.parameters import TRACKER, as_yaml, complaint
 
-TABLES = {"tracker": TRACKER, "camera": CAMERA, "panel": PANEL, **bridge_parameters.TABLES}
+TABLES = {"tracker": TRACKER, "camera": CAMERA, "panel": PANEL, **bridges.TABLES}
 README = Path(__file__).resolve().parents[2] / "README.md"
 WITH_CHOICES = [
     pytest.param(parameter, id=parameter.name) for table in TABLES.values() for parameter in table if parameter.choices
@@ -71,11 +73,13 @@ def test_values_are_checked_against_each_other():
 
 @pytest.mark.parametrize(
     ("name", "text", "module"),
-    [("tracker", as_yaml(TRACKER), parameters), ("bridges", bridges_yaml(), bridge_parameters)],
+    [("tracker", as_yaml(TRACKER), parameters), ("bridges", bridges_yaml(), bridges)],
 )
 def test_the_shipped_file_is_the_table(name, text, module):
     shipped = Path(get_package_share_directory("dytrack_ros"), "config", f"{name}.yaml")
-    assert shipped.read_text() == text, f"write it anew: python3 -m {module.__name__} > config/{name}.yaml"
+    assert shipped.read_text() == text, (
+        f"write it anew: python3 -m {module.__name__.removesuffix('.__main__')} > config/{name}.yaml"
+    )
 
 
 @pytest.mark.parametrize("parameter", WITH_CHOICES)
@@ -84,9 +88,7 @@ def test_the_readme_names_the_choices(parameter):
     assert row.split(" | ")[1] == ", ".join(f"`{choice}`" for choice in parameter.choices)
 
 
-BRIDGES = [
-    pytest.param(f"/**/{node}", bridges_yaml(), table, id=node) for node, table in bridge_parameters.TABLES.items()
-]
+BRIDGES = [pytest.param(f"/**/{node}", bridges_yaml(), table, id=node) for node, table in bridges.TABLES.items()]
 
 
 @pytest.mark.parametrize(

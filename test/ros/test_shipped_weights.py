@@ -8,7 +8,7 @@ import pytest
 
 from dytrack_ros.model import load_weights, preset
 from dytrack_ros.model.weights import model_card, resolve_weights, shipped_models
-from dytrack_ros.nodes.demo.synthetic_scene import SyntheticScene
+from dytrack_ros.nodes.demo.scenes import SyntheticScene
 from dytrack_ros.policies import FixedExit
 from dytrack_ros.policies.calibration import calibration_of
 from dytrack_ros.tracking import DyTracker

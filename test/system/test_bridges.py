@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
-from dytrack_ros.nodes.bridges.bridge_parameters import bridges_yaml
+from dytrack_ros.nodes.bridges.__main__ import bridges_yaml
 from dytrack_ros.nodes.faults import BAD_DETECTION, BAD_POINT, NO_PICTURE_SIZE
 from dytrack_ros.nodes.messages import box_of, detection_message, stamp_ns
 

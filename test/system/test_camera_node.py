@@ -7,7 +7,7 @@ from std_msgs.msg import UInt32
 from vision_msgs.msg import Detection2D
 
 from dytrack_ros.nodes.demo.camera_node import COUNT_QOS
-from dytrack_ros.nodes.demo.synthetic_scene import SyntheticScene
+from dytrack_ros.nodes.demo.scenes import SyntheticScene
 from dytrack_ros.nodes.images import compressed_to_bgr, to_bgr
 from dytrack_ros.nodes.messages import box_of, stamp_ns
 

@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2D
 
 from dytrack_ros.nodes.messages import box_of, stamp_ns
-from dytrack_ros.nodes.panel.pictures import PACKET_HEAD
+from dytrack_ros.nodes.panel.jpeg_stream import PACKET_HEAD
 from dytrack_ros.nodes.panel.server import MAX_MESSAGE_BYTES, PAGE_FILES
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "panel.py"

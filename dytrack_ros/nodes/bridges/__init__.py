@@ -1,1 +1,1 @@
-"""Nodes that turn other messages into `init`, or results into other messages."""
+"""Nodes that turn other messages into `init`."""

@@ -1,28 +1,34 @@
-"""A click on the target becomes an `init`: a box of a fixed size around a point in pixels."""
+"""Bridge from clicks: a point in pixels becomes an `init` with a box of a fixed size around it."""
 
 from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 from geometry_msgs.msg import Point, PointStamped
 from rclpy.node import Node
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D
 
-from dytrack_ros.nodes.bridges.bridge_parameters import INIT_FROM_POINT
 from dytrack_ros.nodes.faults import BAD_POINT, Faults
 from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.messages import INIT_QOS, detection_message
+from dytrack_ros.nodes.parameters import Parameter
 from dytrack_ros.nodes.run import run
+
+PARAMETERS = (
+    Parameter("width", 80.0, "Width of the box around the point, pixels.", 2.0, 10_000.0),
+    Parameter("height", 80.0, "Height of the box around the point, pixels.", 2.0, 10_000.0),
+)
 
 
 class InitFromPoint(Node):
-    """Listens to `point` (its stamp names the image, 0 the newest) and `click` (what rqt_image_view sends: the newest)."""
+    """Subscribes to `point` (its stamp names the image, 0 the newest) and `click` (as rqt_image_view sends it)."""
 
-    def __init__(self, **node_options) -> None:
+    def __init__(self, **node_options: Any) -> None:
         super().__init__("init_from_point", **node_options)
-        self._live = LiveParameters(self, INIT_FROM_POINT)
+        self._live = LiveParameters(self, PARAMETERS)
         self._faults = Faults(self.get_logger().warning, self.get_logger().error)
         self._init = self.create_publisher(Detection2D, "init", INIT_QOS)
         self.create_subscription(
@@ -30,7 +36,7 @@ class InitFromPoint(Node):
         )
         self.create_subscription(Point, "click", lambda point: self._on_point(Header(), point), 10)
         self.get_logger().info(
-            f"waits for points on {self.resolve_topic_name('point')} and {self.resolve_topic_name('click')}"
+            f"subscribes to {self.resolve_topic_name('point')} and {self.resolve_topic_name('click')}"
         )
 
     def _on_point(self, header: Header, point: Point) -> None:

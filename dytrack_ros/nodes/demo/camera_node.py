@@ -12,11 +12,70 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, UInt32
 from vision_msgs.msg import Detection2D
 
-from dytrack_ros.nodes import images, parameters
-from dytrack_ros.nodes.demo.camera_sources import SourceError, SourceFrame, open_source
+from dytrack_ros.nodes import images
+from dytrack_ros.nodes.demo.camera_sources import SourceError, open_source
+from dytrack_ros.nodes.demo.scenes import SourceFrame
 from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.messages import detection_message
+from dytrack_ros.nodes.parameters import Parameter
 from dytrack_ros.nodes.run import run
+
+PARAMETERS = (
+    Parameter(
+        "source",
+        "synthetic",
+        "Video file, folder of images, webcam (number or /dev/video0), or synthetic: a moving textured target.",
+        read_only=True,
+    ),
+    Parameter(
+        "rate_hz",
+        30.0,
+        "Frames a second; a webcam gives its own rate where that is lower.",
+        0.1,
+        1000.0,
+        read_only=True,
+    ),
+    Parameter("loop", False, "Start again at the end of the clip instead of ending the node.", read_only=True),
+    Parameter(
+        "frames",
+        0,
+        "End (or loop) after this many frames; 0: the whole clip (synthetic: 300 frames).",
+        0,
+        10_000_000,
+        read_only=True,
+    ),
+    Parameter("synthetic.width", 640, "Width of the synthetic scene, pixels.", 64, 7680, read_only=True),
+    Parameter("synthetic.height", 480, "Height of the synthetic scene, pixels.", 64, 4320, read_only=True),
+    Parameter(
+        "synthetic.seed",
+        0,
+        "The synthetic scene's textures and motion follow from this number.",
+        0,
+        2**31 - 1,
+        read_only=True,
+    ),
+    Parameter("frame_id", "camera", "frame_id in every header.", read_only=True),
+    Parameter(
+        "publish_init",
+        False,
+        "Publish init for the clip's first frame: init_box, or the truth where that is all 0.",
+        read_only=True,
+    ),
+    Parameter(
+        "init_box",
+        (0.0, 0.0, 0.0, 0.0),
+        "The target on the first frame as x, y, width, height in pixels.",
+        read_only=True,
+    ),
+    Parameter(
+        "start_when_subscribed",
+        0,
+        "Wait with the first frame until image has this many subscribers.",
+        0,
+        100,
+        read_only=True,
+    ),
+)
 
 # Reliable suits reliable and best-effort subscribers alike; with keep-last it never waits for a slow one.
 IMAGE_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10)
@@ -50,7 +109,7 @@ class CameraNode(Node):
         super().__init__("camera_node", **node_options)
         self.finished = False
         self.exit_code = 0
-        self._values = values = LiveParameters(self, parameters.CAMERA)
+        self._values = values = LiveParameters(self, PARAMETERS)
         self._source = open_source(
             values["source"],
             values["frames"],

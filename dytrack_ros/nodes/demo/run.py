@@ -18,18 +18,20 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes import images
 from dytrack_ros.nodes.demo.camera_node import COUNT_QOS
-from dytrack_ros.nodes.demo.clips import CLIP_NAMES, DEFAULT_SCENE, SCENE_NAMES, Clip, find_clip, make_scene
+from dytrack_ros.nodes.demo.camera_sources import CLIP_NAMES, DEFAULT_SCENE, SCENE_NAMES, Clip, find_clip, make_scene
 from dytrack_ros.nodes.demo.node_process import NodeProcess, prepare_environment
-from dytrack_ros.nodes.demo.record import FrameRecord, OverlayVideo, write_contact_sheet
-from dytrack_ros.nodes.demo.summary import (
+from dytrack_ros.nodes.demo.record import (
+    FrameRecord,
+    LiveTable,
+    OverlayVideo,
     budget_figures,
     budget_sentence,
     failure,
     occlusion_sentence,
     sentence,
     summarize,
+    write_contact_sheet,
 )
-from dytrack_ros.nodes.demo.table import LiveTable
 from dytrack_ros.nodes.messages import box_of, stamp_ns
 from dytrack_ros.nodes.run import run
 from dytrack_ros.tracking import TrackState

@@ -1,16 +1,22 @@
-"""Clips that the demo makes itself, so that the truth is known: a target that goes out of sight, and a shaken camera."""
+"""Drawn scenes with known truth: a moving textured target, an occlusion, and a shaken camera."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from dytrack_ros.nodes.demo.camera_sources import SourceFrame
-from dytrack_ros.nodes.demo.scene_parts import framed, paste, texture
 from dytrack_ros.tracking.box import Box, clip_box
+
+
+class SourceFrame(NamedTuple):
+    """One frame, uint8 BGR, HxWx3, and the true box (x, y, w, h in pixels), None where it is unknown or absent."""
+
+    image: np.ndarray
+    truth: Box | None
+
 
 FRAMES = 140
 # Of the whole target: less of it is no target that anybody could find.
@@ -25,6 +31,89 @@ _SHAKE_SIZE = 640, 360
 _VIEW = 0.75
 _PAN, _SHAKE = 0.1, 0.035
 _EXPOSURES = 9  # a picture is the mean of so many within half a frame's time, which blurs as a shutter does
+
+_FINENESS = (4, 9, 20, 45)
+
+
+def texture(random: np.random.Generator, height: int, width: int, contrast: float) -> np.ndarray:
+    """Noise of several finenesses, more in brightness than in colour: uint8 BGR, height x width x 3."""
+    picture = np.full((height, width, 3), random.uniform(70, 185, 3))
+    for cells in _FINENESS:
+        grid = (cells, max(1, cells * width // height))
+        noise = random.normal(0, 1, (*grid, 1)) + random.normal(0, 0.3, (*grid, 3))
+        picture += cv2.resize(
+            noise * contrast / np.sqrt(len(_FINENESS)), (width, height), interpolation=cv2.INTER_CUBIC
+        )
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def framed(picture: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """A picture (uint8 BGR) with a frame of a BGR colour in [0, 255] drawn into it, by which its extent can be seen."""
+    height, width = picture.shape[:2]
+    cv2.rectangle(picture, (0, 0), (width - 1, height - 1), colour.tolist(), max(2, height // 12))
+    return picture
+
+
+def paste(image: np.ndarray, picture: np.ndarray, corner: np.ndarray, scale: float = 1.0) -> None:
+    """Draw a picture into `image` (both uint8 BGR), scaled, with its top-left corner at `corner` (x, y in pixels, anywhere),
+    its edges smoothed over a pixel."""
+    height, width = picture.shape[:2]
+    left, top = np.floor(corner).astype(int) - 1
+    right, bottom = np.ceil(corner + scale * np.array([width, height])).astype(int) + 1
+    left, top = max(left, 0), max(top, 0)
+    region = image[top : max(bottom, top), left : max(right, left)]
+    if not region.size:
+        return
+    size = (region.shape[1], region.shape[0])
+    # Pixel i of a picture covers [i, i + 1), OpenCV's coordinates name pixel centres: hence the halves.
+    half = 0.5 * scale - 0.5
+    place = np.float64([[scale, 0, corner[0] - left + half], [0, scale, corner[1] - top + half]])
+    inside = cv2.warpAffine(picture, place, size, borderMode=cv2.BORDER_REPLICATE)
+    cover = cv2.warpAffine(np.ones((height, width), np.float32), place, size)[..., None]
+    region[:] = np.round(region * (1 - cover) + inside * cover)
+
+
+_SCENE_SHAKE = 0.01  # largest camera shake, as a part of the image's height
+_TARGET_HEIGHT = 0.22  # the target's mean height, as a part of the image's height
+_ZOOM = 1.35  # largest scale of the target over its mean, and inversely
+
+
+class SyntheticScene:
+    """Frame `i` of the scene of a seed is always the same picture and the same box.
+
+    The target stays inside the image, moves about 5 % (at most 13 %) of its size a frame and is never covered.
+    """
+
+    def __init__(self, width: int, height: int, seed: int = 0) -> None:
+        """`width` and `height` in pixels, at least 64."""
+        random = np.random.default_rng(seed)
+        self._width, self._height = width, height
+        self._margin = int(np.ceil(_SCENE_SHAKE * height)) + 1
+        self._background = texture(random, height + 2 * self._margin, width + 2 * self._margin, contrast=45)
+        side = round(_TARGET_HEIGHT * height)
+        width_of_target = round(side * random.uniform(0.7, 1.4))
+        self._target = framed(texture(random, side, width_of_target, contrast=75), random.uniform(0, 255, 3))
+        # Incommensurable periods (in frames): the path does not repeat within a clip.
+        self._periods = random.uniform((220, 160, 200, 14, 11), (340, 250, 300, 23, 19))
+        self._phases = random.uniform(0, 2 * np.pi, 5)
+
+    def frame(self, index: int) -> tuple[np.ndarray, Box]:
+        """ImageView `index` (0, 1, ...): uint8 BGR, height x width x 3, and the target's box x, y, w, h in pixels."""
+        along, down, zoom, shake_x, shake_y = np.sin(2 * np.pi * index / self._periods + self._phases)
+        shake = np.array([shake_x, shake_y]) * _SCENE_SHAKE * self._height
+        image = self._cut_background(shake)
+        scale = _ZOOM**zoom
+        size = np.array([self._target.shape[1], self._target.shape[0]]) * scale
+        room = (np.array([self._width, self._height]) - size) / 2 - self._margin
+        corner = (np.array([self._width, self._height]) - size) / 2 + room * (along, down) - shake
+        paste(image, self._target, corner, scale)
+        return image, (*map(float, corner), *map(float, size))
+
+    def _cut_background(self, shake: np.ndarray) -> np.ndarray:
+        shift = np.float64([[1, 0, self._margin + shake[0]], [0, 1, self._margin + shake[1]]])
+        return cv2.warpAffine(
+            self._background, shift, (self._width, self._height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        )
 
 
 def occlusion(frames: int = FRAMES, seed: int = 3) -> Iterator[SourceFrame]:
@@ -92,22 +181,3 @@ def _view(still: np.ndarray, corner: np.ndarray, scale: float) -> np.ndarray:
     centre = 0.5 * scale - 0.5  # as in scene_parts.paste
     place = np.float64([[scale, 0, centre - corner[0] * scale], [0, scale, centre - corner[1] * scale]])
     return cv2.warpAffine(still, place, _SHAKE_SIZE, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
-
-
-def write_scene(
-    pictures: Iterator[SourceFrame], folder: Path, progress: Callable[[int], None] = lambda count: None
-) -> None:
-    """Write pictures as `folder`/img/1.jpg, 2.jpg ... and `folder`/groundtruth.txt, which camera_node and evaluate read.
-
-    What an earlier call wrote there is replaced. `progress` is told the number of each picture.
-    """
-    images = folder / "img"
-    images.mkdir(parents=True, exist_ok=True)
-    for old in images.glob("*.jpg"):
-        old.unlink()
-    lines = []
-    for number, (image, truth) in enumerate(pictures, 1):
-        cv2.imwrite(str(images / f"{number}.jpg"), image, (cv2.IMWRITE_JPEG_QUALITY, 95))
-        lines.append(",".join("nan" if truth is None else f"{truth[side]:.2f}" for side in range(4)))
-        progress(number)
-    (folder / "groundtruth.txt").write_text("\n".join(lines) + "\n")

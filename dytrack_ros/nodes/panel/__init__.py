@@ -1,2 +1,1 @@
-"""`dytrack_panel`: a page in the browser on which an operator points at the target. Only `node`, `tracker_link` and
-`pictures` talk to the graph; `server` and what it uses know nothing of ROS."""
+"""`dytrack_panel`: a web page to mark the target. `node`, `jpeg_stream`, `parameters` and `ros_graph` use ROS; `server` does not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from queue import Empty, SimpleQueue
 from typing import NoReturn
@@ -20,20 +21,60 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D
 
 from dytrack_ros.msg import TrackStatus
-from dytrack_ros.nodes import parameters
 from dytrack_ros.nodes.faults import UNREADABLE_IMAGE, Faults
 from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.messages import detection_message
 from dytrack_ros.nodes.panel.gate import Gate
-from dytrack_ros.nodes.panel.memory import keep_freed_memory
-from dytrack_ros.nodes.panel.pictures import Pictures
-from dytrack_ros.nodes.panel.requests import Enable, Request, SetParameter, Start, Stop
-from dytrack_ros.nodes.panel.results import diagnostics_message, log_message, results_message
+from dytrack_ros.nodes.panel.jpeg_stream import JpegStream
+from dytrack_ros.nodes.panel.parameters import TrackerParameters
+from dytrack_ros.nodes.panel.protocol import (
+    Enable,
+    Request,
+    SetParameter,
+    Start,
+    Stop,
+    diagnostics_message,
+    log_message,
+    results_message,
+)
+from dytrack_ros.nodes.panel.ros_graph import Topics, find_publishers, find_topics, find_trackers, what_is_missing
 from dytrack_ros.nodes.panel.server import PanelServer
 from dytrack_ros.nodes.panel.service_calls import ServiceCalls
-from dytrack_ros.nodes.panel.tracker_graph import Topics, find_publishers, find_topics, find_trackers, what_is_missing
-from dytrack_ros.nodes.panel.tracker_parameters import TrackerParameters
+from dytrack_ros.nodes.parameters import Parameter
 from dytrack_ros.nodes.run import leave, run
+
+PARAMETERS = (
+    Parameter(
+        "tracker",
+        "tracker_node",
+        "Name of the tracker's node, in the panel's own namespace, or absolute such as /left/tracker_node.",
+        read_only=True,
+    ),
+    Parameter(
+        "host",
+        "127.0.0.1",
+        "Address to listen on; 0.0.0.0 is every one of this machine. All but 127.0.0.1 and the like demand the token.",
+        read_only=True,
+    ),
+    Parameter("port", 8020, "Port to listen on; 0: any free one, the log says which.", 0, 65535, read_only=True),
+    Parameter(
+        "token",
+        "",
+        "What a browser must show, at least 12 characters. Empty: none where only this machine can connect, otherwise "
+        "one that is made at every start and logged.",
+        read_only=True,
+    ),
+    Parameter(
+        "names",
+        "",
+        "Further host names, separated by commas, by which the page may be opened; addresses, localhost and the "
+        "machine's own name always may.",
+        read_only=True,
+    ),
+    Parameter("max_rate_hz", 10.0, "Pictures a second for the page, at most.", 0.5, 60.0),
+    Parameter("max_width", 960, "Width of a picture for the page in pixels, at most.", 160, 3840),
+    Parameter("jpeg_quality", 75, "Quality of a picture for the page.", 10, 95),
+)
 
 LOOK_AROUND_S = 1.0
 # Results are taken a few at a time: as deep as the fastest camera fills between two pictures of the slowest page.
@@ -57,7 +98,7 @@ class PanelNode(Node):
 
     def __init__(self, **node_options) -> None:
         super().__init__("dytrack_panel", **node_options)
-        self._live = values = LiveParameters(self, parameters.PANEL)
+        self._live = values = LiveParameters(self, PARAMETERS)
         self._faults = Faults(self.get_logger().warning, self.get_logger().error)
         self._tracker = self._absolute(values["tracker"])
         self._topics: Topics | None = None
@@ -80,8 +121,8 @@ class PanelNode(Node):
         )
         self._viewers = self._server.viewers
         self._calls = ServiceCalls(self)
-        self._parameters = TrackerParameters(self._tracker, self._calls, self._viewers.tell)
-        self._pictures = Pictures(self, self._picture_settings, self._show, self._on_unreadable)
+        self._tracker_parameters = TrackerParameters(self._tracker, self._calls, self._viewers.tell)
+        self._pictures = JpegStream(self, self._picture_settings, self._show, self._on_unreadable)
         self._live.on_change(lambda: self._receive(None))
         self._rate_hz = 0.0
         self.get_logger().info(f"ready: open {self._server.url} for {self._tracker}")
@@ -123,7 +164,7 @@ class PanelNode(Node):
             if request is None:
                 is_changed = True
             elif isinstance(request, SetParameter):
-                self._parameters.set(request.name, request.value)
+                self._tracker_parameters.set(request.name, request.value)
             elif isinstance(request, Start):
                 self._start(request)
             elif isinstance(request, Stop):
@@ -166,7 +207,7 @@ class PanelNode(Node):
         if self._viewers:
             self._shown_graph = None  # a page may be new, and knows nothing yet
             self._look_around()
-            self._parameters.show()
+            self._tracker_parameters.show()
         rate_hz = self._live["max_rate_hz"] if self._viewers.looking else 0.0
         if rate_hz != self._rate_hz:
             self._rate_hz = rate_hz
@@ -175,7 +216,7 @@ class PanelNode(Node):
     def _begin_connection(self) -> None:
         self._while_connected = [
             self.create_timer(LOOK_AROUND_S, self._look_around, clock=self._steady),
-            self.create_subscription(ParameterEvent, "/parameter_events", self._parameters.changed, 100),
+            self.create_subscription(ParameterEvent, "/parameter_events", self._tracker_parameters.changed, 100),
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10),
             self.create_subscription(Log, "/rosout", self._on_log, 100),
         ]
@@ -191,8 +232,8 @@ class PanelNode(Node):
         topics = find_topics(self, self._tracker)
         if topics != self._topics:
             self._turn_to(topics)
-        if topics and not self._parameters.are_known and self._parameters.can_be_read:
-            self._parameters.load()
+        if topics and not self._tracker_parameters.are_known and self._tracker_parameters.can_be_read:
+            self._tracker_parameters.load()
         self._tell_graph()
 
     def _turn_to(self, topics: Topics | None) -> None:
@@ -202,11 +243,11 @@ class PanelNode(Node):
         self._init = self.create_publisher(Detection2D, topics.init, 1) if topics else None
         self._listen_anew()
         if topics is None:
-            self._parameters.forget()
+            self._tracker_parameters.forget()
         else:
             self._calls.prepare(Trigger, f"{self._tracker}/stop")
             self._calls.prepare(SetBool, f"{self._tracker}/enable")
-            self._parameters.prepare()
+            self._tracker_parameters.prepare()
 
     def _tell_graph(self) -> None:
         topics = self._topics
@@ -291,6 +332,23 @@ def _take_all(subscription: Subscription):
         if taken is None:
             return
         yield taken[0]
+
+
+# From <malloc.h> of the GNU C library.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+# The largest that it takes; an image of 4096x2160 still fits.
+_MMAP_BYTES = 32 * 2**20
+_KEPT_BYTES = 128 * 2**20
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep freed buffers of images for the next ones; False where it is not GNU's.
+
+    Otherwise it hands them back to the kernel after each image and gets them anew, page by page: at ten images of
+    1280x720 a second a third of all that the panel costs.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return bool(mallopt and mallopt(_MMAP_THRESHOLD, _MMAP_BYTES) and mallopt(_TRIM_THRESHOLD, _KEPT_BYTES))
 
 
 def main(args: list[str] | None = None) -> NoReturn:

@@ -14,9 +14,8 @@ from aiohttp import WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from dytrack_ros.nodes.faults import BAD_PAGE_MESSAGE, PAGE_REFUSED
-from dytrack_ros.nodes.panel import requests
 from dytrack_ros.nodes.panel.gate import Gate
-from dytrack_ros.nodes.panel.requests import BadRequest, Look, Request, Shown
+from dytrack_ros.nodes.panel.protocol import BadRequest, Look, Request, Shown, parse
 from dytrack_ros.nodes.panel.viewers import Viewer, Viewers
 from dytrack_ros.one_line import one_line
 
@@ -230,7 +229,7 @@ class PanelServer:
                 raise BadRequest(one_line(message.data))
             if message.type != WSMsgType.TEXT:
                 raise BadRequest(f"a message must be a text, not {message.type.name.lower()}")
-            request = requests.parse(message.data)
+            request = parse(message.data)
         except BadRequest as error:
             self._report(BAD_PAGE_MESSAGE, str(error))
             viewer.tell(json.dumps({"type": "error", "text": str(error)}))

@@ -35,7 +35,7 @@ class PacedGroup(MutuallyExclusiveCallbackGroup):
         return self.is_open and super().can_execute(entity)
 
 
-class Pictures:
+class JpegStream:
     """The image topic, subscribed to only between `begin` and `end`.
 
     Attributes:
