@@ -14,7 +14,6 @@ from itertools import chain, cycle
 
 import cv2
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -23,7 +22,7 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.nodes.demo.scenes import SyntheticScene
 from dytrack_ros.nodes.images import fill_image
 from dytrack_ros.nodes.messages import detection_message
-from dytrack_ros.nodes.run import run
+from dytrack_ros.nodes.run import RunnableNode, run
 
 CONVERSIONS = {"bgr8": None, "rgb8": cv2.COLOR_BGR2RGB}
 QOS = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=5)
@@ -34,7 +33,7 @@ SETTLING_S, LINGERING_S = 1.0, 1.0
 LATE_INIT_S = 0.5
 
 
-class BenchmarkCamera(Node):
+class BenchmarkCamera(RunnableNode):
     """Parameters: `width`, `height`, `encoding` (one of CONVERSIONS), `rate_hz`, `frames` (0: until it is stopped),
     `pictures` (played forwards and backwards), `init_every` (images between two inits; 0: one with the first image;
     -1: none).

@@ -10,15 +10,13 @@ import json
 import sys
 import time
 
-from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from dytrack_ros.nodes.image_subscription import image_qos
-from dytrack_ros.nodes.messages import stamp_ns
-from dytrack_ros.nodes.run import run
+from dytrack_ros.nodes.messages import image_qos, stamp_ns
+from dytrack_ros.nodes.run import RunnableNode, run
 
 
-class Receiver(Node):
+class Receiver(RunnableNode):
     def __init__(self, **node_options) -> None:
         super().__init__("benchmark_receiver", **node_options)
         self._ages_ms: list[float] = []

@@ -1,4 +1,4 @@
-"""The node's health on /diagnostics, once a second: input, tracker, timing."""
+"""The content of /diagnostics: statuses of input, tracker and timing."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ from dytrack_ros.tracking import TrackState
 
 @dataclass
 class Health:
-    """What the diagnostics report; the node refreshes it.
+    """State of the node; the node updates it before every report.
 
     Attributes:
-        engine, engine_failures: what computes, and why each engine before it was given up.
+        engine, engine_failures: the engine in use, and why each engine before it was given up.
         silent_s: seconds since the last image.
-        publishers: the image topic's publishers, each with its QoS; `refused`: how often one was refused for it.
-        incompatibility: which of them cannot be heard and why; empty while all can be.
-        rate_hz: images a second over the last report's interval.
+        publishers: the image topic's publishers, each with its QoS.
+        refused: how often the middleware has found a publisher with an incompatible QoS.
+        incompatibility: publishers with an incompatible QoS and the fix; empty without any.
+        wiring: why no image can come, such as a publisher of another type, and the fix; empty if unknown.
+        rate_hz: images a second since the last report.
         latency_ms, image_age_ms: of the last frame.
-        budget, budget_sentence: the time budget in figures, by key, and in words.
-        faults: how often each kind of fault was survived; `new_faults`: those since the last report.
+        budget, budget_sentence: the time budget as values, by key, and as a sentence.
+        faults, new_faults: number of faults by kind, since the start and since the last report.
     """
 
     topic: str
@@ -48,6 +50,7 @@ class Health:
     publishers: list[str] = field(default_factory=list)
     refused: int = 0
     incompatibility: str = ""
+    wiring: str = ""
     enabled: bool = True
     outcome: Outcome | None = None
     latency_ms: float = 0.0
@@ -61,15 +64,16 @@ class Health:
     def is_silent(self) -> bool:
         return self.silent_s >= self.silence_limit_s
 
-    def silence(self, seconds: float) -> str:
-        """That nothing has come for so long, where, and who should have sent something."""
+    def silence(self) -> str:
+        """Describe since when no image has come, on which topic, and who publishes there."""
         count = len(self.publishers)
         publishers = f"{count or 'no'} publisher{'s' * (count != 1)}" + (" with " if count else "")
-        return f"{NO_IMAGE} for {seconds:.0f} s on {self.topic}, {publishers}{'; '.join(self.publishers)}"
+        sentence = f"{NO_IMAGE} for {self.silent_s:.0f} s on {self.topic}, {publishers}{'; '.join(self.publishers)}"
+        return f"{sentence}; {self.wiring}" if self.wiring else sentence
 
 
 def report(node_name: str, health: Health) -> DiagnosticArray:
-    """The three statuses of a node, without a stamp."""
+    """Make the three statuses of a node, without a stamp."""
     tasks = {"input": _input(health), "tracker": _tracker(health), "timing": _timing(health)}
     return DiagnosticArray(
         status=[
@@ -104,7 +108,7 @@ def _input(health: Health) -> tuple[bytes, str, dict]:
     if health.incompatibility:
         return DiagnosticStatus.ERROR, health.incompatibility, values
     if health.is_silent:
-        return DiagnosticStatus.WARN, health.silence(health.silent_s), values
+        return DiagnosticStatus.WARN, health.silence(), values
     if unreadable := health.new_faults[UNREADABLE_IMAGE]:
         return DiagnosticStatus.ERROR, f"{unreadable} unreadable images", values
     if odd := health.new_faults[ODD_STAMP]:
@@ -128,17 +132,17 @@ def _tracker(health: Health) -> tuple[bytes, str, dict]:
     level, words = _target(health, state)
     if health.engine_failures:
         level = max(level, DiagnosticStatus.WARN)
-        words = f"{words}; {values['engine_failures']}; {health.engine} runs instead"
+        words = f"{words}; {values['engine_failures']}; {health.engine} is used instead"
     return level, words, values
 
 
 def _target(health: Health, state: TrackState) -> tuple[bytes, str]:
     if health.new_faults[TRACKING_FAILED]:
-        return DiagnosticStatus.ERROR, "tracking failed, see the log; waits for init"
+        return DiagnosticStatus.ERROR, "tracking failed, see the log; waiting for init"
     if health.new_faults[INIT_REFUSED]:
         return DiagnosticStatus.WARN, "init refused, see the log"
     if state == TrackState.IDLE:
-        return DiagnosticStatus.OK, "idle, waits for init"
+        return DiagnosticStatus.OK, "idle, waiting for init"
     level = DiagnosticStatus.OK if state == TrackState.TRACKING else DiagnosticStatus.WARN
     return level, f"{state.name.lower()} {health.outcome.target_id}"
 
@@ -148,6 +152,6 @@ def _timing(health: Health) -> tuple[bytes, str, dict]:
     if health.outcome and health.outcome.result:
         values["track_ms"] = f"{health.outcome.result.seconds * 1e3:.1f}"
         values["exit_index"] = health.outcome.result.exit_index
-    # A budget that cannot be kept is no fault of the node's: the user, or the camera, asks for it.
+    # A budget that cannot be kept is a setting of the user or of the camera, not a fault of the node.
     words = "; ".join(filter(None, (f"{health.latency_ms:.0f} ms from image to box", health.budget_sentence)))
     return DiagnosticStatus.OK, words, values | health.budget

@@ -1,4 +1,4 @@
-"""What went wrong and was survived: counted by kind, logged without flooding the log."""
+"""Kinds of recoverable faults, counted and logged at a throttled rate."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ BAD_PAGE_MESSAGE = "bad page message"
 PAGE_REFUSED = "page refused"
 DRAWING_FAILED = "drawing failed"
 
-# Without help from outside these are not got over; the others are warnings.
+# Kinds that need help from outside are logged as errors, all others as warnings.
 ERRORS = frozenset({TRACKING_FAILED, INCOMPATIBLE_QOS})
 
-# A sentence is repeated at most this often; a different one of the same kind may follow sooner.
+# Least time between two log lines of a kind: with the same sentence, and with another one.
 REPETITION_S = 10.0
 VARIATION_S = 1.0
 
 
 class Faults:
-    """Counts every fault and logs the first of each kind at once, later ones at a throttled rate."""
+    """Counts every fault; logs the first of each kind at once, later ones at a throttled rate. Thread-safe."""
 
     def __init__(
         self,
@@ -44,18 +44,18 @@ class Faults:
         self._clock = clock
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._logged: dict[str, tuple[float, str, int]] = {}  # by kind: when, what, and how many there were by then
+        self._logged: dict[str, tuple[float, str, int]] = {}  # by kind: time, sentence and count
 
     @property
     def counts(self) -> Counter[str]:
-        """How often each kind happened so far."""
+        """Return the number of faults of each kind."""
         with self._lock:
             return self._counts.copy()
 
     def report(self, kind: str, sentence: str) -> None:
-        """Count one fault of this kind; `sentence` says what came, what is allowed and how to mend it.
+        """Count one fault; `sentence` says what came, what is allowed and how to mend it.
 
-        The log begins with the kind, whether or not the sentence does.
+        The log line begins with the kind.
         """
         with self._lock:
             self._counts[kind] += 1

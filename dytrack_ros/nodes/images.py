@@ -1,13 +1,10 @@
-"""Image messages to pictures and back, without cv_bridge (which breaks under numpy 2) and without rclpy.
-
-A message is anything with the fields of sensor_msgs/Image or sensor_msgs/CompressedImage, so that everything here can
-be tested without ROS.
-"""
+"""Conversion between image messages and :class:`ImageView`; needs the fields of the messages only, not ROS."""
 
 from __future__ import annotations
 
 import array
 import io
+import threading
 import warnings
 from dataclasses import dataclass
 
@@ -15,37 +12,33 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dytrack_ros.tracking.image import BgrPicture, ImageView
+from dytrack_ros.tracking.image import ImageView
 
 # OpenCV cannot resample images with longer sides.
 MAX_SIDE_PX = 32766
-# A few bytes of PNG can claim to be a picture of gigabytes.
+# A small PNG file can declare an image of gigabytes.
 MAX_COMPRESSED_PIXELS = 2**26
 _COMPRESSED_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
-# Both libraries would write a line for each bad file; the node counts them and reports them itself.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-if hasattr(cv2, "setLogLevel"):  # not in every distribution's OpenCV
-    cv2.setLogLevel(0)
 
 
 class UnreadableImage(ValueError):
-    """An image message that contradicts itself or comes in an unknown encoding; the text says how to mend it."""
+    """An image message contradicts itself or has an unknown encoding; the text says how to mend it."""
 
 
 @dataclass(frozen=True)
 class _Encoding:
-    """How the bytes of one encoding lie and which OpenCV conversions make them RGB and BGR (None: they are already)."""
+    """Memory layout of one encoding, and the OpenCV conversions to RGB and BGR (None: no conversion needed)."""
 
     channels: int
     to_rgb: int | None
     to_bgr: int | None
     bytes_per_channel: int = 1
-    block: tuple[int, int] = (1, 1)  # rows and columns of pixels that share their colours; an image has whole blocks
-    chroma_rows: bool = False  # the channel is luma, and below the picture half as many rows of chroma follow (NV12)
+    block: tuple[int, int] = (1, 1)  # rows and columns of pixels that share colours; images consist of whole blocks
+    chroma_rows: bool = False  # the channel is luma; half as many rows of chroma follow (NV12)
 
     @property
     def shares_colours(self) -> bool:
-        """A pixel's colours come from its neighbours' bytes too, so that they must be converted before resampling."""
+        """Whether a pixel's colour needs bytes of its neighbours, so that conversion must precede resampling."""
         return self.block != (1, 1)
 
 
@@ -68,7 +61,7 @@ _ENCODINGS = {
     "nv12": _Encoding(1, cv2.COLOR_YUV2RGB_NV12, cv2.COLOR_YUV2BGR_NV12, block=(2, 2), chroma_rows=True),
     "nv21": _Encoding(1, cv2.COLOR_YUV2RGB_NV21, cv2.COLOR_YUV2BGR_NV21, block=(2, 2), chroma_rows=True),
 }
-# OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by the first two rows' first two pixels.
+# OpenCV names a Bayer pattern by pixels 2 and 3 of the second row, ROS by pixels 1 and 2 of the first two rows.
 for _pattern, _to_rgb, _to_bgr in (
     ("rggb", cv2.COLOR_BayerBG2RGB, cv2.COLOR_BayerBG2BGR),
     ("bggr", cv2.COLOR_BayerRG2RGB, cv2.COLOR_BayerRG2BGR),
@@ -81,8 +74,15 @@ for _pattern, _to_rgb, _to_bgr in (
 READABLE_ENCODINGS = tuple(_ENCODINGS)
 
 
-def open_image(message) -> ImageView:
-    """The picture of a sensor_msgs/Image: a view of the message's own bytes; nothing is copied or converted yet.
+class MessageImage(ImageView):
+    """The image of a message, converted or decoded only as far as its pixels are read."""
+
+    def load(self) -> None:
+        """Decode the image, so that later reads cannot fail. Raises UnreadableImage."""
+
+
+def open_image(message) -> MessageImage:
+    """Return the image of a sensor_msgs/Image as a view of the message's bytes; nothing is copied or converted yet.
 
     16-bit channels keep their upper 8 bits. Rows may be padded (`step`).
 
@@ -95,24 +95,23 @@ def open_image(message) -> ImageView:
             f"image encoding {_quoted(message.encoding)} is unknown; publish one of "
             f"{', '.join(READABLE_ENCODINGS)} (image_proc converts)"
         )
-    return _MessagePicture(message, encoding)
+    return _RawImage(message, encoding)
 
 
 def to_bgr(message) -> np.ndarray:
-    """The whole picture of a sensor_msgs/Image as uint8 BGR, HxWx3.
+    """Return the whole image of a sensor_msgs/Image as uint8 BGR, HxWx3.
 
-    `bgr8` is a view of the message's own bytes (no copy, so treat it as read-only); anything else is converted once.
-    Raises as `open_image` does.
+    `bgr8` gives a view of the message's bytes, which must not be written to. Raises as `open_image` does.
     """
     return open_image(message).bgr()
 
 
-class _MessagePicture(ImageView):
+class _RawImage(MessageImage):
     def __init__(self, message, encoding: _Encoding) -> None:
         super().__init__(message.height, message.width)
         self.block = encoding.block
         self._encoding = encoding
-        rows = _picture_bytes(message, encoding)
+        rows = _image_bytes(message, encoding)
         channels = rows.reshape(-1, message.width, encoding.channels, encoding.bytes_per_channel)
         # The upper byte of a 16-bit channel is its value in 8 bits, and comes first when the message is big-endian.
         self._bytes = channels[..., 0 if message.is_bigendian else -1]
@@ -141,13 +140,13 @@ class _MessagePicture(ImageView):
         return cv2.cvtColorTwoPlane(pixels, chroma.reshape(len(chroma), -1, 2), conversion)
 
     def _readable(self, rows: slice, columns: slice) -> np.ndarray:
-        """Bytes as OpenCV reads them: rows may lie apart, the bytes of a row may not."""
+        """Return bytes as OpenCV needs them: contiguous within a row."""
         part = self._bytes[rows, columns]
         return part if self._encoding.bytes_per_channel == 1 else np.ascontiguousarray(part)
 
 
-def _picture_bytes(message, encoding: _Encoding) -> np.ndarray:
-    """The message's rows without their padding: uint8, rows x bytes of a row, still a view."""
+def _image_bytes(message, encoding: _Encoding) -> np.ndarray:
+    """Return a view of the message's rows without padding: uint8, rows x bytes of a row."""
     height, width, step = message.height, message.width, message.step
     name = f"a {width}x{height} {message.encoding} image"
     if height <= 0 or width <= 0:
@@ -174,42 +173,88 @@ def _picture_bytes(message, encoding: _Encoding) -> np.ndarray:
     return np.frombuffer(message.data, np.uint8, count=rows * step).reshape(rows, step)[:, :row]
 
 
-def open_compressed(message) -> ImageView:
-    """The picture of a sensor_msgs/CompressedImage; it has to be decoded whole. Raises as `compressed_to_bgr` does."""
-    return BgrPicture(compressed_to_bgr(message))
+def open_compressed(message) -> MessageImage:
+    """Return the image of a sensor_msgs/CompressedImage (JPEG, PNG, WebP ...); only its size is read yet.
+
+    The EXIF orientation is ignored: boxes are in the pixels that the camera sent.
+
+    Raises:
+        UnreadableImage: no data, not an image file, or an image larger than MAX_COMPRESSED_PIXELS.
+    """
+    return _CompressedImage(message)
 
 
 def compressed_to_bgr(message) -> np.ndarray:
-    """The picture of a sensor_msgs/CompressedImage (JPEG, PNG, WebP ...) as uint8 BGR, HxWx3.
-
-    A rotation note inside the file is ignored: boxes are in the pixels that the camera sent.
+    """Return the whole image of a sensor_msgs/CompressedImage as uint8 BGR, HxWx3.
 
     Raises:
-        UnreadableImage: no data, data that cannot be decoded, or a picture larger than MAX_COMPRESSED_PIXELS.
+        UnreadableImage: as `open_compressed`, and for data that cannot be decoded.
     """
-    name = f"a compressed image ({_quoted(message.format)}, {len(message.data)} bytes)"
-    if len(message.data) == 0:
-        raise UnreadableImage(f"{name} has no data; it must hold a whole JPEG or PNG file")
-    try:
-        with Image.open(io.BytesIO(message.data), formats=_COMPRESSED_FORMATS) as header:
-            width, height = header.size
+    return open_compressed(message).bgr()
+
+
+class _CompressedImage(MessageImage):
+    def __init__(self, message) -> None:
+        self._data = message.data
+        self._name = f"a compressed image ({_quoted(message.format)}, {len(message.data)} bytes)"
+        self._decoded: np.ndarray | None = None
+        self._lock = threading.Lock()
+        if len(message.data) == 0:
+            raise UnreadableImage(f"{self._name} has no data; it must hold a whole JPEG or PNG file")
+        super().__init__(*self._declared_size())
+
+    def load(self) -> None:
+        self.bgr()
+
+    def part(self, rows: slice, columns: slice) -> np.ndarray:
+        return self.bgr()[rows, columns]
+
+    def to_rgb(self, pixels: np.ndarray) -> np.ndarray:
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+    def bgr(self) -> np.ndarray:
+        with self._lock:  # the tracking and the drawing thread read it
+            if self._decoded is None:
+                self._decoded = self._decode()
+            return self._decoded
+
+    def _declared_size(self) -> tuple[int, int]:
+        """Return height and width from the header of the file."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below
+                with Image.open(io.BytesIO(self._data), formats=_COMPRESSED_FORMATS) as header:
+                    width, height = header.size
+        except Image.DecompressionBombError as error:
+            raise self._too_large(str(error)) from error
+        except Exception as error:  # the library raises many kinds for damaged files
+            raise self._unreadable() from error
         if max(height, width) > MAX_SIDE_PX or height * width > MAX_COMPRESSED_PIXELS:
-            raise Image.DecompressionBombError(f"it would be {width}x{height} pixels large")
-        image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(
-            f"{name} is too large: {error}; at most {MAX_COMPRESSED_PIXELS} pixels are decoded, "
+            raise self._too_large(f"it would be {width}x{height} pixels large")
+        return height, width
+
+    def _decode(self) -> np.ndarray:
+        data = np.frombuffer(self._data, np.uint8)
+        try:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        except cv2.error as error:
+            raise self._unreadable() from error
+        if image is None or image.shape[:2] != (self.height, self.width):
+            raise self._unreadable()
+        return image
+
+    def _too_large(self, reason: str) -> UnreadableImage:
+        return UnreadableImage(
+            f"{self._name} is too large: {reason}; at most {MAX_COMPRESSED_PIXELS} pixels are decoded, "
             f"and no side over {MAX_SIDE_PX}; scale it down in the camera driver"
-        ) from error
-    except Exception:  # both libraries fail in many ways at what is no picture
-        image = None
-    if image is None:
-        raise UnreadableImage(f"{name} cannot be decoded; publish JPEG or PNG (compressed_image_transport does)")
-    return image
+        )
+
+    def _unreadable(self) -> UnreadableImage:
+        return UnreadableImage(f"{self._name} cannot be decoded; publish JPEG or PNG (compressed_image_transport does)")
 
 
 def fill_image(message, bgr: np.ndarray) -> None:
-    """Write a uint8 BGR picture, HxWx3, into the fields of a sensor_msgs/Image; its header is left alone."""
+    """Write a uint8 BGR image, HxWx3, into the fields of a sensor_msgs/Image; the header is not changed."""
     message.height, message.width = bgr.shape[:2]
     message.encoding = "bgr8"
     message.is_bigendian = 0
@@ -218,19 +263,19 @@ def fill_image(message, bgr: np.ndarray) -> None:
 
 
 def fill_compressed(message, bgr: np.ndarray, quality: int = 90) -> None:
-    """Write a uint8 BGR picture, HxWx3, as JPEG into a sensor_msgs/CompressedImage; `quality` is in [0, 100]."""
+    """Write a uint8 BGR image, HxWx3, as JPEG into a sensor_msgs/CompressedImage; `quality` is in [0, 100]."""
     _, encoded = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
     message.format = "bgr8; jpeg compressed bgr8"
     message.data = _byte_array(encoded)
 
 
 def _quoted(text: str) -> str:
-    """Somebody else's text for a sentence in the log: without line breaks, and not too long."""
+    """Return foreign text for a log line: shortened, without line breaks."""
     return repr(text if len(text) <= 40 else text[:40] + "...")
 
 
 def _byte_array(values: np.ndarray) -> array.array:
-    """rclpy takes an array.array as it is; it would check a list or bytes element by element."""
+    """Return an array.array, which rclpy takes as it is; it checks a list or bytes element by element."""
     data = array.array("B")
     data.frombytes(memoryview(values).cast("B"))
     return data

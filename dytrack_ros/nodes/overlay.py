@@ -1,31 +1,111 @@
-"""Draws an annotation onto a picture, so that it can be read on any background and at any size."""
+"""Rendering of results: the annotation of a frame, drawn into the image (`overlay`) or sent as lines (`markers`).
+
+Both topics are published from a low-priority thread, so drawing never delays tracking.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import cv2
 import numpy as np
+from geometry_msgs.msg import Point
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import ImageMarker
 
-from dytrack_ros.nodes.annotation import TRUTH_COLOUR, Annotation
+from dytrack_ros.nodes.follower import Outcome
+from dytrack_ros.nodes.frame_buffers import Mailbox, Worker
+from dytrack_ros.nodes.images import fill_image
+from dytrack_ros.nodes.messages import MARKERS_QOS, OVERLAY_QOS
+from dytrack_ros.tracking import TrackState
 from dytrack_ros.tracking.box import Box
+from dytrack_ros.tracking.image import ImageView
+
+# RGB in [0, 255]; the palette of Okabe and Ito is readable for colour-blind viewers.
+STATE_COLOURS = {
+    TrackState.IDLE: (160, 160, 160),
+    TrackState.TRACKING: (0, 158, 115),
+    TrackState.UNCERTAIN: (230, 159, 0),
+    TrackState.LOST: (213, 94, 0),
+}
+TRUTH_COLOUR = (86, 180, 233)
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What is drawn for one frame.
+
+    Attributes:
+        state: None for a frame that was dropped; its box belongs to an earlier frame.
+        caption: text beside the state, such as the target's id.
+        box, truth, searched: x, y, w, h in pixels, or None; `searched` may reach beyond the image.
+        score: predicted IoU in [0, 1].
+        exit_index, exit_count: exit taken (1-based, 0: none) and number of exits.
+        spent_ms, budget_ms: time of tracking and its budget; 0: unknown.
+    """
+
+    state: TrackState | None
+    caption: str = ""
+    box: Box | None = None
+    score: float = 0.0
+    exit_index: int = 0
+    exit_count: int = 0
+    truth: Box | None = None
+    searched: Box | None = None
+    spent_ms: float = 0.0
+    budget_ms: float = 0.0
+
+    @classmethod
+    def of(cls, outcome: Outcome, exit_count: int, budget_s: float) -> Annotation:
+        """Make the annotation of a tracked frame whose budget was `budget_s` (0: no budget)."""
+        result = outcome.result
+        return cls(
+            state=outcome.state,
+            caption=outcome.target_id,
+            box=outcome.box,
+            score=outcome.score,
+            exit_index=result.exit_index if result else 0,
+            exit_count=exit_count,
+            searched=result.searched if result else None,
+            spent_ms=result.seconds * 1e3 if result else 0.0,
+            budget_ms=budget_s * 1e3,
+        )
+
+    @property
+    def colour(self) -> tuple[int, int, int]:
+        """Return the colour of the state, RGB."""
+        return STATE_COLOURS[TrackState.IDLE if self.state is None else TrackState(self.state)]
+
+    @property
+    def word(self) -> str:
+        """Return the name of the state."""
+        return "dropped" if self.state is None else TrackState(self.state).name
+
+
+# ---- the overlay image
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _INK, _PAPER = (255, 255, 255), (0, 0, 0)
-_PLATE_SHADE = 0.35  # how much of the picture shows through under text
-# Of the bar, RGB; none that says a state.
+_PLATE_SHADE = 0.35  # brightness of the image under text
+# RGB colours of the time bar; none is the colour of a state.
 _IN_BUDGET, _OVER_BUDGET = (0, 114, 178), (204, 121, 167)
-# The budget's mark stands at this part of the bar, so that there is room for frames that take longer.
+# Position of the budget's mark on the bar; the rest shows frames that take longer.
 _BUDGET_AT = 2 / 3
 _DASH, _GAP = 7, 5
-# Everything grows with the picture; below the first of these the smallest letters could not be read.
+# Text and lines scale with the image (1 for a short side of 480 pixels); below 0.7 text is unreadable.
 _SMALLEST_UNIT, _UNIT_HEIGHT = 0.7, 480
 
 
 def draw(image: np.ndarray, annotation: Annotation) -> None:
-    """Draw into `image` (uint8 BGR, HxWx3).
+    """Draw an annotation into `image` (uint8 BGR, HxWx3), readable on any background and at any size.
 
-    The box in the colour of the state, with the score and the exits (dots, filled up to the one taken) on its edge; the
-    region that was searched, dashed; the truth, thin; in the upper left corner the state, the caption, and a bar of the
-    time spent against the budget (a white mark). What is not known is left out.
+    Drawn are the box in the colour of the state with the score and one dot an exit (filled up to the exit taken), the
+    search region (dashed), the ground truth (thin), and in the upper left corner the state, the caption and a bar of the
+    time spent against the budget (white mark). Unknown values are left out.
     """
     unit = max(min(image.shape[:2]) / _UNIT_HEIGHT, _SMALLEST_UNIT)
     colour = _bgr(annotation.colour)
@@ -43,7 +123,7 @@ def draw(image: np.ndarray, annotation: Annotation) -> None:
 
 
 def _strip(image: np.ndarray, annotation: Annotation, colour, unit: float) -> int:
-    """State, caption and time in the upper left corner; returns the strip's lower edge."""
+    """Draw state, caption and time in the upper left corner; return the lower edge of the strip."""
     pad, line = round(6 * unit), round(20 * unit)
     text = f"{annotation.word}  {annotation.caption}".rstrip()
     has_time = annotation.spent_ms > 0
@@ -70,7 +150,7 @@ def _time(annotation: Annotation) -> str:
 
 
 def _bar(image: np.ndarray, place: tuple[int, int, int, int], annotation: Annotation) -> None:
-    """The time spent; without a budget only its frame, as there is nothing to compare with."""
+    """Draw the time bar; without a budget only its frame."""
     left, top, width, height = place
     if annotation.budget_ms > 0:
         part = annotation.spent_ms / annotation.budget_ms
@@ -83,7 +163,7 @@ def _bar(image: np.ndarray, place: tuple[int, int, int, int], annotation: Annota
 
 
 def _label(image: np.ndarray, annotation: Annotation, colour, unit: float, top: int) -> None:
-    """Score and exit dots above the box, else below it, else inside: where the picture and its strip leave room."""
+    """Draw score and exit dots above the box, else below it, else inside it, where image and strip leave room."""
     x, y, _, box_height = annotation.box
     text = f"{annotation.score:.2f}"
     radius = max(4, round(4 * unit))
@@ -120,22 +200,23 @@ def _rectangle(image: np.ndarray, box: Box, colour, thickness: int) -> None:
 
 
 def _dashed(image: np.ndarray, box: Box, colour, unit: float) -> None:
-    """A dashed outline: dashes of the colour with black between them, one of which is seen on any background."""
+    """Draw a dashed outline with black gaps, so that it is visible on any background."""
     x, y, width, height = box
-    rows, columns = image.shape[:2]
+    left, top, right, bottom = round(x), round(y), round(x + width), round(y + height)
+    _dashed_rows(image, (top, bottom), left, right, colour, unit)
+    _dashed_rows(image.transpose(1, 0, 2), (left, right), top, bottom, colour, unit)
+
+
+def _dashed_rows(image: np.ndarray, rows: tuple[int, int], start: int, end: int, colour, unit: float) -> None:
     dash, gap, thickness = round(_DASH * unit), round(_GAP * unit), max(1, round(unit))
-    for row in (round(y), round(y + height)):
-        if 0 <= row < rows:
-            start, end = round(max(x, 0)), round(min(x + width, columns - 1))
-            cv2.line(image, (start, row), (end, row), _PAPER, thickness)
-            for at in range(start, end, dash + gap):
-                cv2.line(image, (at, row), (min(at + dash, end), row), colour, thickness)
-    for column in (round(x), round(x + width)):
-        if 0 <= column < columns:
-            start, end = round(max(y, 0)), round(min(y + height, rows - 1))
-            cv2.line(image, (column, start), (column, end), _PAPER, thickness)
-            for at in range(start, end, dash + gap):
-                cv2.line(image, (column, at), (column, min(at + dash, end)), colour, thickness)
+    start, end = max(start, 0), min(end, image.shape[1] - 1)
+    for row in rows:
+        if 0 <= row < len(image):
+            first = max(row - thickness // 2, 0)
+            band = image[first : first + thickness]
+            band[:, start : end + 1] = _PAPER
+            for at in range(start, end + 1, dash + gap):
+                band[:, at : min(at + dash, end + 1)] = colour
 
 
 def _text(image: np.ndarray, text: str, origin: tuple[int, int], unit: float) -> None:
@@ -149,3 +230,103 @@ def _text_width(text: str, unit: float) -> int:
 
 def _bgr(colour: tuple[int, int, int]) -> tuple[int, int, int]:
     return colour[::-1]
+
+
+# ---- markers
+
+_NAMESPACE = "dytrack"
+_LINE_WIDTH_PX = 2.0
+# Dashes on each side of the search region.
+_DASHES = 12
+
+
+def marker_message(header: Header, annotation: Annotation) -> ImageMarker:
+    """Make one LINE_LIST of the box and the dashed search region, each line in the colour of the state.
+
+    Both are in one message because viewers show only the newest marker of a topic. Without a box the message removes the
+    marker.
+    """
+    red, green, blue = (value / 255 for value in annotation.colour)
+    colour = ColorRGBA(r=red, g=green, b=blue, a=1.0)
+    marker = ImageMarker(
+        header=header, ns=_NAMESPACE, type=ImageMarker.LINE_LIST, scale=_LINE_WIDTH_PX, outline_color=colour
+    )
+    if annotation.box is None:
+        marker.action = ImageMarker.REMOVE
+        return marker
+    marker.points = _outline(annotation.box)
+    if annotation.searched is not None:
+        marker.points += _dashed_outline(annotation.searched)
+    marker.outline_colors = [colour] * (len(marker.points) // 2)
+    return marker
+
+
+def _outline(box: Box) -> list[Point]:
+    corners = _corners(box)
+    return [Point(x=float(x), y=float(y)) for side in zip(corners, corners[1:], strict=False) for x, y in side]
+
+
+def _dashed_outline(box: Box) -> list[Point]:
+    corners, points = _corners(box), []
+    steps = 2 * _DASHES - 1
+    for (x1, y1), (x2, y2) in zip(corners, corners[1:], strict=False):
+        for dash in range(0, steps, 2):
+            for part in (dash / steps, (dash + 1) / steps):
+                points.append(Point(x=float(x1 + (x2 - x1) * part), y=float(y1 + (y2 - y1) * part)))
+    return points
+
+
+def _corners(box: Box) -> list[tuple[float, float]]:
+    """Return the corners in order, the first one twice."""
+    x, y, width, height = box
+    return [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
+
+
+# ---- publishing
+
+# Inference keeps almost its full speed, even when all cores are busy.
+NICENESS = 10
+
+
+class _Sketch(NamedTuple):
+    header: Header
+    image: ImageView
+    annotation: Annotation
+
+
+class OverlayPublisher:
+    """Publishes `overlay` and `markers` while they have subscribers.
+
+    At most one frame waits for drawing; older ones are dropped.
+    """
+
+    def __init__(self, node: Node, on_error: Callable[[Exception], None]) -> None:
+        """`on_error` is called in the drawing thread with the reason why a frame was not drawn."""
+        self._overlay = node.create_publisher(Image, "overlay", OVERLAY_QOS)
+        self._markers = node.create_publisher(ImageMarker, "markers", MARKERS_QOS)
+        self._mailbox: Mailbox[_Sketch] = Mailbox()
+        self._worker = Worker("drawing", self._mailbox, self._draw, on_error, NICENESS)
+
+    def start(self) -> None:
+        self._worker.start()
+
+    def end(self, timeout_s: float) -> None:
+        """Finish the current frame and end the thread; wait for that no longer than `timeout_s`."""
+        self._worker.end(timeout_s)
+
+    def submit(self, header: Header, image: ImageView, annotation: Annotation) -> None:
+        """Have a frame drawn if a topic has subscribers; return at once."""
+        if self._overlay.get_subscription_count() or self._markers.get_subscription_count():
+            self._mailbox.put(_Sketch(header, image, annotation))
+
+    def _draw(self, sketch: _Sketch | None) -> None:
+        if sketch is None:
+            return
+        if self._markers.get_subscription_count():
+            self._markers.publish(marker_message(sketch.header, sketch.annotation))
+        if self._overlay.get_subscription_count():
+            image = sketch.image.bgr().copy()  # the original may be a view of a message that is kept for init
+            draw(image, sketch.annotation)
+            message = Image(header=sketch.header)
+            fill_image(message, image)
+            self._overlay.publish(message)

@@ -1,4 +1,4 @@
-"""Runs a node until it has finished or is told to stop, and says in one line what went wrong."""
+"""Runs a node until it finishes or a signal ends it; prints a failed start as one line."""
 
 from __future__ import annotations
 
@@ -15,68 +15,87 @@ from rclpy.signals import SignalHandlerOptions
 
 from dytrack_ros.one_line import one_line
 
-# How often a waiting executor looks up, so that a signal is noticed while nothing happens in the graph.
+# Timeout of an executor without work, so that signals are noticed.
 WAIT_S = 0.1
+# Ctrl-C, `kill` or a launcher, and a closed terminal.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_stop_was_asked_for = False
+_is_stopped = False
 
 
-def run(build: Callable[[], Node], args: list[str] | None = None) -> int:
-    """Build a node and spin it in this (the main) thread; returns the exit code of the process.
+class RunnableNode(Node):
+    """A node for :func:`run`.
 
-    SIGINT and SIGTERM end it with 0, from its first moment on. rclpy's own signal handlers are not used: they pull the
-    context away under the worker thread. A node may have an attribute `finished` that ends it, an `exit_code`, and a
-    `close` method. An error while building it is printed as one line and gives 1.
+    Attributes:
+        finished: set by a node that has done its work; the process then ends.
+        exit_code: exit code of the process.
     """
-    global _stop_was_asked_for
-    _stop_was_asked_for = False
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop_once)
+
+    finished = False
+    exit_code = 0
+
+    def close(self) -> None:
+        """End what the node has started, such as threads; called before the node is destroyed."""
+
+
+def run(build: Callable[[], RunnableNode], args: list[str] | None = None) -> int:
+    """Build a node and spin it in the main thread; return the exit code of the process.
+
+    SIGINT, SIGTERM and SIGHUP end it with 0 at any time, also while it is built. rclpy's own signal handlers are not used
+    because they shut the context down while the worker thread uses it. An error while the node is built is printed as one
+    line and gives 1.
+    """
+    global _is_stopped
+    _is_stopped = False
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:  # nohup ignores SIGHUP
+            signal.signal(number, _stop_once)
     node = None
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = build()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while not getattr(node, "finished", False):
+        while not node.finished:
             executor.spin_once(timeout_sec=WAIT_S)
+        return node.exit_code
     except KeyboardInterrupt:
-        pass
+        return node.exit_code if node is not None else 0
     except Exception as error:
-        if is_stopped():  # native modules, interrupted while they are imported, raise errors of their own
+        if is_stopped():  # native modules that are interrupted while they are imported raise errors of their own
             return 0
-        if node is not None:  # a running node that fails is a bug: its traceback is wanted
+        if node is not None:  # an error in a running node is a bug: its traceback is wanted
             raise
-        # Those two are raised with a sentence for the user; of anything else the type says more than the text.
+        # These two kinds carry a sentence for the user; other kinds need their type's name.
         sentence = str(error) if isinstance(error, (ValueError, FileNotFoundError)) else one_line(error)
         print(f"error: {sentence}", file=sys.stderr)
         return 1
     finally:
-        if hasattr(node, "close"):
-            node.close()
         if node is not None:
+            node.close()
             node.destroy_node()
         rclpy.try_shutdown()
-    return getattr(node, "exit_code", 0)
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once. For programs that have shut down: taking the interpreter and torch apart in good order
-    can take longer than the second in which a node should be gone, and nothing is left to be saved."""
+    """End the process without the interpreter's clean-up, which takes longer than a second once torch is loaded.
+
+    For programs that have shut down everything that must be saved.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def _stop_once(number, frame) -> None:
-    global _stop_was_asked_for
-    _stop_was_asked_for = True
-    # A launched node gets SIGINT from both the terminal and the launcher; the second must not disturb the clean end.
-    for other in (signal.SIGINT, signal.SIGTERM):
+    global _is_stopped
+    _is_stopped = True
+    # A launched node gets SIGINT from the terminal and from the launcher; the second one must not disturb the shutdown.
+    for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def is_stopped() -> bool:
-    """Whether SIGINT or SIGTERM has come to a node that :func:`run` runs."""
-    return _stop_was_asked_for
+    """Whether a signal has ended the node that :func:`run` runs."""
+    return _is_stopped

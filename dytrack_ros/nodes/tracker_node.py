@@ -1,7 +1,7 @@
-"""The ROS node: images and `init` in, `detection`, `status`, `overlay`, `markers` and diagnostics out.
+"""The tracker node: follows one target in the images of a camera.
 
-The executor thread takes messages in and answers services; the worker thread decodes, tracks and publishes; a third one
-draws for those who watch.
+Three threads: the executor thread receives messages and answers services, the tracking thread decodes, tracks and
+publishes results, the drawing thread publishes `overlay` and `markers`.
 """
 
 from __future__ import annotations
@@ -10,64 +10,68 @@ import time
 from collections import Counter
 from typing import NoReturn
 
+import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PointStamped
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D
 
-from dytrack_ros.msg import TrackStatus
-from dytrack_ros.nodes import budget_words, diagnostics, images, parameters
-from dytrack_ros.nodes.annotation import Annotation
-from dytrack_ros.nodes.budgeting import BudgetSettings, NodeBudget
-from dytrack_ros.nodes.drawing import Drawing
+from dytrack_ros.msg import InitReply, TrackStatus
+from dytrack_ros.nodes import diagnostics, images
+from dytrack_ros.nodes.budget import BudgetSettings, NodeBudget
 from dytrack_ros.nodes.faults import (
     DRAWING_FAILED,
     ENGINE_FAILED,
     INCOMPATIBLE_QOS,
+    INIT_REFUSED,
     NO_IMAGE,
     TIME_JUMP,
     TRACKING_FAILED,
+    UNREADABLE_IMAGE,
     Faults,
 )
-from dytrack_ros.nodes.follower import Follower, Init, Outcome
-from dytrack_ros.nodes.frame_ring import FrameRing
-from dytrack_ros.nodes.image_subscription import ImageSubscription
-from dytrack_ros.nodes.intake import Intake
-from dytrack_ros.nodes.live_parameters import LiveParameters
-from dytrack_ros.nodes.mailbox import Frame, Mailbox
-from dytrack_ros.nodes.messages import INIT_QOS, box_of, detection_message, error_message, stamp_ns
-from dytrack_ros.nodes.run import is_stopped, leave, run
-from dytrack_ros.nodes.status import status_message
-from dytrack_ros.nodes.worker import Worker
+from dytrack_ros.nodes.follower import Follower, Init, InitAnswer, Outcome
+from dytrack_ros.nodes.frame_buffers import Frame, FrameRing, Mailbox, Worker
+from dytrack_ros.nodes.intake import ImageSubscription, Intake
+from dytrack_ros.nodes.messages import (
+    INIT_QOS,
+    RESULT_QOS,
+    box_of,
+    detection_message,
+    init_reply_message,
+    stamp_ns,
+    status_message,
+    target_offset_message,
+)
+from dytrack_ros.nodes.overlay import Annotation, OverlayPublisher
+from dytrack_ros.nodes.parameter_schema import LiveParameters
+from dytrack_ros.nodes.parameters import TRACKER
+from dytrack_ros.nodes.run import RunnableNode, is_stopped, leave, run
 from dytrack_ros.one_line import one_line
-from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TemplateSettings, TrackState
+from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackState
 
-RESULT_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10)
-# For control: of several errors only the newest is worth having.
-ERROR_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=1)
-
+# First report of a camera without images; each further one comes after three times the silence.
 SILENCE_LIMIT_S = 3.0
 REPORT_PERIOD_S = 1.0
-# A worker in the middle of a frame gets this long to finish it when the node ends, which it shall do within a second.
+# Time that a thread gets to finish its frame at shutdown; a node must end within a second.
 ENDING_PATIENCE_S = 0.3
 
 
-class TrackerNode(Node):
-    """Follows one target; for several, run several in different namespaces.
+class TrackerNode(RunnableNode):
+    """Follows one target; run one node a target, each in its own namespace.
 
-    The model is loaded and warmed up before the node subscribes to images, so that its first frame is as fast as any.
+    The model is loaded and warmed up before the node subscribes to images, so that the first frame is as fast as all
+    others.
 
     Raises:
-        ValueError, FileNotFoundError: a refused parameter value, a model or an engine that does not exist or fit.
+        ValueError, FileNotFoundError: a parameter value was refused, or a model or engine is missing or does not fit.
     """
 
     def __init__(self, **node_options) -> None:
         super().__init__("tracker_node", **node_options)
-        self._live = LiveParameters(self, parameters.TRACKER)
+        self._live = LiveParameters(self, TRACKER)
         self._faults = Faults(self.get_logger().warning, self.get_logger().error)
         self._faults_reported: Counter[str] = Counter()
         self._tracker = self._load_tracker()
@@ -83,6 +87,7 @@ class TrackerNode(Node):
             images.open_compressed if compressed else images.open_image,
             self._publish,
             self._faults.report,
+            self._reply,
             self._prepare,
         )
         self._intake = Intake(self._ring, self._mailbox, self._on_time_jump, self._faults.report)
@@ -91,20 +96,20 @@ class TrackerNode(Node):
         self._live.on_change(self._apply_parameters)
 
         self._detection = self.create_publisher(Detection2D, "detection", RESULT_QOS)
-        self._error = self.create_publisher(PointStamped, "error", ERROR_QOS)
+        self._target_offset = self.create_publisher(PointStamped, "target_offset", RESULT_QOS)
         self._status = self.create_publisher(TrackStatus, "status", RESULT_QOS)
-        self._drawing = Drawing(self, self._on_drawing_error)
+        self._init_reply = self.create_publisher(InitReply, "init_reply", RESULT_QOS)
+        self._overlay = OverlayPublisher(self, self._on_drawing_error)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_subscription(Detection2D, "init", self._on_init, INIT_QOS)
-        # The compressed topic follows a remapping of image, as with image_transport.
-        topic = self.resolve_topic_name("image") + ("/compressed" if compressed else "")
-        self._images = ImageSubscription(self, CompressedImage if compressed else Image, topic, self._on_image)
+        self._images = ImageSubscription(self, compressed, self._on_image)
         self._health = diagnostics.Health(self._images.topic, self._tracker.model_name, SILENCE_LIMIT_S)
-        # On a steady clock: simulated time may stand still, and that is when diagnostics are wanted.
+        self._next_silence_s = SILENCE_LIMIT_S
+        # On a steady clock, because simulated time may stand still.
         self.create_timer(REPORT_PERIOD_S, self._report_health, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._drawing.start()
+        self._overlay.start()
         self._worker.start()
         self.get_logger().info(
             f"ready: waits for images on {self._images.topic} and a box on {self.resolve_topic_name('init')}"
@@ -113,7 +118,7 @@ class TrackerNode(Node):
     def close(self) -> None:
         """End the threads."""
         self._worker.end(ENDING_PATIENCE_S)
-        self._drawing.end(ENDING_PATIENCE_S)
+        self._overlay.end(ENDING_PATIENCE_S)
 
     def _load_tracker(self) -> DyTracker:
         values = self._live
@@ -130,26 +135,24 @@ class TrackerNode(Node):
         )
         self.get_logger().info(
             f"{tracker.model_name} with {tracker.exit_count} exits on {tracker.engine_name}, loaded and warmed up in "
-            f"{time.monotonic() - started_s:.1f} s; why this engine: {tracker.engine.chosen_because}"
+            f"{time.monotonic() - started_s:.1f} s; reason for this engine: {tracker.engine.chosen_because}"
         )
         return tracker
 
     def _measure_exits(self) -> NodeBudget:
-        self.get_logger().info("measuring what each exit costs on this machine ...")
+        self.get_logger().info("measuring the time of each exit on this machine ...")
         budget = NodeBudget(self._tracker)
         view = budget.view()
-        self.get_logger().info(f"exits cost {budget_words.exit_costs(view)} ms; {view.calibration_note}")
+        self.get_logger().info(f"the exits take {view.exit_costs()} ms; {view.calibration_note}")
         return budget
 
     def _apply_parameters(self) -> None:
         values = self._live
-        states = StateThresholds(
-            values["lost.uncertain_score"], values["lost.score"], values["lost.hysteresis"], values["lost.frames"]
-        )
+        uncertain = max(values["lost.uncertain_score"], values["lost.score"])
+        states = StateThresholds(uncertain, values["lost.score"], values["lost.hysteresis"], values["lost.frames"])
         recovery = RecoverySettings(values["lost.deepen"], values["lost.search"], values["lost.match"])
-        template = TemplateSettings(values["template.share"]) if values["template.update"] else None
-        # One assignment: the worker thread takes all from the same moment.
-        self._settings = states, recovery, template, values["init.correction"], BudgetSettings.of(values)
+        # One assignment, so that the tracking thread never sees a mixture of old and new settings.
+        self._settings = states, recovery, values["init.correction"], BudgetSettings.of(values)
         self._ring.set_limits(values["catch_up.seconds"], values["catch_up.mebibytes"])
 
     # ---- executor thread
@@ -161,7 +164,13 @@ class TrackerNode(Node):
             self._intake.receive(message, stamp)
 
     def _on_init(self, message: Detection2D) -> None:
-        self._follower.request(Init(box_of(message), stamp_ns(message.header), message.id, time.monotonic()))
+        init = Init(box_of(message), stamp_ns(message.header), message.id, time.monotonic(), message.header)
+        if not self._enabled:
+            reason = f"images are ignored; call {self.get_name()}/enable with data: true first"
+            self._faults.report(INIT_REFUSED, reason)
+            self._reply(InitAnswer(init, init.target_id, reason))
+            return
+        self._follower.request(init)
         self._mailbox.wake()
 
     def _on_time_jump(self, seconds: float) -> None:
@@ -169,7 +178,7 @@ class TrackerNode(Node):
         self._budget.forget_camera()
         self._faults.report(
             TIME_JUMP,
-            f"time went back by {seconds:.1f} s (does a bag loop?): the target and the frames "
+            f"the stamps went back by {seconds:.1f} s (does a bag loop?): the target and the frames "
             "kept for init are forgotten; send init again",
         )
 
@@ -183,9 +192,9 @@ class TrackerNode(Node):
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
         self._mailbox.clear()
-        self._intake.last_received_s = time.monotonic()  # silence counts from here, not from before the pause
+        self._intake.last_received_s = time.monotonic()  # silence does not include the pause
         response.success = True
-        response.message = "images are followed" if request.data else "images are ignored, the target is remembered"
+        response.message = "images are tracked" if request.data else "images are ignored, the target is kept"
         self.get_logger().info(response.message)
         return response
 
@@ -200,23 +209,24 @@ class TrackerNode(Node):
         health.incompatibility = self._images.incompatibility() if self._enabled else ""
         if health.incompatibility:
             self._faults.report(INCOMPATIBLE_QOS, health.incompatibility)
-        elif health.is_silent:
-            self._faults.report(NO_IMAGE, health.silence(SILENCE_LIMIT_S))
+        elif not health.is_silent:
+            self._next_silence_s = SILENCE_LIMIT_S
+        elif health.silent_s >= self._next_silence_s:
+            self._next_silence_s = 3 * health.silent_s
+            self._faults.report(NO_IMAGE, health.silence())
         health.faults = self._faults.counts
         health.new_faults = health.faults - self._faults_reported
         self._faults_reported = health.faults
         view = self._budget.view()
-        health.budget, health.budget_sentence = budget_words.figures(view), budget_words.sentence(view)
+        health.budget, health.budget_sentence = view.figures(), view.sentence()
         message = diagnostics.report(self.get_fully_qualified_name(), health)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
-    # ---- worker thread
+    # ---- tracking thread
 
     def _prepare(self, tracker: DyTracker) -> None:
-        tracker.state_thresholds, tracker.recovery, tracker.template_updates, tracker.init_correction, settings = (
-            self._settings
-        )
+        tracker.state_thresholds, tracker.recovery, tracker.init_correction, settings = self._settings
         self._budget.prepare(tracker, settings)
 
     def _work(self, frame: Frame | None) -> None:
@@ -225,18 +235,19 @@ class TrackerNode(Node):
             self._budget.observe(outcome.result.seconds, time.monotonic() - outcome.started_s)
         if outcome and self._live["overlay.enabled"]:
             annotation = Annotation.of(outcome, self._tracker.exit_count, self._budget.terms.budget_s)
-            self._drawing.show(outcome.frame.message.header, outcome.image, annotation)
+            self._overlay.submit(outcome.frame.message.header, outcome.image, annotation)
 
     def _publish(self, outcome: Outcome, frames_dropped: int) -> None:
-        hidden = outcome.state == TrackState.LOST and self._live["lost.hide"]
-        if outcome.box is not None and not hidden:
-            header = outcome.frame.message.header
+        header = outcome.frame.message.header
+        is_hidden = outcome.state == TrackState.LOST and self._live["lost.hide"]
+        if outcome.box is not None and not is_hidden:
             self._detection.publish(detection_message(header, outcome.box, outcome.score, outcome.target_id))
-        # A lost target's last place is no error to correct. Asking takes 0.5 us, publishing to nobody 10.
-        if outcome.state in (TrackState.TRACKING, TrackState.UNCERTAIN) and self._error.get_subscription_count():
-            picture = outcome.image
-            self._error.publish(error_message(outcome.frame.message.header, outcome.box, picture.width, picture.height))
-        # Only now: latency and age count until the box is out.
+        # Not published while LOST. Asking for subscribers (0.5 us) is cheaper than publishing to none (10 us).
+        is_seen = outcome.box is not None and outcome.state != TrackState.LOST
+        if is_seen and self._target_offset.get_subscription_count():
+            image = outcome.image
+            self._target_offset.publish(target_offset_message(header, outcome.box, image.width, image.height))
+        # Last, because latency and age end when the box is published.
         now_ns = self.get_clock().now().nanoseconds
         status = status_message(outcome, self._tracker.exit_count, self._budget, frames_dropped, now_ns)
         self._status.publish(status)
@@ -244,19 +255,33 @@ class TrackerNode(Node):
         health.outcome, health.dropped = outcome, frames_dropped
         health.latency_ms, health.image_age_ms = status.latency_ms, status.image_age_ms
 
+    def _reply(self, answer: InitAnswer) -> None:
+        """Publish the answer to an init; called in the executor thread too."""
+        self._init_reply.publish(init_reply_message(answer))
+        if answer.accepted:
+            box = ", ".join(f"{value:.1f}" for value in answer.init.box)
+            self.get_logger().info(
+                f"following {answer.target_id}: box ({box}) on the image stamped {answer.stamp_ns * 1e-9:.3f} s"
+            )
+
     def _on_worker_error(self, error: Exception) -> None:
         self._follower.stop()
-        self._health.outcome = None  # there is none of this frame, and the last one's target is no longer followed
+        self._health.outcome = None  # the target of the last frame is not followed any more
         self._faults.report(TRACKING_FAILED, f"{one_line(error)}; the target is given up, send init again")
 
     # ---- drawing thread
 
     def _on_drawing_error(self, error: Exception) -> None:
-        self._faults.report(DRAWING_FAILED, f"{one_line(error)}; nothing is shown of that frame, tracking goes on")
+        if isinstance(error, images.UnreadableImage):
+            self._faults.report(UNREADABLE_IMAGE, str(error))
+        else:
+            self._faults.report(DRAWING_FAILED, f"{one_line(error)}; this frame is not shown, tracking goes on")
 
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Entry point of `ros2 run dytrack_ros tracker_node`; ends the process."""
+    if hasattr(cv2, "setLogLevel"):  # missing in some distributions' OpenCV
+        cv2.setLogLevel(0)  # the node counts and reports unreadable images itself
     leave(run(TrackerNode, args))
 
 

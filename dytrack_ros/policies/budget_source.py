@@ -9,7 +9,7 @@ from statistics import median
 
 from dytrack_ros.policies.frame_budget import MAX_BUDGET_S, MIN_BUDGET_S
 
-MODES = ("camera", "rate", "milliseconds", "off")
+MODES = ("camera", "rate", "milliseconds", "unlimited")
 
 
 class CameraPeriod:
@@ -93,7 +93,7 @@ class BudgetSource:
     """How the tracker's budget is set.
 
     ``mode``: ``milliseconds``, the tracker's own time a frame; ``rate``, ``rate_hz`` frames a second, all that a frame
-    needs included; ``camera``, the camera's period times ``headroom``, likewise; ``off``. Raises ValueError for others.
+    needs included; ``camera``, the camera's period times ``headroom``, likewise; ``unlimited``. Raises ValueError for others.
     """
 
     mode: str = "camera"
@@ -116,7 +116,7 @@ class BudgetSource:
         first_exit_s: float | None = None,
         pace: CameraPace | None = None,
     ) -> float | None:
-        """The seconds that the tracker may spend on a frame, in FrameBudget's range; None: no budget (mode off, or the
+        """The seconds that the tracker may spend on a frame, in FrameBudget's range; None: no budget (mode unlimited, or the
         camera's period is not known yet).
 
         ``period_s`` is the camera's, ``overhead_s`` what a frame costs beside the tracker, ``first_exit_s`` what the

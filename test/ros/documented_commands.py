@@ -177,8 +177,6 @@ def check_ros_arguments(node, arguments):
 def check_parameter(node, name, value):
     (parameter,) = [p for p in NODES[node] if p.name == name] or [None]
     assert parameter, f"{node} has no parameter {name}"
-    if value is False and "off" in parameter.choices:
-        value = "off"
     assert type(value) is type(parameter.default), f"{name} is a {type(parameter.default).__name__}, not {value!r}"
     values = {each.name: each.default for each in NODES[node]}
     assert not (reason := complaint((parameter,), values | {name: value})), reason

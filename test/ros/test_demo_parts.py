@@ -71,8 +71,8 @@ def test_the_budget_is_told_in_one_line():
     assert budget_sentence(summary) == (
         "budget 179 ms (camera, every frame of 200.0 ms; keeping): tracking took 179 ms a frame, and 1 ms went beside it"
     )
-    off = budget_figures(said | {"budget_state": "off", "budget_from": "none: budget.mode is off"})
-    assert budget_sentence({"budget": off}).startswith("no budget (budget.mode is off): tracking took 179 ms")
+    off = budget_figures(said | {"budget_state": "none", "budget_from": "none: budget.mode is unlimited"})
+    assert budget_sentence({"budget": off}).startswith("no budget (budget.mode is unlimited): tracking took 179 ms")
     assert budget_figures({"model": "m"}) == {}
     assert budget_sentence({"budget": {}}) == ""
 

@@ -203,10 +203,10 @@ def test_forms_say_what_a_control_needs():
     )
     assert (whole["kind"], whole["from"], whole["to"]) == ("integer", 1, 3)
     word = parameter_forms.form(
-        descriptor(additional_constraints="camera | off", read_only=True),
-        ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="off"),
+        descriptor(additional_constraints="camera | unlimited", read_only=True),
+        ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="unlimited"),
     )
-    assert (word["choices"], word["read_only"], word["value"]) == (["camera", "off"], True, "off")
+    assert (word["choices"], word["read_only"], word["value"]) == (["camera", "unlimited"], True, "unlimited")
     others = ParameterValue(type=ParameterType.PARAMETER_DOUBLE_ARRAY, double_array_value=[1.0, 2.0])
     listed = parameter_forms.form(descriptor(), others)
     assert (listed["kind"], listed["value"]) == ("other", "[1.0, 2.0]")

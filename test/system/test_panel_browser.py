@@ -203,8 +203,8 @@ def test_controls_change_parameters_and_show_changes_from_elsewhere(live, page):
     assert slider.input_value() == "625"
     control(page, "budget.mode").select_option("rate")
     await_parameter(live, "budget.mode", "rate")
-    control(page, "budget.mode").select_option("off")
-    await_parameter(live, "budget.mode", "off")
+    control(page, "budget.mode").select_option("unlimited")
+    await_parameter(live, "budget.mode", "unlimited")
     control(page, "template.update").check()
     await_parameter(live, "template.update", True)
     control(page, "lost.frames").fill("17")

@@ -35,7 +35,7 @@ def shared(tmp_path_factory, tiny_weights):
     """One tracker for all tests of this module: loading it is what takes time."""
     live = LiveGraph(tmp_path_factory.mktemp("tracker"))
     # Without a budget, so that it is the thresholds that count.
-    process = live.start("tracker_node", model=str(tiny_weights), threads=1, budget__mode="off", **NEVER_LOST)
+    process = live.start("tracker_node", model=str(tiny_weights), threads=1, budget__mode="unlimited", **NEVER_LOST)
     live.meet_tracker(DiagnosticArray)
     yield SimpleNamespace(graph=live, process=process)
     live.close()

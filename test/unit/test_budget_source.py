@@ -90,7 +90,7 @@ def test_overhead_is_the_mean_from_the_first_frame_on():
 
 
 def test_budget_of_every_mode():
-    for mode, budget_s in {"camera": 0.085, "rate": 0.045, "milliseconds": 0.02, "off": None}.items():
+    for mode, budget_s in {"camera": 0.085, "rate": 0.045, "milliseconds": 0.02, "unlimited": None}.items():
         source = BudgetSource(mode, rate_hz=20, milliseconds=20, headroom=0.9)
         assert source.budget_s(0.1, 0.005, 0.06) == (budget_s and pytest.approx(budget_s))
     assert BudgetSource("camera").budget_s(None, 0.005, 0.06) is None

@@ -4,7 +4,7 @@ python3 -m dytrack_ros.nodes.bridges > config/bridges.yaml
 """
 
 from dytrack_ros.nodes.bridges import init_from_detections, init_from_point
-from dytrack_ros.nodes.parameters import as_yaml
+from dytrack_ros.nodes.parameter_schema import as_yaml
 
 TABLES = {"init_from_detections": init_from_detections.PARAMETERS, "init_from_point": init_from_point.PARAMETERS}
 

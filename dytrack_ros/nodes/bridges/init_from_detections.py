@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 from vision_msgs.msg import Detection2D, Detection2DArray
@@ -21,10 +20,9 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes.faults import BAD_DETECTION, NO_PICTURE_SIZE, Faults
 from dytrack_ros.nodes.follower import MAX_NAME_LENGTH
-from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.messages import INIT_QOS, box_of, detection_message, stamp_ns
-from dytrack_ros.nodes.parameters import Parameter
-from dytrack_ros.nodes.run import run
+from dytrack_ros.nodes.parameter_schema import LiveParameters, Parameter
+from dytrack_ros.nodes.run import RunnableNode, run
 from dytrack_ros.tracking import TrackState
 from dytrack_ros.tracking.box import MIN_INIT_SIDE_PX, Box
 
@@ -169,7 +167,7 @@ class Handover:
         return is_free and now_s - self._heard_s <= self.SILENCE_LIMIT_S and now_s - self._sent_s >= holdoff_s
 
 
-class InitFromDetections(Node):
+class InitFromDetections(RunnableNode):
     """Subscribes to `detections`, to the tracker's `status` and `detection`, and to `camera_info`; publishes `init`.
 
     The init's `id` is the detection's, or its class where that is empty.

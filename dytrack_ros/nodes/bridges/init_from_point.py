@@ -7,15 +7,13 @@ import sys
 from typing import Any
 
 from geometry_msgs.msg import Point, PointStamped
-from rclpy.node import Node
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D
 
 from dytrack_ros.nodes.faults import BAD_POINT, Faults
-from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.messages import INIT_QOS, detection_message
-from dytrack_ros.nodes.parameters import Parameter
-from dytrack_ros.nodes.run import run
+from dytrack_ros.nodes.parameter_schema import LiveParameters, Parameter
+from dytrack_ros.nodes.run import RunnableNode, run
 
 PARAMETERS = (
     Parameter("width", 80.0, "Width of the box around the point, pixels.", 2.0, 10_000.0),
@@ -23,7 +21,7 @@ PARAMETERS = (
 )
 
 
-class InitFromPoint(Node):
+class InitFromPoint(RunnableNode):
     """Subscribes to `point` (its stamp names the image, 0 the newest) and `click` (as rqt_image_view sends it)."""
 
     def __init__(self, **node_options: Any) -> None:

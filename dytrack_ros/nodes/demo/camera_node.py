@@ -6,7 +6,6 @@ import sys
 import time
 
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, UInt32
@@ -15,10 +14,9 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.nodes import images
 from dytrack_ros.nodes.demo.camera_sources import SourceError, open_source
 from dytrack_ros.nodes.demo.scenes import SourceFrame
-from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.messages import detection_message
-from dytrack_ros.nodes.parameters import Parameter
-from dytrack_ros.nodes.run import run
+from dytrack_ros.nodes.parameter_schema import LiveParameters, Parameter
+from dytrack_ros.nodes.run import RunnableNode, run
 
 PARAMETERS = (
     Parameter(
@@ -92,7 +90,7 @@ SETTLING_S = 0.5
 LINGERING_S = 0.5
 
 
-class CameraNode(Node):
+class CameraNode(RunnableNode):
     """Publishes `image` (also `image/compressed` while somebody listens), `truth`, `init` and `frames_published`.
 
     `truth` is a Detection2D with the header of its image; its `results` are empty where the target is absent.

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 
 from dytrack_ros.nodes import overlay
-from dytrack_ros.nodes.annotation import Annotation
 from dytrack_ros.tracking import TrackState
 from dytrack_ros.tracking.box import Box, iou
 
@@ -84,7 +83,7 @@ class OverlayVideo:
         dropped = record.state is None  # then the last box goes on in grey
         overlay.draw(
             picture,
-            Annotation(
+            overlay.Annotation(
                 state=record.state,
                 caption=f"frame {record.number}",
                 box=_scaled(self._last_box if dropped else record.box, factor),
@@ -277,7 +276,7 @@ def budget_sentence(summary: dict[str, Any]) -> str:
     if not budget:
         return ""
     spent = f"tracking took {budget['mean_ms']:.0f} ms a frame, and {budget['overhead_ms']:.0f} ms went beside it"
-    if budget["state"] == "off":
+    if budget["state"] == "none":
         return f"no budget ({budget['from'].removeprefix('none: ')}): {spent}"
     return f"budget {budget['budget_ms']:.0f} ms ({budget['from']}; {budget['state'].lower()}): {spent}"
 

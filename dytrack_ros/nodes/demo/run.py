@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, UInt32
@@ -33,7 +32,7 @@ from dytrack_ros.nodes.demo.record import (
     write_contact_sheet,
 )
 from dytrack_ros.nodes.messages import box_of, stamp_ns
-from dytrack_ros.nodes.run import run
+from dytrack_ros.nodes.run import RunnableNode, run
 from dytrack_ros.tracking import TrackState
 from dytrack_ros.tracking.box import Box
 
@@ -47,7 +46,7 @@ LOADING_NOTE_S = 5.0
 LAST_WORDS_S = 3.0
 
 
-class DemoNode(Node):
+class DemoNode(RunnableNode):
     """Runs the two processes until the clip is over, collecting a record of each frame.
 
     Attributes:

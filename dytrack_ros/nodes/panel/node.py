@@ -13,7 +13,6 @@ from rcl_interfaces.msg import Log, ParameterEvent
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidTopicNameException
-from rclpy.node import Node
 from rclpy.subscription import Subscription
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from std_msgs.msg import Header
@@ -22,7 +21,6 @@ from vision_msgs.msg import Detection2D
 
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes.faults import UNREADABLE_IMAGE, Faults
-from dytrack_ros.nodes.live_parameters import LiveParameters
 from dytrack_ros.nodes.messages import detection_message
 from dytrack_ros.nodes.panel.gate import Gate
 from dytrack_ros.nodes.panel.jpeg_stream import JpegStream
@@ -40,8 +38,8 @@ from dytrack_ros.nodes.panel.protocol import (
 from dytrack_ros.nodes.panel.ros_graph import Topics, find_publishers, find_topics, find_trackers, what_is_missing
 from dytrack_ros.nodes.panel.server import PanelServer
 from dytrack_ros.nodes.panel.service_calls import ServiceCalls
-from dytrack_ros.nodes.parameters import Parameter
-from dytrack_ros.nodes.run import leave, run
+from dytrack_ros.nodes.parameter_schema import LiveParameters, Parameter
+from dytrack_ros.nodes.run import RunnableNode, leave, run
 
 PARAMETERS = (
     Parameter(
@@ -89,7 +87,7 @@ class NeverGroup(MutuallyExclusiveCallbackGroup):
         return False
 
 
-class PanelNode(Node):
+class PanelNode(RunnableNode):
     """Serves a page for one tracker, and touches neither images nor results while nobody looks at it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a frame may take and which exit policy is in force: decided before every frame. Knows nothing of ROS."""
+"""Chooses the exit policy and the time budget before every frame. Independent of ROS."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from dytrack_ros.policies.budget_source import BudgetSource, CameraPace, CameraP
 from dytrack_ros.policies.frame_budget import MAX_BUDGET_S, MIN_BUDGET_S
 from dytrack_ros.tracking import DyTracker
 
-# A budget that has by itself moved by less is left alone: moving it moves the thresholds too.
+# Relative change of the budget below which it is kept, because each change moves the thresholds.
 BUDGET_TOLERANCE = 0.01
-# Frames whose mean time is reported.
+# Number of frames of the reported mean time.
 MEAN_FRAMES = 100
 
 
@@ -33,10 +33,15 @@ class _Values(Protocol):
 
 @dataclass(frozen=True)
 class BudgetSettings:
-    """What the user asks for: a budget from ``source``, unless ``fixed_exit`` (1-based) says that none counts.
+    """Settings of exit policy and budget.
 
-    ``thresholds``, ``trust_rate`` and ``impatience`` count where there is none. ``deadline_s`` None: no deadline but that of
-    ``keep_period``: in mode ``camera`` the period, or the periods that a frame gets. The rest as in FrameBudget.
+    Attributes:
+        source: origin of the budget.
+        fixed_exit: exit to take always (1-based), whatever the budget; None: none.
+        thresholds, trust_rate, impatience: exit rule without a budget.
+        deadline_s: deadline of every frame with a budget; None: none.
+        keep_period: in mode `camera`, make the camera's period (or the periods that a frame gets) a deadline too.
+        deadline_sigmas: safety margin of the deadlines, see FrameBudget.
     """
 
     source: BudgetSource = field(default_factory=BudgetSource)
@@ -44,14 +49,13 @@ class BudgetSettings:
     thresholds: tuple[float, ...] = ()
     deadline_s: float | None = None
     deadline_sigmas: float = 3.0
-    predict_ahead: bool = False
     keep_period: bool = False
     trust_rate: float = 0.0
     impatience: float = 0.0
 
     @classmethod
     def of(cls, values: _Values) -> BudgetSettings:
-        """The settings that parameters, by name (``values["budget.mode"]``), make."""
+        """Make the settings of the parameters `exit.*` and `budget.*`."""
         deadline_ms = values["budget.deadline_ms"]
         return cls(
             source=BudgetSource(
@@ -66,14 +70,13 @@ class BudgetSettings:
             impatience=values["exit.impatience"],
             deadline_s=max(deadline_ms * 1e-3, MIN_BUDGET_S) if deadline_ms else None,
             deadline_sigmas=values["budget.deadline_sigmas"],
-            predict_ahead=values["budget.predict_ahead"],
             keep_period=values["budget.keep_period"],
         )
 
 
 @dataclass(frozen=True)
 class FrameTerms:
-    """What was in force for a frame. Without a budget: 0, 0, 1, and the thresholds as trust shifts them."""
+    """Budget, `thrift`, `slowdown` and thresholds of one frame; without a budget the first three are 0, 0, 1."""
 
     budget_s: float = 0.0
     thrift: float = 0.0
@@ -83,18 +86,18 @@ class FrameTerms:
 
 @dataclass(frozen=True)
 class BudgetView:
-    """The budget at one moment, times in seconds.
+    """A snapshot of the budget for log and diagnostics; times in seconds.
 
     Attributes:
         settings: those of the last frame; None before the first.
-        state: None where no budget is in force.
-        period_s, periods: the camera's period (None: not known), and how many of them a frame gets.
-        first_exit_s, full_depth_s: what a frame takes at present.
-        mean_s: of `track`, over the last MEAN_FRAMES frames; 0 before the first.
-        overhead_s: what a frame takes beside `track` until its box is out.
-        deadline_misses: frames whose box came out after the deadline.
-        exit_costs_s: of each exit, measured at the start and when another engine has taken over.
-        calibration_note: which calibration is used, or why none.
+        state: None without a budget.
+        period_s, periods: period of the camera (None: unknown), and the number of periods that a frame gets.
+        first_exit_s, full_depth_s: present time of a frame at the first and at the last exit.
+        mean_s: mean time of `track` over the last MEAN_FRAMES frames; 0 before the first.
+        overhead_s: mean time of a frame beside `track`, until its box is published.
+        deadline_misses: number of frames published after the deadline.
+        exit_costs_s: time of each exit as measured at start, or when another engine took over.
+        calibration_note: which calibration is used, or why there is none.
     """
 
     settings: BudgetSettings | None
@@ -110,13 +113,72 @@ class BudgetView:
     exit_costs_s: tuple[float, ...]
     calibration_note: str
 
+    def figures(self) -> dict[str, str]:
+        """Return the values of the diagnostics, by key."""
+        return {
+            "budget_ms": f"{self.terms.budget_s * 1e3:.1f}",
+            "budget_state": self.state.name if self.state else "none",
+            "budget_from": self._origin(),
+            "thrift": f"{self.terms.thrift:.3f}",
+            "slowdown": f"{self.terms.slowdown:.2f}",
+            "mean_ms": f"{self.mean_s * 1e3:.1f}",
+            "overhead_ms": f"{self.overhead_s * 1e3:.1f}",
+            "deadline_misses": str(self.deadline_misses),
+            "exit_costs_ms": self.exit_costs(),
+            "calibration": self.calibration_note,
+        }
+
+    def exit_costs(self) -> str:
+        """Return the measured time of every exit in ms, such as `61.0, 128.2, 197.4`."""
+        return ", ".join(f"{seconds * 1e3:.1f}" for seconds in self.exit_costs_s)
+
+    def sentence(self) -> str:
+        """Compare the budget with the time of the exits; empty without a budget."""
+        if self.state is None or self.settings is None:
+            return ""
+        source = self.settings.source
+        budget_ms, first_ms = self.terms.budget_s * 1e3, self.first_exit_s * 1e3
+        if self.state is BudgetState.INFEASIBLE:
+            given = f"{source.rate_hz:g} Hz leave" if source.mode == "rate" else "the budget is"
+            return f"{given} {budget_ms:.0f} ms, the first exit takes {first_ms:.0f} ms: always exit 1"
+        if self.state is BudgetState.IDLE:
+            return f"the budget is {budget_ms:.0f} ms, the last exit takes {self.full_depth_s * 1e3:.0f} ms: always the last exit"
+        if source.mode == "camera" and self.period_s is not None and self.periods > 1:
+            return (
+                f"the period of the camera is {self.period_s * 1e3:.0f} ms, the first exit takes {first_ms:.0f} ms: "
+                f"{_share(self.periods)} is tracked, within {budget_ms:.0f} ms"
+            )
+        return f"the budget is {budget_ms:.0f} ms"
+
+    def _origin(self) -> str:
+        """Return the origin of the budget, or why there is none."""
+        settings = self.settings
+        if settings is None:
+            return "no frame yet"
+        if settings.fixed_exit:
+            return f"none: exit.policy is fixed, exit {settings.fixed_exit}"
+        source = settings.source
+        if source.mode == "unlimited":
+            return "none: budget.mode is unlimited, exit.tau_1 and exit.tau_2 are used"
+        if source.mode == "rate":
+            return f"rate, {source.rate_hz:g} Hz"
+        if source.mode == "milliseconds":
+            return f"milliseconds, {source.milliseconds:g} ms"
+        if self.period_s is None:
+            return "camera, its period is unknown (are its images stamped?): exit.tau_1 and exit.tau_2 are used"
+        return f"camera, {_share(self.periods)} of {self.period_s * 1e3:.1f} ms"
+
+
+def _share(frames: int) -> str:
+    return "every frame" if frames == 1 else f"one frame in {frames}"
+
 
 class NodeBudget:
-    """Chooses the policy of every frame, and keeps one FrameBudget through all changes but that of the engine, so that
-    nothing that it has learned is lost.
+    """Chooses the exit policy of every frame.
 
-    Measures what the exits of ``tracker`` cost on this machine, which takes about a second. ``prepare`` and ``observe``
-    belong to the thread that tracks; the other methods may be called from any.
+    One FrameBudget is kept until the engine changes, so that what it has learned outlives changes of the settings. The
+    constructor measures the time of each exit, for about a second. `prepare` and `observe` are called by the tracking
+    thread only; all other methods are thread-safe.
     """
 
     def __init__(self, tracker: DyTracker):
@@ -124,14 +186,14 @@ class NodeBudget:
         self._exit_count = tracker.exit_count
         self._calibration_note = tracker.calibration_note
         self._period = CameraPeriod()
-        self._overhead = Overhead()  # until the box is out: what a deadline and a rate must leave time for
+        self._overhead = Overhead()
         self._deadline_misses = 0
         self.terms = FrameTerms()
         self._begin(tracker)
 
     def _begin(self, tracker: DyTracker) -> None:
-        """With the tracker's present engine; what was learned of another one is void."""
-        self._engine_name = tracker.engine_name  # first: if the measurement fails it is not tried before every frame
+        """Start anew with the tracker's present engine."""
+        self._engine_name = tracker.engine_name  # set first: a measurement that fails is not repeated for every frame
         exit_costs_s = tracker.exit_costs().answers
         frame_budget = FrameBudget(budget_s=MAX_BUDGET_S)
         tracker.policy = frame_budget
@@ -142,28 +204,28 @@ class NodeBudget:
             self._policy: ExitPolicy | None = None
             self._settings: BudgetSettings | None = None
             self._without_budget: ExitPolicy | None = None
-            self._trust = ExitTrust(rate=0, impatience=0)  # outlives changes of the settings, as the FrameBudget does
+            self._trust = ExitTrust(rate=0, impatience=0)  # outlives changes of the settings
             self._pace = CameraPace()
             self._tracked_s: deque[float] = deque(maxlen=MEAN_FRAMES)
 
     # ---- the camera
 
     def image_arrived(self, stamp_s: float) -> None:
-        """Takes the stamp of every image received, seconds; cameras that stamp nothing say 0."""
+        """Take the stamp of a received image, seconds; 0 if the camera does not stamp its images."""
         with self._lock:
             self._period.observe(stamp_s)
 
     def forget_camera(self) -> None:
-        """Time has jumped: the camera's period must be found anew."""
+        """Measure the camera's period anew, after a jump of its stamps."""
         with self._lock:
             self._period.restart()
 
     # ---- around a frame
 
     def prepare(self, tracker: DyTracker, settings: BudgetSettings) -> None:
-        """Before a frame: give the tracker the policy that ``settings`` ask for, with the budget of this moment.
+        """Give the tracker its policy and budget for the next frame.
 
-        Where another engine has taken over its exits are measured first, for about a second.
+        If another engine has taken over, its exits are measured first, for about a second.
         """
         if tracker.engine_name != self._engine_name:
             self._begin(tracker)
@@ -181,7 +243,7 @@ class NodeBudget:
             self.terms = self._describe()
 
     def observe(self, tracked_s: float, answered_s: float) -> None:
-        """After a frame: what ``track`` took, and all until the box was out and the next frame could begin."""
+        """Take the time of a frame: that of `track`, and that until its box was published."""
         with self._lock:
             self._overhead.observe(answered_s - tracked_s)
             self._tracked_s.append(tracked_s)
@@ -190,7 +252,7 @@ class NodeBudget:
 
     @property
     def was_cut(self) -> bool:
-        """Whether the deadline, not a score, ended the last frame that was tracked."""
+        """Whether the deadline, not a score, chose the exit of the last tracked frame."""
         return self._keeps_budget and self._frame_budget.deadline_cut
 
     @property
@@ -202,7 +264,7 @@ class NodeBudget:
         return source.budget_s(self._period.seconds, self._overhead.seconds, first_exit_s, self._pace)
 
     def _deadline_s(self, settings: BudgetSettings) -> float | None:
-        """After :meth:`_budget_s`, which finds out how many periods a frame gets."""
+        # _budget_s has updated the number of periods that a frame gets.
         deadlines = [] if settings.deadline_s is None else [settings.deadline_s]
         if settings.keep_period and settings.source.mode == "camera" and self._period.seconds is not None:
             deadlines.append(min(max(self._pace.frames * self._period.seconds, MIN_BUDGET_S), MAX_BUDGET_S))
@@ -217,9 +279,9 @@ class NodeBudget:
     def _put_terms(self, tracker: DyTracker, policy: ExitPolicy) -> None:
         if policy is self._policy:
             return
-        has_seen_the_last_frames = type(policy) is type(self._policy)
+        is_new_kind = type(policy) is not type(self._policy)
         self._policy = policy
-        if not has_seen_the_last_frames and isinstance(policy, TargetPolicy):
+        if is_new_kind and isinstance(policy, TargetPolicy):
             policy.restart()
         tracker.policy = policy
 
@@ -230,7 +292,6 @@ class NodeBudget:
         budget.overhead_s = self._overhead.seconds
         budget.deadline_s = self._deadline_s(settings)
         budget.deadline_sigmas = settings.deadline_sigmas
-        budget.predict_ahead = settings.predict_ahead
 
     def _describe(self) -> FrameTerms:
         if self._keeps_budget:
@@ -241,7 +302,7 @@ class NodeBudget:
     # ---- for the diagnostics
 
     def view(self) -> BudgetView:
-        """All of it at this moment."""
+        """Return a snapshot."""
         with self._lock:
             budget = self._frame_budget
             return BudgetView(
