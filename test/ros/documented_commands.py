@@ -21,7 +21,8 @@ from test_platform import program_table
 from dytrack_ros.nodes.bridges.__main__ import TABLES as BRIDGES
 from dytrack_ros.nodes.demo.camera_node import PARAMETERS as CAMERA
 from dytrack_ros.nodes.panel.node import PARAMETERS as PANEL
-from dytrack_ros.nodes.parameters import TRACKER, complaint
+from dytrack_ros.nodes.parameter_schema import complaint
+from dytrack_ros.nodes.parameters import TRACKER
 
 NODES = {"tracker_node": TRACKER, "camera_node": CAMERA, "dytrack_panel": PANEL, **BRIDGES}
 MODULES = {name: module for name, module in program_table().items() if name not in NODES}

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from dytrack_ros.nodes import budget_words
-from dytrack_ros.nodes.budgeting import BudgetSettings, NodeBudget
+from dytrack_ros.nodes.budget import BudgetSettings, NodeBudget
 from dytrack_ros.nodes.parameters import TRACKER
 from dytrack_ros.policies import ExitCosts, FixedExit, FixedThresholds, FrameBudget
 from dytrack_ros.policies.budget_source import BudgetSource
@@ -14,7 +13,7 @@ from dytrack_ros.tracking import TrackResult, TrackState
 
 COSTS = ExitCosts(stages=(0.02, 0.03, 0.04), head=0.01)  # exits at 30, 60 and 100 ms
 TAUS = (0.6, 0.7)
-THRESHOLDS = BudgetSettings(BudgetSource("off"), thresholds=TAUS)
+THRESHOLDS = BudgetSettings(BudgetSource("unlimited"), thresholds=TAUS)
 
 
 class FakeTracker:
@@ -75,11 +74,11 @@ class Bench:
 
     @property
     def figures(self):
-        return budget_words.figures(self.budget.view())
+        return self.budget.view().figures()
 
     @property
     def sentence(self):
-        return budget_words.sentence(self.budget.view())
+        return self.budget.view().sentence()
 
 
 @pytest.fixture
@@ -98,10 +97,10 @@ def test_exits_are_measured_at_the_start_and_never_again(bench):
 
 
 def test_off_means_the_thresholds(bench):
-    terms = bench.prepare(mode="off")
+    terms = bench.prepare(mode="unlimited")
     assert isinstance(bench.policy, FixedThresholds)
     assert (terms.budget_s, terms.thrift, terms.slowdown, terms.thresholds) == (0, 0, 1, TAUS)
-    assert bench.figures["budget_state"] == "off"
+    assert bench.figures["budget_state"] == "none"
     assert bench.sentence == ""
 
 
@@ -134,7 +133,7 @@ def test_a_rate_leaves_time_for_all_that_a_frame_needs(bench):
 
 def test_the_camera_is_waited_for_and_then_followed(bench):
     assert bench.prepare(mode="camera").thresholds == TAUS
-    assert "not known yet" in bench.figures["budget_from"]
+    assert "unknown" in bench.figures["budget_from"]
     bench.camera(0.1)
     assert bench.prepare(mode="camera").budget_s == pytest.approx(0.09)
     assert bench.figures["budget_from"] == "camera, every frame of 100.0 ms"
@@ -156,7 +155,7 @@ def test_a_camera_that_is_too_fast_for_the_first_exit_is_followed_at_a_fraction(
     assert bench.figures["budget_from"] == "camera, one frame in 2 of 20.0 ms"
     assert bench.figures["budget_state"] == "KEEPING"
     assert bench.sentence == (
-        "the camera gives 20 ms a frame, the first exit takes 30 ms: one frame in 2 is worked on, within 36 ms"
+        "the period of the camera is 20 ms, the first exit takes 30 ms: one frame in 2 is tracked, within 36 ms"
     )
 
 
@@ -197,7 +196,7 @@ def test_other_settings_do_not_reset_what_was_learned(bench):
         bench.frame(0.12)  # everything takes twice its time
     learned = bench.prepare(mode="milliseconds", milliseconds=65)
     assert learned.slowdown == pytest.approx(2, rel=0.05)
-    bench.prepare(mode="off")
+    bench.prepare(mode="unlimited")
     bench.prepare(BudgetSettings(fixed_exit=1, thresholds=TAUS))
     again = bench.prepare(mode="rate", rate_hz=1 / 0.065)
     assert (again.slowdown, again.thrift) == (learned.slowdown, learned.thrift)
@@ -235,18 +234,18 @@ def test_a_measurement_that_fails_is_not_tried_before_every_frame(bench):
 
 
 def test_all_settings_reach_the_policy(bench):
-    settings = BudgetSettings(BudgetSource("rate"), None, TAUS, 0.05, 2.0, True)
+    settings = BudgetSettings(BudgetSource("rate"), None, TAUS, 0.05, 2.0)
     bench.prepare(settings)
     policy = bench.policy
-    assert (policy.deadline_s, policy.deadline_sigmas, policy.predict_ahead) == (0.05, 2.0, True)
+    assert (policy.deadline_s, policy.deadline_sigmas) == (0.05, 2.0)
     bench.prepare(BudgetSettings(BudgetSource("rate"), None, TAUS))
-    assert (policy.deadline_s, policy.deadline_sigmas, policy.predict_ahead) == (None, 3.0, False)
+    assert (policy.deadline_s, policy.deadline_sigmas) == (None, 3.0)
 
 
 def test_thresholds_without_a_budget_may_trust_their_target_and_what_is_in_force_is_told(bench):
     bench.prepare(THRESHOLDS)
     assert not bench.policy.trust.shifts, "the paper's rule"
-    settings = BudgetSettings(BudgetSource("off"), None, TAUS, trust_rate=0.5, impatience=0.4)
+    settings = BudgetSettings(BudgetSource("unlimited"), None, TAUS, trust_rate=0.5, impatience=0.4)
     assert bench.prepare(settings).thresholds == TAUS
     assert (bench.policy.trust.rate, bench.policy.trust.impatience) == (0.5, 0.4)
     bench.policy.trust.observe(1, (1.0,), ())
@@ -317,7 +316,7 @@ def test_what_cannot_be_kept_is_said_in_plain_words(bench):
     bench.prepare(mode="rate", rate_hz=40)
     assert bench.sentence == "40 Hz leave 25 ms, the first exit takes 30 ms: always exit 1"
     bench.prepare(mode="milliseconds", milliseconds=500)
-    assert bench.sentence == "the budget is 500 ms, full depth takes 100 ms: always full depth"
+    assert bench.sentence == "the budget is 500 ms, the last exit takes 100 ms: always the last exit"
     assert bench.figures["budget_state"] == "IDLE"
     bench.prepare(mode="milliseconds", milliseconds=50)
     assert bench.sentence == "the budget is 50 ms"
@@ -325,7 +324,7 @@ def test_what_cannot_be_kept_is_said_in_plain_words(bench):
 
 def test_figures_before_the_first_frame(bench):
     figures = bench.figures
-    assert (figures["budget_state"], figures["budget_from"], figures["mean_ms"]) == ("off", "no frame yet", "0.0")
+    assert (figures["budget_state"], figures["budget_from"], figures["mean_ms"]) == ("none", "no frame yet", "0.0")
     assert set(figures) >= {"budget_ms", "thrift", "slowdown", "deadline_misses", "exit_costs_ms", "calibration"}
 
 
@@ -360,7 +359,7 @@ def settings_of(**changes):
 def test_settings_come_from_the_parameters():
     defaults = settings_of()
     assert defaults.source == BudgetSource("camera", 30.0, 33.0, 0.9)
-    assert (defaults.fixed_exit, defaults.deadline_s, defaults.predict_ahead) == (None, None, False)
+    assert (defaults.fixed_exit, defaults.deadline_s) == (None, None)
     assert defaults.keep_period
     assert (defaults.trust_rate, defaults.impatience) == (0, 0)
     trusting = settings_of(exit__trust_rate=0.5, exit__impatience=2.0)
@@ -375,7 +374,7 @@ def test_settings_come_from_the_parameters():
 def test_every_value_that_a_parameter_allows_is_one_that_the_budget_takes(name, bench):
     parameter = next(parameter for parameter in TRACKER if parameter.name == name)
     allowed = parameter.choices or (parameter.minimum, parameter.maximum)
-    for mode in ("camera", "rate", "milliseconds", "off"):
+    for mode in ("camera", "rate", "milliseconds", "unlimited"):
         for value in (True, False) if isinstance(parameter.default, bool) else allowed:
             bench.camera(1e-3)
             bench.prepare(settings_of(**{"budget__mode": mode, name.replace(".", "__"): value}))

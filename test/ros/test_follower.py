@@ -3,15 +3,13 @@
 import time
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from dytrack_ros.nodes import follower as follower_module
 from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE
 from dytrack_ros.nodes.follower import Follower, Init
-from dytrack_ros.nodes.frame_ring import FrameRing
+from dytrack_ros.nodes.frame_buffers import Frame, FrameRing
 from dytrack_ros.nodes.images import UnreadableImage
-from dytrack_ros.nodes.mailbox import Frame
 from dytrack_ros.tracking import TrackResult, TrackState
 
 BOX = (10.0, 10.0, 20.0, 20.0)
@@ -30,19 +28,24 @@ class FakeTracker:
     def initialize(self, image, box):
         if box[2] <= 0:
             raise ValueError("box must have a positive size")
-        self.calls.append(("initialize", int(image[0, 0, 0])))
+        self.calls.append(("initialize", image.number))
 
     def track(self, image):
-        number = int(image[0, 0, 0])
+        number = image.number
         self.calls.append(("track", number))
         self.on_track()
         return TrackResult((number, 0, 5, 5), 0.7, 2, (0.4, 0.7), (0.01, 0.01), 0.02, TrackState.TRACKING)
 
 
-def decode(message):
-    if message.number < 0:
-        raise UnreadableImage("this picture cannot be read")
-    return np.full((4, 4, 3), message.number, np.uint8)
+class FakeImage:
+    """An image that shows its message's number; like a compressed one it fails only when it is decoded."""
+
+    def __init__(self, message):
+        self.number = message.number
+
+    def load(self):
+        if self.number < 0:
+            raise UnreadableImage("this picture cannot be read")
 
 
 class Bench:
@@ -53,12 +56,14 @@ class Bench:
         self.ring = FrameRing()
         self.published = []
         self.reports = []
+        self.answers = []
         self.follower = Follower(
             self.tracker,
             self.ring,
-            decode,
+            FakeImage,
             lambda outcome, dropped: self.published.append((outcome, dropped)),
             lambda kind, sentence: self.reports.append((kind, sentence)),
+            self.answers.append,
             lambda tracker: self.on_prepare(tracker),
         )
         self.on_prepare = lambda tracker: None
@@ -342,6 +347,7 @@ def test_failing_tracker_leaves_an_idle_follower_that_takes_the_next_init(bench)
 
 
 def test_dropped_frames_are_those_without_an_outcome(bench):
+    bench.init()
     bench.show(1)
     bench.arrive(2)
     bench.arrive(3)
@@ -349,7 +355,7 @@ def test_dropped_frames_are_those_without_an_outcome(bench):
     bench.follower.step(bench.arrive(5, readable=False))
     bench.show(6)
     bench.init(4)
-    bench.follower.step(None)  # frame 6 once more: it has had its outcome
+    bench.follower.step(None)  # publishes frame 6 once more
     bench.show(7)
     assert [(outcome.frame.sequence, dropped) for outcome, dropped in bench.published] == [
         (1, 0),

@@ -11,10 +11,9 @@ from still_engine import StillEngine
 
 from dytrack_ros.nodes.faults import Faults
 from dytrack_ros.nodes.follower import Follower, Init
-from dytrack_ros.nodes.frame_ring import FrameRing
+from dytrack_ros.nodes.frame_buffers import FrameRing, Mailbox
 from dytrack_ros.nodes.images import fill_compressed, fill_image, open_compressed, open_image
 from dytrack_ros.nodes.intake import Intake
-from dytrack_ros.nodes.mailbox import Mailbox
 from dytrack_ros.tracking import DyTracker, TrackState
 from dytrack_ros.tracking.box import check_init_box
 

@@ -9,10 +9,8 @@ import pytest
 
 from dytrack_ros.nodes import faults as faults_module
 from dytrack_ros.nodes.faults import ODD_STAMP, Faults
-from dytrack_ros.nodes.frame_ring import FrameRing
+from dytrack_ros.nodes.frame_buffers import Frame, FrameRing, Mailbox, Worker
 from dytrack_ros.nodes.intake import Intake
-from dytrack_ros.nodes.mailbox import Frame, Mailbox
-from dytrack_ros.nodes.worker import Worker
 
 MIB = 2**20
 
@@ -164,7 +162,7 @@ def test_one_stamp_from_long_ago_costs_its_own_image_only(intake_bench):
     assert (intake_bench.jumps, intake_bench.intake.late) == ([], 0)
     ((kind, sentence),) = intake_bench.reports
     assert kind == ODD_STAMP
-    assert "0.000 s, 100.1 s before the other images, was not believed, and the image skipped" in sentence
+    assert "0.000 s, 100.1 s before the other images, was not accepted, and the image skipped" in sentence
 
 
 def test_one_stamp_from_the_future_costs_nothing(intake_bench):
@@ -173,7 +171,7 @@ def test_one_stamp_from_the_future_costs_nothing(intake_bench):
     assert (intake_bench.jumps, intake_bench.intake.late) == ([], 0)
     ((kind, sentence),) = intake_bench.reports
     assert kind == ODD_STAMP
-    assert "2000000000.000 s, 1999999899.9 s after the other images, was not believed;" in sentence
+    assert "2000000000.000 s, 1999999899.9 s after the other images, was not accepted;" in sentence
 
 
 def test_one_stamp_a_little_ahead_costs_one_image(intake_bench):

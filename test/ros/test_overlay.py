@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dytrack_ros.nodes import overlay
-from dytrack_ros.nodes.annotation import STATE_COLOURS, Annotation
 from dytrack_ros.nodes.follower import Outcome
+from dytrack_ros.nodes.overlay import STATE_COLOURS, Annotation
 from dytrack_ros.tracking import TrackResult, TrackState
 
 TRACKING = TrackState.TRACKING
@@ -130,7 +130,7 @@ def markers():
     from std_msgs.msg import Header
     from visualization_msgs.msg import ImageMarker
 
-    from dytrack_ros.nodes.markers import marker_message
+    from dytrack_ros.nodes.overlay import marker_message
 
     header = Header(frame_id="camera")
     header.stamp.sec = 7

@@ -12,7 +12,8 @@ from dytrack_ros.nodes.bridges import __main__ as bridges
 from dytrack_ros.nodes.bridges.__main__ import bridges_yaml
 from dytrack_ros.nodes.demo.camera_node import PARAMETERS as CAMERA
 from dytrack_ros.nodes.panel.node import PARAMETERS as PANEL
-from dytrack_ros.nodes.parameters import TRACKER, as_yaml, complaint
+from dytrack_ros.nodes.parameter_schema import complaint
+from dytrack_ros.nodes.parameters import TRACKER, tracker_yaml
 
 TABLES = {"tracker": TRACKER, "camera": CAMERA, "panel": PANEL, **bridges.TABLES}
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -65,15 +66,9 @@ def test_a_list_of_wrong_length_is_refused():
     )
 
 
-def test_values_are_checked_against_each_other():
-    assert not complaint(TRACKER, defaults(TRACKER, **{"lost.score": 0.6, "lost.uncertain_score": 0.7}))
-    reason = complaint(TRACKER, defaults(TRACKER, **{"lost.score": 0.6}))
-    assert "lost.score must be in 0.0 to lost.uncertain_score (0.5), not 0.6" in reason
-
-
 @pytest.mark.parametrize(
     ("name", "text", "module"),
-    [("tracker", as_yaml(TRACKER), parameters), ("bridges", bridges_yaml(), bridges)],
+    [("tracker", tracker_yaml(), parameters), ("bridges", bridges_yaml(), bridges)],
 )
 def test_the_shipped_file_is_the_table(name, text, module):
     shipped = Path(get_package_share_directory("dytrack_ros"), "config", f"{name}.yaml")
@@ -92,7 +87,7 @@ BRIDGES = [pytest.param(f"/**/{node}", bridges_yaml(), table, id=node) for node,
 
 
 @pytest.mark.parametrize(
-    ("key", "text", "table"), [pytest.param("/**", as_yaml(TRACKER), TRACKER, id="tracker"), *BRIDGES]
+    ("key", "text", "table"), [pytest.param("/**", tracker_yaml(), TRACKER, id="tracker"), *BRIDGES]
 )
 def test_the_file_holds_every_default_with_its_type(key, text, table):
     values = yaml.safe_load(text)[key]["ros__parameters"]

@@ -272,11 +272,11 @@ def test_points_become_boxes(graph):
     assert process.exit_code is None
 
 
-def test_error_from_the_centre_of_the_picture(graph, tiny_weights):
-    errors = {}
+def test_target_offset_is_measured_from_the_centre_of_the_image(graph, tiny_weights):
+    offsets = {}
     graph.start("tracker_node", model=str(tiny_weights), engine="torch", threads=1, **SURE)
     graph.listen_to_tracker()
-    graph.listen(PointStamped, "error", errors)
+    graph.listen(PointStamped, "target_offset", offsets)
     graph.speak_to_tracker()
     graph.show_until_answered()
     assert graph.show().status.state == TrackStatus.IDLE
@@ -284,19 +284,19 @@ def test_error_from_the_centre_of_the_picture(graph, tiny_weights):
     right_of_the_middle = (WIDTH / 2, HEIGHT / 2 - 24.0, 64.0, 48.0)
     graph.follow(right_of_the_middle)
     followed = graph.newest_stamp
-    error = graph.wait_until(lambda: errors.get(followed), "error")
-    assert (error.point.x, error.point.y) == pytest.approx((0.1, 0.0))
-    assert error.point.z == pytest.approx(64 * 48 / (WIDTH * HEIGHT))
-    assert error.header.frame_id == "test_camera"
-    assert min(errors) == followed  # none while there was no target
+    offset = graph.wait_until(lambda: offsets.get(followed), "offset")
+    assert (offset.point.x, offset.point.y) == pytest.approx((0.1, 0.0))
+    assert offset.point.z == pytest.approx(64 * 48 / (WIDTH * HEIGHT))
+    assert offset.header.frame_id == "test_camera"
+    assert min(offsets) == followed  # none while there was no target
 
     for _ in range(5):
         answer = graph.show()
-        error = graph.wait_until(lambda at=answer.stamp: errors.get(at), "error")
+        offset = graph.wait_until(lambda at=answer.stamp: offsets.get(at), "offset")
         x, y, width, height = answer.box
-        assert error.point.x == pytest.approx((x + width / 2) / WIDTH * 2 - 1, abs=1e-6)
-        assert error.point.y == pytest.approx((y + height / 2) / HEIGHT * 2 - 1, abs=1e-6)
-        assert -1 <= error.point.x <= 1 and -1 <= error.point.y <= 1 and 0 < error.point.z <= 1
+        assert offset.point.x == pytest.approx((x + width / 2) / WIDTH * 2 - 1, abs=1e-6)
+        assert offset.point.y == pytest.approx((y + height / 2) / HEIGHT * 2 - 1, abs=1e-6)
+        assert -1 <= offset.point.x <= 1 and -1 <= offset.point.y <= 1 and 0 < offset.point.z <= 1
 
     lost = {"lost__uncertain_score": 1.0, "lost__score": 1.0, "lost__hysteresis": 0.0, "lost__frames": 1}
     assert graph.set_parameters("tracker_node", atomically=True, **lost)[0]
@@ -304,4 +304,4 @@ def test_error_from_the_centre_of_the_picture(graph, tiny_weights):
     lost_at = graph.newest_stamp
     for _ in range(3):
         assert graph.show().detection is not None
-    assert not [stamp for stamp in errors if stamp >= lost_at]
+    assert not [stamp for stamp in offsets if stamp >= lost_at]

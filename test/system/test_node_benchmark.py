@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 
 from dytrack_ros.nodes import tracker_node
 from dytrack_ros.nodes.follower import Outcome
-from dytrack_ros.nodes.mailbox import Frame
+from dytrack_ros.nodes.frame_buffers import Frame
 from dytrack_ros.tracking import TrackState
 
 PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "node.py"

@@ -388,7 +388,7 @@ def test_diagnostics(tracker):
     assert float(value(graph.diagnostics["timing"], "latency_ms")) > 0
     stop(graph)
     graph.wait_until(
-        lambda: graph.show() and graph.diagnostics["tracker"].message == "idle, waits for init", "idle in diagnostics"
+        lambda: graph.show() and graph.diagnostics["tracker"].message == "idle, waiting for init", "idle in diagnostics"
     )
     assert graph.diagnostics["tracker"].level == DiagnosticStatus.OK, "waiting is no fault"
 
