@@ -11,6 +11,11 @@ ifeq ($(filter $(ROS_DISTRO),$(supported_distros)),)
 $(error ROS_DISTRO=$(ROS_DISTRO): PyPI carries only $(supported_distros); for others use colcon in a ROS workspace, see README.md)
 endif
 
+# CMake's message generators fail on such a path, after all downloads.
+ifneq ($(shell printf '%s' "$$PWD" | LC_ALL=C tr -d '\40-\176' | wc -c),0)
+$(error the checkout must lie in a folder whose path has ASCII letters only, not in $(CURDIR): move it)
+endif
+
 suffix = $(if $(filter-out kilted,$(ROS_DISTRO)),-$(ROS_DISTRO))
 venv = .venv$(suffix)
 build = build$(suffix)
@@ -20,9 +25,9 @@ ros_env = tools/ros_env --distro $(ROS_DISTRO)
 
 # Folders are listed beside their files: a deleted file changes its folder's date.
 sources = $(shell find dytrack_ros config launch msg underlay resource \( -name __pycache__ -o -name '.*_cache' \) -prune -o -print) \
-	CMakeLists.txt package.xml setup.cfg tools/build tools/program.py.in
+	CMakeLists.txt package.xml pyproject.toml tools/build tools/program.py.in
 
-.PHONY: help setup demo pictures test lint clean
+.PHONY: help setup demo pictures reference test unit coverage lint site clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,9 +35,12 @@ help:
 	@echo 'make demo SCENE=occlusion         a target that goes behind a pillar; SCENE=shake: a shaken camera'
 	@echo 'make demo VIDEO=file BOX=x,y,w,h  the same on your own clip (box of the first frame in pixels)'
 	@echo 'make test                         every test, on the built package'
+	@echo 'make unit                         the tests that need no ROS (about a minute)'
+	@echo 'make coverage                     every test, and which lines none of them runs'
+	@echo 'make lint                         ruff, mypy, import-linter, codespell, xmllint and the documentation site'
+	@echo 'make reference                    write docs/reference/ again, from the code'
 	@echo 'make pictures                     draw every picture of the README and of docs/ again'
 	@echo 'make setup                        only what these two need: $(venv), $(install)'
-	@echo 'make lint                         ruff, codespell and xmllint'
 	@echo 'make clean                        remove all that setup and demo have made'
 	@echo 'Add ROS_DISTRO=jazzy to use ROS 2 Jazzy instead of Kilted (its own .venv-jazzy, install-jazzy).'
 
@@ -47,20 +55,38 @@ $(install)/.complete: $(venv)/.complete $(sources)
 	@tools/build $(venv) $(build) $(install) $(log)
 	@touch $@
 
+# Through the environment: a file name may contain quotes and dollar signs.
+demo: export DEMO_SCENE = $(value SCENE)
+demo: export DEMO_VIDEO = $(value VIDEO)
+demo: export DEMO_BOX = $(value BOX)
 demo: setup
-	$(ros_env) $(install)/lib/dytrack_ros/demo $(if $(SCENE),--scene '$(SCENE)') $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--box '$(BOX)') --out demo
+	$(ros_env) $(install)/lib/dytrack_ros/dytrack demo --out demo $${DEMO_SCENE:+--scene "$$DEMO_SCENE"} \
+		$${DEMO_VIDEO:+--video "$$DEMO_VIDEO"} $${DEMO_BOX:+--box "$$DEMO_BOX"}
 
 pictures: setup
 	$(ros_env) benchmarks/pictures.py
 
+reference: setup
+	$(ros_env) python tools/reference.py
+
 test: setup
 	$(ros_env) pytest test
 
+unit: setup
+	$(ros_env) pytest test/unit
+
+coverage: setup
+	$(ros_env) pytest test --cov --cov-report=term --durations=20
+
 lint: $(venv)/.complete
 	$(venv)/bin/ruff check .
+	$(venv)/bin/ruff format --check .
 	$(venv)/bin/codespell
 	@command -v xmllint >/dev/null || { echo 'make lint: xmllint is missing: sudo apt install libxml2-utils' >&2; exit 1; }
 	xmllint --noout package.xml underlay/*/package.xml config/*.xml
+	$(venv)/bin/lint-imports
+	$(venv)/bin/mypy
+	$(venv)/bin/mkdocs build --strict --quiet
 
 clean:
-	rm -rf .venv .venv-* build build-* install install-* log log-* demo
+	rm -rf .venv .venv-* build build-* install install-* log log-* demo site

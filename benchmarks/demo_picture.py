@@ -19,8 +19,8 @@ QUALITIES = (80, 70, 60, 50, 40, 30)
 
 def run_demo(folder: Path) -> Path:
     """Runs the demo on its default clip; the video that it wrote. Raises CalledProcessError if it fails."""
-    program = Path(get_package_prefix("dytrack_ros"), "lib", "dytrack_ros", "demo")
-    subprocess.run([program, "--out", folder], check=True)
+    program = Path(get_package_prefix("dytrack_ros"), "lib", "dytrack_ros", "dytrack")
+    subprocess.run([program, "demo", "--out", folder], check=True)
     return folder / "overlay.mp4"
 
 

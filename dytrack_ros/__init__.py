@@ -1,3 +1,5 @@
 """DyTrack, an early-exit vision-transformer tracker, on robots."""
 
-__version__ = "0.1.0"
+from dytrack_ros.version import __version__
+
+__all__ = ["__version__"]

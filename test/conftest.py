@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from random_network import lively_model, random_model
+from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 (hooks of pytest)
 from tensorrt_stand_in import compile_driver, stand_in
 
 from dytrack_ros.model import save_weights

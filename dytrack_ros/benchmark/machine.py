@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from dytrack_ros import __version__
+from dytrack_ros.version import __version__
 
 # Instruction sets that decide how fast matrices are multiplied (x86-64, then 64-bit ARM), as Linux calls them.
 TELLING_FLAGS = (

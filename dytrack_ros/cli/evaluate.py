@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dytrack_ros import __version__
+from dytrack_ros.version import __version__
 from dytrack_ros.data.layouts import Dataset, load_dataset
 from dytrack_ros.data.sequences import FULL, INITS, Sequence, as_variant
 from dytrack_ros.evaluation import submission, table

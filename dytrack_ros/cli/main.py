@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 
-from dytrack_ros import __version__
+from dytrack_ros.version import __version__
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dytrack_ros import __version__
+from dytrack_ros.version import __version__
 from dytrack_ros.engines.onnx_graphs import GRAPHS_VERSION, MANIFEST, read_manifest
 from dytrack_ros.engines.registry import missing_packages
 from dytrack_ros.file_hash import file_sha256

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dytrack_ros import __version__
+from dytrack_ros.version import __version__
 from dytrack_ros.engines.cache import cached_graphs
 from dytrack_ros.engines.onnx_graphs import (
     PRECISIONS,

@@ -42,7 +42,7 @@ class Captured(Exception):
 
 
 def parser_of(program):
-    """The argument parser of a program of setup.cfg, of a module, or of a script in benchmarks/."""
+    """The argument parser of a program of pyproject.toml, of a module, or of a script in benchmarks/."""
 
     def capture(parser, *arguments, **options):
         raise Captured(parser)

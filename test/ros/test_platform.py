@@ -1,8 +1,8 @@
 """The package as it is installed: messages, programs, the Fast DDS profile, and the set-up behind `make`."""
 
-import configparser
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +17,7 @@ from dytrack_ros.msg import TrackStatus
 from vision_msgs.msg import Detection2D
 
 import dytrack_ros
+from dytrack_ros.version import __version__
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PREFIX = Path(get_package_prefix("dytrack_ros"))
@@ -35,8 +36,8 @@ def test_the_installed_package_is_imported():
 
 def test_one_version():
     package = ElementTree.parse(CHECKOUT / "package.xml").getroot()
-    assert package.findtext("version") == dytrack_ros.__version__
-    assert f"## {dytrack_ros.__version__}" in (CHECKOUT / "CHANGELOG.md").read_text()
+    assert package.findtext("version") == __version__
+    assert f"\nversion: {__version__}\n" in (CHECKOUT / "CITATION.cff").read_text()
 
 
 # Messages
@@ -83,18 +84,15 @@ def test_track_status():
 
 
 def program_table() -> dict[str, str]:
-    """Name and module of each program, from setup.cfg."""
-    setup = configparser.ConfigParser()
-    setup.read(CHECKOUT / "setup.cfg")
-    lines = "\n".join(setup["options.entry_points"].values()).split("\n")
-    names_and_targets = [line.split(" = ") for line in lines if line]
-    return {name: target.removesuffix(":main") for name, target in names_and_targets}
+    """Name and module of each program, from pyproject.toml."""
+    text = (CHECKOUT / "pyproject.toml").read_text()
+    return dict(re.findall(r'^([a-z_]+) = "(dytrack_ros\.[a-z_.]+):main"$', text, re.MULTILINE))
 
 
 def test_every_program_is_installed_and_no_other():
     installed = {path.name for path in (PREFIX / "lib" / "dytrack_ros").iterdir() if os.access(path, os.X_OK)}
     assert installed == set(program_table())
-    assert installed >= {"tracker_node", "camera_node", "demo", "dytrack"}
+    assert installed >= {"tracker_node", "camera_node", "dytrack"}
 
 
 @pytest.mark.parametrize("name", program_table())

@@ -12,7 +12,7 @@ import cv2
 import pytest
 from ament_index_python.packages import get_package_prefix
 
-DEMO = Path(get_package_prefix("dytrack_ros"), "lib", "dytrack_ros", "demo")
+DEMO = [Path(get_package_prefix("dytrack_ros"), "lib", "dytrack_ros", "dytrack"), "demo"]
 KEYS = {
     "frames_published",
     "frames_received",
@@ -31,7 +31,7 @@ def environment():
 
 def run_demo(*arguments):
     return subprocess.run(
-        [DEMO, *arguments], capture_output=True, text=True, timeout=100, env=environment(), check=False
+        [*DEMO, *arguments], capture_output=True, text=True, timeout=100, env=environment(), check=False
     )
 
 
@@ -71,7 +71,7 @@ def test_demo_on_a_synthetic_scene(tmp_path, tiny_weights):
 def test_the_first_box_is_there_within_a_minute(tmp_path):
     """With the shipped weights, on the default clip, and with an empty cache of graphs: as on a machine just set up."""
     started_s = time.monotonic()
-    with subprocess.Popen([DEMO, "--out", tmp_path], stdout=subprocess.PIPE, text=True, env=environment()) as demo:
+    with subprocess.Popen([*DEMO, "--out", tmp_path], stdout=subprocess.PIPE, text=True, env=environment()) as demo:
         for line in demo.stdout:
             words = line.split()
             if len(words) > 2 and words[1] == "TRACKING" and words[2] != "-":
@@ -101,7 +101,7 @@ def test_scenes_tell_the_overlap_with_the_truth(scene, tmp_path, tiny_weights):
 
 def test_an_interrupted_demo_is_written_down_and_leaves_nothing_running(tmp_path, tiny_weights):
     arguments = ["--video", "synthetic", "--rate", "10", "--model", str(tiny_weights), "--out", str(tmp_path)]
-    with subprocess.Popen([DEMO, *arguments], stdout=subprocess.PIPE, text=True, env=environment()) as demo:
+    with subprocess.Popen([*DEMO, *arguments], stdout=subprocess.PIPE, text=True, env=environment()) as demo:
         for line in demo.stdout:
             if "TRACKING" in line or "LOST" in line or "UNCERTAIN" in line:
                 break

@@ -16,7 +16,7 @@ from types import ModuleType
 
 from tqdm import tqdm
 
-from dytrack_ros import __version__
+from dytrack_ros.version import __version__
 from dytrack_ros.engines.cache import cache_folder, cached, cached_graphs
 from dytrack_ros.engines.onnx_graphs import graph_file, read_manifest, write_manifest
 from dytrack_ros.engines.registry import TENSORRT_ADVICE
