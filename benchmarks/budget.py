@@ -70,7 +70,6 @@ def accuracy_policies(tracker: DyTracker) -> dict[str, Callable]:
     for part in (0.15, 0.35, 0.5, 0.85):
         budget = costs[0] + part * (costs[-1] - costs[0])
         makers[f"budget {part}"] = lambda b=budget: FrameBudget(b)
-    makers["ahead 0.5"] = lambda b=(costs[0] + costs[-1]) / 2: FrameBudget(b, predict_ahead=True)
     for shares in ((0.7, 0.2, 0.1), (1 / 3, 1 / 3, 1 / 3)):
         makers[f"lots {shares[-1]:.1f}"] = lambda s=shares: RandomExit(s)
     for tau in (0.70, 0.76):
@@ -99,7 +98,7 @@ def runs_in_turns(tracker: DyTracker, sequences, policies: dict[str, ExitPolicy]
         for sequence in sequences:
             for name, policy in policies.items():
                 bar.set_postfix_str(f"{sequence.name}, {name}")
-                tracker.policy = policy
+                tracker.set_policy(policy)
                 runs[name].append(run(tracker, sequence))
                 bar.update()
     return runs
@@ -178,7 +177,8 @@ class Loop:
 def slow_down_step(tracker: DyTracker, sequence) -> dict:
     """A deadline that exit 1 can keep even under load; both cores burnt in the middle third."""
     deadline = 4 * exit_seconds(tracker)[0]
-    policy = tracker.policy = FrameBudget(0.75 * deadline, deadline)
+    policy = FrameBudget(0.75 * deadline, deadline)
+    tracker.set_policy(policy)
     loop, trace = Loop(tracker, sequence), []
     for phase in ("steady", "both cores burnt", "steady again"):
         with load() if phase == "both cores burnt" else _nothing():
@@ -196,7 +196,8 @@ def camera_rate_change(tracker: DyTracker, sequence) -> dict:
     costs = exit_seconds(tracker)
     periods = (1.1 * (costs[1] + costs[2]) / 2, 1.1 * (costs[0] + costs[1]) / 2)
     source, camera, pace = BudgetSource("camera"), CameraPeriod(), CameraPace()
-    policy = tracker.policy = FrameBudget(periods[0])
+    policy = FrameBudget(periods[0])
+    tracker.set_policy(policy)
     loop, trace, stamp = Loop(tracker, sequence), [], 0.0
     for phase, period in enumerate((*periods, periods[0])):
         for _ in tqdm(range(PHASE), desc=f"a camera of {1 / period:.1f} Hz", unit="frame"):
@@ -211,7 +212,8 @@ def camera_rate_change(tracker: DyTracker, sequence) -> dict:
 
 def random_load(tracker: DyTracker, sequence) -> dict:
     costs = exit_seconds(tracker)
-    policy = tracker.policy = FrameBudget(1.15 * (costs[0] + costs[2]) / 2)
+    policy = FrameBudget(1.15 * (costs[0] + costs[2]) / 2)
+    tracker.set_policy(policy)
     loop = Loop(tracker, sequence)
     with load(random_load=True):
         trace = [loop.step(policy) for _ in tqdm(range(2 * PHASE), desc="random load", unit="frame")]
@@ -224,7 +226,8 @@ def long_run(tracker: DyTracker, sequence) -> dict:
     costs = exit_seconds(tracker)
     errors = {}
     for part, frames in ((0.05, 600), (0.5, 3000), (0.95, 600)):
-        policy = tracker.policy = FrameBudget(costs[0] + part * (costs[-1] - costs[0]))
+        policy = FrameBudget(costs[0] + part * (costs[-1] - costs[0]))
+        tracker.set_policy(policy)
         loop = Loop(tracker, sequence)
         ms = [loop.step(policy)["ms"] for _ in tqdm(range(frames), desc=f"budget {part}", unit="frame")]
         errors[f"{1e3 * policy.budget_s:.1f}"] = {
@@ -255,7 +258,7 @@ def main() -> None:
     if not args.data:
         raise SystemExit("--data is needed: a folder of sequences, NAME/groundtruth.txt and NAME/img/*")
     sequences = [sequence.head(args.frames) for sequence in load_sequences(args.data)]
-    tracker = DyTracker.from_pretrained(args.model, args.engine)
+    tracker = DyTracker.from_pretrained(args.model, engine=args.engine)
     machine = {
         "model": tracker.model_name,
         "engine": tracker.engine_name,

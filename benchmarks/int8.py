@@ -63,7 +63,7 @@ def accuracy(engine: OpenVINOEngine, data: str, frames: int) -> list[float]:
     """Success AUC at every exit on the first ``frames`` of each sequence."""
     tracker, found = DyTracker(engine), []
     for exit_index in range(1, engine.exit_count + 1):
-        tracker.policy = FixedExit(exit_index)
+        tracker.set_policy(FixedExit(exit_index))
         sequences = tqdm(load_sequences(data), desc=f"exit {exit_index}")
         found.append(
             float(np.mean([run_sequence(tracker, s.head(frames)).summary()["success_auc"] for s in sequences]))

@@ -29,8 +29,7 @@ from dytrack_ros.evaluation.kept_runs import file_name
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
 from dytrack_ros.model import load_weights, save_weights
 from dytrack_ros.policies import FixedExit
-from dytrack_ros.tracking import DyTracker
-from dytrack_ros.tracking.tracker import INIT_CORRECTION
+from dytrack_ros.tracking import DyTracker, TrackerConfig
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation
 from dytrack_ros.training.cutouts import Cutouts
 from dytrack_ros.training.sampling import PairSampler
@@ -41,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # as in node.py
 from ablations import spread  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "levers.json"
-SHARES = (0.0, INIT_CORRECTION)
+SHARES = (0.0, TrackerConfig.init_correction)
 NOT_MADE_WITH = ("seeds", "threads", "work", "results")
 
 
@@ -126,15 +125,15 @@ class Laboratory:
         return save_weights(folder / "weights.safetensors", model)
 
     def _measured(self, weights: Path) -> dict[str, list[float]]:
-        tracker = DyTracker.from_pretrained(weights, self.args.engine, threads=self.args.threads)
+        tracker = DyTracker.from_pretrained(weights, engine=self.args.engine, threads=self.args.threads)
         found = {}
         for share in SHARES:
-            tracker.init_correction = share
+            tracker.set_config(TrackerConfig(init_correction=share))
             found[str(share)] = [self._auc(tracker, FixedExit(k)) for k in range(1, tracker.exit_count + 1)]
         return found
 
     def _auc(self, tracker: DyTracker, policy: FixedExit) -> float:
-        tracker.policy = policy
+        tracker.set_policy(policy)
         runs = [run_sequence(tracker, sequence) for sequence in self.sequences]
         return mean_over_sequences([run.summary() for run in runs])["success_auc"]
 

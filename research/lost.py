@@ -10,7 +10,6 @@ Results go into a JSON file and, as a table, to the terminal.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from disappearance import gap_summary, with_gaps
@@ -20,7 +19,7 @@ from dytrack_ros.data.sequences import as_variant, load_sequences
 from dytrack_ros.evaluation.report import json_text
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
 from dytrack_ros.policies import FixedExit
-from dytrack_ros.tracking import DyTracker, RecoverySettings
+from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackerConfig
 
 RESULTS = Path(__file__).parent / "results" / "lost.json"
 MANNERS = {
@@ -42,15 +41,15 @@ def main() -> None:
     p.add_argument("--results", type=Path, default=RESULTS)
     args = p.parse_args()
 
-    tracker = DyTracker.from_pretrained(args.model, args.engine, FixedExit(99))
+    tracker = DyTracker.from_pretrained(args.model, engine=args.engine, policy=FixedExit(99))
     given = {name: value for name in ("lost", "uncertain") if (value := getattr(args, name)) is not None}
-    tracker.state_thresholds = replace(tracker.state_thresholds, **given)
+    states = StateThresholds(**given)
     sequences = [as_variant(sequence, args.variant).head(args.frames) for sequence in load_sequences(args.data)]
     report = {
         "model": tracker.model_name,
         "engine": tracker.engine_name,
         "variant": args.variant,
-        "thresholds": vars(tracker.state_thresholds),
+        "thresholds": vars(states),
         "gaps": {},
         "without_gaps": {},
     }
@@ -58,7 +57,7 @@ def main() -> None:
     print("| recovery | lost AUC | said lost | false finds | found again | frames | AUC without gaps |")
     print("|---|---|---|---|---|---|---|")
     for name, settings in MANNERS.items():
-        tracker.recovery = settings
+        tracker.set_config(TrackerConfig(states, settings))
         runs = [run_sequence(tracker, with_gaps(sequence)) for sequence in tqdm(sequences, desc=name, leave=False)]
         whole = [run_sequence(tracker, sequence) for sequence in tqdm(sequences, desc=name, leave=False)]
         gaps = gap_summary(runs)

@@ -83,7 +83,7 @@ def main() -> None:
     sequences = [sequence.head(args.frames) for sequence in load_sequences(args.sequences)]
     rows = []
     for model, tau_1 in [(args.model, args.tau_1)] if args.model else MODELS:
-        tracker = DyTracker.from_pretrained(model, args.engine)
+        tracker = DyTracker.from_pretrained(model, engine=args.engine)
         rows += measured(tracker, sequences, tau_1)
     facts = {"frames": args.frames, "engine": tracker.engine_name, "rows": rows, "machine": machine_facts()}
     args.results.write_text(json.dumps(facts, indent=2) + "\n")

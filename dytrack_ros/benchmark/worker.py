@@ -40,7 +40,7 @@ class EngineBench:
     """Measures one engine with one model."""
 
     def __init__(self, weights: str, engine: str, device: str, threads: int | None, data: str | None):
-        self._tracker = DyTracker.from_pretrained(weights, engine, device=device, threads=threads)
+        self._tracker = DyTracker.from_pretrained(weights, engine=engine, device=device, threads=threads)
         self._frames = functools.cache(functools.partial(open_frames, data=data))
         self._random = np.random.default_rng(0)
 
@@ -83,7 +83,8 @@ class EngineBench:
         policies = [FixedExit(exit_index) for exit_index in exits]
         for number, (image, next_box) in enumerate(clip):
             for exit_index, policy in zip(exits, policies, strict=True):
-                tracker.box, tracker.policy = box, policy
+                tracker.box = box
+                tracker.set_policy(policy)
                 seconds = _seconds(tracker.track, image)
                 if number >= UNMEASURED:
                     samples[size, "exit", exit_index].append(seconds)

@@ -28,9 +28,9 @@ from dytrack_ros.evaluation.threshold_search import (
     mean_iou_at_costs,
     quantile,
 )
-from dytrack_ros.file_hash import file_sha256
 from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.policies.calibration import Calibration, calibration_file
+from dytrack_ros.utils import file_sha256
 
 METHODS = {"direct search": direct_path, "shares in proportion to q^k": geometric_path}
 

@@ -22,10 +22,10 @@ from dytrack_ros.evaluation.kept_runs import KeptRuns
 from dytrack_ros.evaluation.options import command_parser
 from dytrack_ros.evaluation.plan import CAMERA, OFFLINE, DifficultyPass, PlannedRun, difficulty_passes, plan
 from dytrack_ros.evaluation.report import add_to_card, json_text, report_entry
-from dytrack_ros.file_hash import file_sha256
 from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.policies.exit_trust import IMPATIENCE, RATE
 from dytrack_ros.tracking import DyTracker
+from dytrack_ros.utils import file_sha256
 
 
 def rate(text: str) -> float | str:
@@ -75,9 +75,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--budget-ms", type=budget, nargs="+", default=[], metavar="MS",
                    help="also run with these mean times a frame; `camera`: the stream's period")  # fmt: skip
     p.add_argument("--deadline-ms", type=positive, metavar="MS", help="longest time a frame of these budgets")
-    p.add_argument(
-        "--predict-ahead", action="store_true", help="these budgets choose a frame's exit by the frame before"
-    )
     p.add_argument("--stream", type=rate, nargs="+", default=[OFFLINE], metavar="HZ",
                    help="frames a second of a stream, counting the frames that the variant shows; `offline`: every "
                         "frame waits for the tracker")  # fmt: skip
@@ -124,8 +121,8 @@ def main(argv: list[str] | None = None) -> int:
         finished = run_in_processes(recipe, args.jobs, works, kept, args.latency)
 
     report = {
-        "model": tracker.model_name, "engine": tracker.engine_name, "dataset": dataset.layout.name, "jobs": args.jobs,
-        "runs": [], "difficulty": [],
+        "model": tracker.model_name, "engine": tracker.engine_name, "calibration": tracker.calibration_note,
+        "dataset": dataset.layout.name, "jobs": args.jobs, "runs": [], "difficulty": [],
     }  # fmt: skip
     print(f"{tracker.model_name} on {tracker.engine_name}; {dataset.description}")
     print(table.HEADER)

@@ -18,6 +18,7 @@ class StagedEngine(ABC):
     name: str
     device: str
     chosen_because = "made directly"
+    failures: tuple[str, ...] = ()
 
     def __init__(self, config: DyTrackConfig):
         self.exit_count = len(config.exits)

@@ -21,7 +21,7 @@ from pathlib import Path
 from dytrack_ros.version import __version__
 from dytrack_ros.engines.onnx_graphs import GRAPHS_VERSION, MANIFEST, read_manifest
 from dytrack_ros.engines.registry import missing_packages
-from dytrack_ros.file_hash import file_sha256
+from dytrack_ros.utils import file_sha256
 
 KEPT_FOLDERS = 8  # of each kind, the most recently used; graphs of dytrack_small take 130 MB in fp32
 ABANDONED_AFTER_S = 24 * 3600.0

@@ -13,7 +13,7 @@ import numpy as np
 from dytrack_ros.engines.base import StagedEngine
 from dytrack_ros.engines.registry import Candidate, Engine, engine_label, load_engine, resolve_engine, substitutes
 from dytrack_ros.model.weight_files import load_config, resolve_weights
-from dytrack_ros.one_line import one_line
+from dytrack_ros.utils import one_line
 
 Step = Callable[[Engine], Any]
 
@@ -30,9 +30,8 @@ class FallbackEngine(StagedEngine):
 
     The first engine is what ``create_engine`` makes of ``name``, ``device`` and ``precision``; its
     :func:`substitutes` follow. An engine, a GPU or int8 that was asked for must load, what ``auto`` stands for need
-    not. ``on_fallback`` takes a sentence whenever another engine has taken over, in the thread that uses the engine.
-    Once ``is_ending`` is true a failure is passed on: it may be an interrupt that a native module has turned into an
-    error of its own while it was imported.
+    not. ``on_fallback`` is called with a sentence before another engine is loaded, in the thread that uses the engine.
+    It may raise to prevent that (a process that shuts down does so): the exception leaves the call.
 
     Calls out of order and wrong crops are found before an engine is asked. So whatever an engine raises is its failure,
     and so is an answer that is no number. If the last engine fails too, RuntimeError names all causes; the next
@@ -46,12 +45,10 @@ class FallbackEngine(StagedEngine):
         device: str = "auto",
         threads: int | None = None,
         on_fallback: Callable[[str], None] = _log.warning,
-        is_ending: Callable[[], bool] = lambda: False,
         precision: str = "auto",
     ):
         first = resolve_engine(name, device, precision)
         self._weights, self._threads, self._on_fallback = resolve_weights(weights), threads, on_fallback
-        self._is_ending = is_ending
         super().__init__(load_config(self._weights))
         self._chain = [first, *substitutes(first)]
         self._start_over()
@@ -99,8 +96,6 @@ class FallbackEngine(StagedEngine):
                 answer = step(self._engine)
                 break
             except Exception as error:
-                if self._is_ending():
-                    raise
                 failures.append(f"{self._asked} failed: {one_line(error)}")
                 if not self._waiting:
                     causes = "; ".join((*self.failures, *failures))
@@ -108,6 +103,7 @@ class FallbackEngine(StagedEngine):
                     raise RuntimeError(f"no engine is left: {causes}") from error
                 # Its memory is needed, perhaps: nothing holds on to it, the error's traceback neither.
                 self._engine = None
+                self._on_fallback(f"{failures[-1]}; {self._waiting[0].name} is loaded instead")
         self._show(self._engine, failures)
         return answer
 
@@ -130,8 +126,6 @@ class FallbackEngine(StagedEngine):
             engine.chosen_because = "; ".join(self.failures)
         self.name, self.device, self.chosen_because = engine.name, engine.device, engine.chosen_because
         self.precision = getattr(engine, "precision", "auto")
-        if failures:
-            self._on_fallback(f"{'; '.join(failures)}; {self._asked} runs instead")
 
 
 def _advance(engine: Engine) -> float:

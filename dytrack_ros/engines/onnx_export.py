@@ -27,10 +27,10 @@ from dytrack_ros.engines.onnx_graphs import (
     write_manifest,
 )
 from dytrack_ros.engines.registry import missing_packages
-from dytrack_ros.file_hash import file_sha256
 from dytrack_ros.model.dytrack import DyTrack, normalize
 from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.model.weights import load_weights
+from dytrack_ros.utils import file_sha256
 
 OPSET = 18
 TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dytrack_ros.file_hash import file_sha256
+from dytrack_ros.utils import file_sha256
 
 MANIFEST = "graphs.json"
 GRAPHS_VERSION = 2  # to be raised when the graphs of the same weights change

@@ -44,6 +44,7 @@ class Engine(Protocol):
     name: str
     device: str
     chosen_because: str
+    failures: tuple[str, ...]  # why earlier engines were given up: see FallbackEngine
     exit_count: int
     template_size: int
     search_size: int

@@ -43,7 +43,7 @@ def run_all_exits(
         if number == 0:
             tracker.initialize(image, sequence.start_box)
         else:
-            scores[number], boxes[number] = tracker.answers_of_all_exits(image)
+            scores[number], boxes[number] = tracker.predict_all_exits(image)
             tracker.box = tuple(float(value) for value in boxes[number, -1])
         on_frame(number, None)
     return AllExitsRun(sequence, scores, boxes)
@@ -64,7 +64,7 @@ def sample_exits(
         if number == 0:
             tracker.initialize(image, truth)
         else:
-            scores, boxes = tracker.answers_of_all_exits(image)
+            scores, boxes = tracker.predict_all_exits(image)
             followed = drawn.randrange(len(boxes))
             tracker.box = boxes[followed]
             if not np.isnan(truth).any():

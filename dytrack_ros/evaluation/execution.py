@@ -22,8 +22,7 @@ from dytrack_ros.evaluation.kept_runs import AnyRun, KeptRuns
 from dytrack_ros.evaluation.plan import DifficultyPass, Pass
 from dytrack_ros.evaluation.run import OnFrame, run_sequence
 from dytrack_ros.evaluation.streaming import run_stream
-from dytrack_ros.tracking import DyTracker
-from dytrack_ros.tracking.tracker import INIT_CORRECTION
+from dytrack_ros.tracking import DyTracker, TrackerConfig
 
 POLL_S = 0.2
 
@@ -37,7 +36,7 @@ class TrackerRecipe:
     device: str
     threads: int | None
     precision: str = "auto"
-    init_correction: float = INIT_CORRECTION
+    init_correction: float = TrackerConfig.init_correction
 
     @classmethod
     def of(cls, args: argparse.Namespace, weights: Path) -> TrackerRecipe:
@@ -48,11 +47,14 @@ class TrackerRecipe:
         return cls(str(weights), args.engine, args.device, args.threads, args.precision, args.init_correction)
 
     def make(self) -> DyTracker:
-        tracker = DyTracker.from_pretrained(
-            self.model, self.engine, device=self.device, threads=self.threads, precision=self.precision
+        return DyTracker.from_pretrained(
+            self.model,
+            engine=self.engine,
+            config=TrackerConfig(init_correction=self.init_correction),
+            device=self.device,
+            threads=self.threads,
+            precision=self.precision,
         )
-        tracker.init_correction = self.init_correction
-        return tracker
 
     def shared_by(self, jobs: int) -> TrackerRecipe:
         """The same with so few threads that ``jobs`` processes do not take the cores from each other."""
@@ -79,7 +81,7 @@ def perform(
     """One pass over one sequence."""
     if isinstance(planned, DifficultyPass):
         return run_all_exits(tracker, sequence, on_frame)
-    tracker.policy = planned.policy_for(sequence)
+    tracker.set_policy(planned.policy_for(sequence))
     if planned.stream_hz is None:
         return run_sequence(tracker, sequence, on_frame)
     return run_stream(tracker, sequence, planned.stream_hz, permitted_latency, on_frame)
@@ -100,7 +102,7 @@ def run_here(
             bar.set_description(work.planned.label)
             runs = kept_of(kept, work)
             if work.planned.learns:
-                tracker.policy = work.planned.policy  # prepares it, for its report, even where nothing is left to run
+                tracker.set_policy(work.planned.policy)
             for position, sequence in enumerate(work.sequences):
                 before = bar.n
 

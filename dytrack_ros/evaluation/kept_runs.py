@@ -105,7 +105,8 @@ def _arrays(run: SequenceRun) -> Arrays:
 def _run(sequence: Sequence, arrays: Arrays) -> SequenceRun:
     results = tuple(
         TrackResult(
-            tuple(box), score, exit_index, _unpadded(exit_scores), _unpadded(stage_seconds), seconds, TrackState(state)
+            exit_index, _unpadded(exit_scores), _unpadded(stage_seconds), seconds,
+            box=tuple(box), score=score, state=TrackState(state),
         )
         for box, score, exit_index, exit_scores, stage_seconds, seconds, state in zip(
             *(arrays[name].tolist() for name in ("result_boxes", "score", "exit_index")),

@@ -7,7 +7,7 @@ import argparse
 from dytrack_ros.data.layouts import AUTO, LAYOUTS
 from dytrack_ros.data.sequences import VARIANTS
 from dytrack_ros.engines import ENGINE_PRECISIONS, ENGINES
-from dytrack_ros.tracking.tracker import INIT_CORRECTION
+from dytrack_ros.tracking import TrackerConfig
 
 
 def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -27,7 +27,7 @@ def command_parser(name: str, description: str | None) -> argparse.ArgumentParse
                    help="auto: the fastest that the chip computes in; fp32: exact; int8: the graphs that `quantise` has made, "
                         "in openvino")  # fmt: skip
     p.add_argument("--threads", type=int)
-    p.add_argument("--init-correction", type=float, default=INIT_CORRECTION,
+    p.add_argument("--init-correction", type=float, default=TrackerConfig.init_correction,
                    help="how much of the difference between the first box and what the network finds there is corrected in "
                         "later ones; 0 is the paper's tracker")  # fmt: skip
     return p

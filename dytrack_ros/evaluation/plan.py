@@ -11,9 +11,17 @@ from itertools import product
 
 from dytrack_ros.data.sequences import FULL, Sequence
 from dytrack_ros.evaluation.run import mean, times_ms
-from dytrack_ros.policies import ExitPolicy, ExitTrust, FixedExit, FixedThresholds, FrameBudget, RandomExit
+from dytrack_ros.policies import (
+    ExitPolicy,
+    ExitTrust,
+    FixedExit,
+    FixedThresholds,
+    FrameBudget,
+    RandomExit,
+    default_thresholds,
+)
 from dytrack_ros.policies.budget_source import BudgetSource, CameraPace
-from dytrack_ros.tracking.tracker import TrackResult, default_thresholds
+from dytrack_ros.tracking import TrackResult
 
 OFFLINE = "offline"
 ADAPTIVE, TRUSTING = "adaptive", "trusting"  # by the paper's rule, and with ExitTrust
@@ -77,7 +85,6 @@ class PlannedRun:
             "stream_hz": self.stream_hz,
             "policy": f"{self.policy_name} {self.policy!r}",
             "budget": asdict(self.budget) if self.budget else None,
-            "predict_ahead": getattr(self.policy, "predict_ahead", False),
         }
 
 
@@ -111,8 +118,8 @@ def plan(args: argparse.Namespace, exit_count: int, first_exit_s: float = 0.0) -
 
     Raises ValueError for options that contradict each other.
     """
-    if (args.deadline_ms is not None or args.predict_ahead) and not args.budget_ms:
-        raise ValueError("--deadline-ms and --predict-ahead belong to a budget: give --budget-ms too")
+    if args.deadline_ms is not None and not args.budget_ms:
+        raise ValueError("--deadline-ms belongs to a budget: give --budget-ms too")
     if CAMERA in args.budget_ms and args.stream == [OFFLINE]:
         raise ValueError("--budget-ms camera is the period of a stream: give --stream HZ too")
     if args.card and OFFLINE not in args.stream:
@@ -128,8 +135,7 @@ def plan(args: argparse.Namespace, exit_count: int, first_exit_s: float = 0.0) -
             for name, policy in policies(args.exits, exit_count, args.thresholds, tuple(args.trust)).items():
                 runs.append(PlannedRun(variant, hz, name, policy, init=init))
             for name, budget in budgets(args.budget_ms, args.deadline_ms, hz, first_exit_s).items():
-                policy = frame_budget(budget, args.predict_ahead)
-                runs.append(PlannedRun(variant, hz, name, policy, budget, init))
+                runs.append(PlannedRun(variant, hz, name, frame_budget(budget), budget, init))
     if not runs:
         raise ValueError("nothing to run: --exits none needs --budget-ms")
     if args.jobs > 1 and any(run.is_timed for run in runs):
@@ -185,7 +191,7 @@ def budgets(
     return named
 
 
-def frame_budget(budget: Budget, predict_ahead: bool) -> FrameBudget:
+def frame_budget(budget: Budget) -> FrameBudget:
     """The policy that keeps ``budget``. Raises ValueError for one out of its range."""
     deadline_s = None if budget.deadline_ms is None else budget.deadline_ms / 1e3
-    return FrameBudget(budget.budget_ms / 1e3, deadline_s, predict_ahead=predict_ahead)
+    return FrameBudget(budget.budget_ms / 1e3, deadline_s)

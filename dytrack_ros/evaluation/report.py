@@ -12,7 +12,7 @@ from dytrack_ros.evaluation.breakdown import by_attribute, by_exit, by_level, cu
 from dytrack_ros.evaluation.plan import PlannedRun
 from dytrack_ros.evaluation.run import SequenceRun, mean_over_sequences
 from dytrack_ros.policies import ExitPolicy, FixedThresholds
-from dytrack_ros.tracking.tracker import INIT_CORRECTION
+from dytrack_ros.tracking import TrackerConfig
 
 ACCURACY_MEASURES = ("success_auc", "precision", "normalised_precision", "mean_score", "mean_iou")
 
@@ -43,8 +43,7 @@ def report_entry(
     if levels is not None:
         entry["by_level"] = by_level(runs, levels)
     if planned.budget:
-        kept = planned.budget.compare(result for run in runs for result in run.results)
-        entry["budget"] = {**kept, "calibration": planned.policy.calibration_note}
+        entry["budget"] = planned.budget.compare(result for run in runs for result in run.results)
     entry["sequences"] = [summary | run.trace() for summary, run in zip(summaries, runs, strict=True)]
     return entry
 
@@ -71,7 +70,9 @@ def rounded(value, digits: int = 4):
     return [rounded(item, digits) for item in value] if isinstance(value, list) else value
 
 
-def add_to_card(card_file: Path, policy: ExitPolicy, entry: dict, init_correction: float = INIT_CORRECTION) -> None:
+def add_to_card(
+    card_file: Path, policy: ExitPolicy, entry: dict, init_correction: float = TrackerConfig.init_correction
+) -> None:
     """Puts the accuracy of a run, of which ``entry`` is the :func:`report_entry`, into a model card, with the calibration
     error of each exit that was taken. Times stay out of it: they belong to a machine."""
     card = json.loads(card_file.read_text())

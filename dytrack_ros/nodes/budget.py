@@ -15,7 +15,6 @@ from dytrack_ros.policies import (
     FixedExit,
     FixedThresholds,
     FrameBudget,
-    TargetPolicy,
 )
 from dytrack_ros.policies.budget_source import BudgetSource, CameraPace, CameraPeriod, Overhead
 from dytrack_ros.policies.frame_budget import MAX_BUDGET_S, MIN_BUDGET_S
@@ -196,7 +195,7 @@ class NodeBudget:
         self._engine_name = tracker.engine_name  # set first: a measurement that fails is not repeated for every frame
         exit_costs_s = tracker.exit_costs().answers
         frame_budget = FrameBudget(budget_s=MAX_BUDGET_S)
-        tracker.policy = frame_budget
+        tracker.set_policy(frame_budget)
         with self._lock:
             self._engine_name = tracker.engine_name
             self._exit_costs_s = exit_costs_s
@@ -204,7 +203,8 @@ class NodeBudget:
             self._policy: ExitPolicy | None = None
             self._settings: BudgetSettings | None = None
             self._without_budget: ExitPolicy | None = None
-            self._trust = ExitTrust(rate=0, impatience=0)  # outlives changes of the settings
+            # One object outlives changes of the settings, so that what its trust has learned is kept.
+            self._thresholds = FixedThresholds((), ExitTrust(rate=0, impatience=0))
             self._pace = CameraPace()
             self._tracked_s: deque[float] = deque(maxlen=MEAN_FRAMES)
 
@@ -273,17 +273,16 @@ class NodeBudget:
     def _policy_without_budget(self, settings: BudgetSettings) -> ExitPolicy:
         if settings.fixed_exit:
             return FixedExit(settings.fixed_exit)
-        self._trust.rate, self._trust.impatience = settings.trust_rate, settings.impatience
-        return FixedThresholds(settings.thresholds, self._trust)
+        trust = self._thresholds.trust
+        trust.rate, trust.impatience = settings.trust_rate, settings.impatience
+        self._thresholds.thresholds = settings.thresholds
+        return self._thresholds
 
     def _put_terms(self, tracker: DyTracker, policy: ExitPolicy) -> None:
         if policy is self._policy:
             return
-        is_new_kind = type(policy) is not type(self._policy)
         self._policy = policy
-        if is_new_kind and isinstance(policy, TargetPolicy):
-            policy.restart()
-        tracker.policy = policy
+        tracker.set_policy(policy)
 
     def _adjust(self, budget_s: float, settings: BudgetSettings, tolerance: float) -> None:
         budget = self._frame_budget
@@ -296,8 +295,8 @@ class NodeBudget:
     def _describe(self) -> FrameTerms:
         if self._keeps_budget:
             budget = self._frame_budget
-            return FrameTerms(budget.budget_s, budget.thrift, budget.slowdown, tuple(budget.thresholds))
-        return FrameTerms(thresholds=getattr(self._policy, "thresholds_in_force", ()))
+            return FrameTerms(budget.budget_s, budget.thrift, budget.slowdown, budget.thresholds_in_force)
+        return FrameTerms(thresholds=self._policy.thresholds_in_force if self._policy else ())
 
     # ---- for the diagnostics
 

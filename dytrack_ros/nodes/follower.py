@@ -11,9 +11,9 @@ from typing import Any
 from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE
 from dytrack_ros.nodes.frame_buffers import Frame, FrameRing
 from dytrack_ros.nodes.images import MessageImage, UnreadableImage
-from dytrack_ros.one_line import one_line
 from dytrack_ros.tracking import DyTracker, TrackResult, TrackState
 from dytrack_ros.tracking.box import Box
+from dytrack_ros.utils import one_line
 
 # How long an init waits for the image that it names; the two topics have no common order.
 INIT_PATIENCE_S = 3.0

@@ -70,7 +70,7 @@ class Annotation:
             score=outcome.score,
             exit_index=result.exit_index if result else 0,
             exit_count=exit_count,
-            searched=result.searched if result else None,
+            searched=result.search_region if result else None,
             spent_ms=result.seconds * 1e3 if result else 0.0,
             budget_ms=budget_s * 1e3,
         )

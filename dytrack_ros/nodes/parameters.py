@@ -10,8 +10,8 @@ from __future__ import annotations
 from dytrack_ros.engines.registry import ENGINE_PRECISIONS, ENGINES
 from dytrack_ros.nodes.parameter_schema import Parameter, as_yaml
 from dytrack_ros.policies.budget_source import MODES, BudgetSource
-from dytrack_ros.tracking import RecoverySettings, StateThresholds
-from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS, INIT_CORRECTION
+from dytrack_ros.policies.exit_policy import DEFAULT_THRESHOLDS
+from dytrack_ros.tracking import RecoverySettings, StateThresholds, TrackerConfig
 
 _WITHOUT_BUDGET = "Used without a budget: budget.mode unlimited, or camera before its period is known."
 
@@ -186,7 +186,7 @@ TRACKER = (
     Parameter("lost.hide", False, "Publish no detection while the target is LOST; status is published all the same."),
     Parameter(
         "init.correction",
-        INIT_CORRECTION,
+        TrackerConfig.init_correction,
         "Share of the difference between the init box and the network's box on the same image that is corrected in later "
         "boxes; lower it for inexact init boxes. If raised from 0 it takes effect at the next init.",
         0.0,

@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from dytrack_ros.one_line import one_line
+from dytrack_ros.utils import one_line
 
 # Timeout of an executor without work, so that signals are noticed.
 WAIT_S = 0.1

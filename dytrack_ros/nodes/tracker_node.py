@@ -49,8 +49,8 @@ from dytrack_ros.nodes.overlay import Annotation, OverlayPublisher
 from dytrack_ros.nodes.parameter_schema import LiveParameters
 from dytrack_ros.nodes.parameters import TRACKER
 from dytrack_ros.nodes.run import RunnableNode, is_stopped, leave, run
-from dytrack_ros.one_line import one_line
-from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackState
+from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackerConfig, TrackState
+from dytrack_ros.utils import one_line
 
 # First report of a camera without images; each further one comes after three times the silence.
 SILENCE_LIMIT_S = 3.0
@@ -129,8 +129,7 @@ class TrackerNode(RunnableNode):
             engine=values["engine"],
             device=values["device"],
             threads=values["threads"] or None,
-            on_fallback=lambda sentence: self._faults.report(ENGINE_FAILED, sentence),
-            is_ending=is_stopped,
+            on_fallback=self._on_engine_failure,
             precision=values["precision"],
         )
         self.get_logger().info(
@@ -138,6 +137,11 @@ class TrackerNode(RunnableNode):
             f"{time.monotonic() - started_s:.1f} s; reason for this engine: {tracker.engine.chosen_because}"
         )
         return tracker
+
+    def _on_engine_failure(self, sentence: str) -> None:
+        if is_stopped():  # a native module turns Ctrl-C into an error of its own: load no other engine
+            raise RuntimeError(sentence)
+        self._faults.report(ENGINE_FAILED, sentence)
 
     def _measure_exits(self) -> NodeBudget:
         self.get_logger().info("measuring the time of each exit on this machine ...")
@@ -152,7 +156,7 @@ class TrackerNode(RunnableNode):
         states = StateThresholds(uncertain, values["lost.score"], values["lost.hysteresis"], values["lost.frames"])
         recovery = RecoverySettings(values["lost.deepen"], values["lost.search"], values["lost.match"])
         # One assignment, so that the tracking thread never sees a mixture of old and new settings.
-        self._settings = states, recovery, values["init.correction"], BudgetSettings.of(values)
+        self._settings = TrackerConfig(states, recovery, values["init.correction"]), BudgetSettings.of(values)
         self._ring.set_limits(values["catch_up.seconds"], values["catch_up.mebibytes"])
 
     # ---- executor thread
@@ -226,7 +230,8 @@ class TrackerNode(RunnableNode):
     # ---- tracking thread
 
     def _prepare(self, tracker: DyTracker) -> None:
-        tracker.state_thresholds, tracker.recovery, tracker.init_correction, settings = self._settings
+        config, settings = self._settings
+        tracker.set_config(config)
         self._budget.prepare(tracker, settings)
 
     def _work(self, frame: Frame | None) -> None:

@@ -1,28 +1,26 @@
-"""When to leave the network: exit policies. Pure Python."""
+"""Exit policies: when a frame stops. Pure Python."""
 
 from dytrack_ros.policies.exit_policy import (
-    ComparingPolicy,
+    ExitCosts,
     ExitPolicy,
+    ExitTrace,
     FixedExit,
     FixedThresholds,
-    LearningPolicy,
     RandomExit,
-    TargetPolicy,
+    default_thresholds,
 )
 from dytrack_ros.policies.exit_trust import ExitTrust
 from dytrack_ros.policies.frame_budget import BudgetState, FrameBudget
-from dytrack_ros.policies.latency_model import ExitCosts
 
 __all__ = [
     "BudgetState",
-    "ComparingPolicy",
     "ExitCosts",
     "ExitPolicy",
+    "ExitTrace",
     "ExitTrust",
     "FixedExit",
     "FixedThresholds",
     "FrameBudget",
-    "LearningPolicy",
     "RandomExit",
-    "TargetPolicy",
+    "default_thresholds",
 ]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dytrack_ros.file_hash import file_sha256
 from dytrack_ros.policies.thresholds import ThresholdFamily
+from dytrack_ros.utils import file_sha256
 
 SUFFIX = ".calibration.json"
 NO_FILE = "no calibration file"

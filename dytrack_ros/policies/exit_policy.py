@@ -1,118 +1,166 @@
-"""Exit policies: after each exit but the last, does this frame go deeper? The last exit always answers."""
+"""Exit policies: decide after each exit but the last whether a frame stops there or runs the next stage.
+
+The last exit always answers. :class:`FixedThresholds` is the paper's rule; :class:`FixedExit` and :class:`RandomExit`
+are its baselines (Table III).
+"""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from dataclasses import dataclass, field
 
+from dytrack_ros.policies.calibration import Calibration
 from dytrack_ros.policies.exit_trust import ExitTrust
 
-if TYPE_CHECKING:
-    from dytrack_ros.policies.calibration import Calibration
-    from dytrack_ros.policies.latency_model import ExitCosts
-    from dytrack_ros.tracking.tracker import TrackResult
+DEFAULT_THRESHOLDS = (0.74, 0.70)
+"""tau_1 and tau_2 from the calibration of `dytrack_small`: nearly every frame takes exit 2."""
 
 
-class ExitPolicy(Protocol):
-    """Asked after every exit but the last, told the result of every frame."""
+@dataclass(frozen=True)
+class ExitTrace:
+    """What a policy learns from one frame.
+
+    Attributes:
+        exit_index: the exit taken, 1-based.
+        exit_scores: the predicted IoU in [0, 1] of each exit reached.
+        stage_seconds: the time of each stage run, its decisioner included.
+        seconds: the whole ``track`` call.
+        agreements: the IoU between the box of each earlier exit and the answer; empty unless the policy
+            asked for it (:attr:`ExitPolicy.needs_comparison`). It does not take part in comparisons.
+    """
+
+    exit_index: int
+    exit_scores: tuple[float, ...]
+    stage_seconds: tuple[float, ...]
+    seconds: float
+    agreements: tuple[float, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class ExitCosts:
+    """Seconds of every stage (the k-th with its decisioner) and of one box head, on an otherwise idle machine.
+
+    Raises ValueError unless all are positive and finite.
+    """
+
+    stages: tuple[float, ...]
+    head: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(float(seconds) for seconds in self.stages))
+        if not self.stages or not all(math.isfinite(s) and s > 0 for s in (*self.stages, self.head)):
+            raise ValueError(f"stage costs {self.stages} and head cost {self.head} must be positive seconds")
+
+    @property
+    def exit_count(self) -> int:
+        return len(self.stages)
+
+    def reach(self, exit_index: int) -> float:
+        """Seconds until the score of exit ``exit_index`` (1-based) is known; 0 for 0."""
+        return sum(self.stages[:exit_index])
+
+    def answer(self, exit_index: int) -> float:
+        """c_k: seconds of a frame that stops at exit ``exit_index`` (1-based)."""
+        return self.reach(exit_index) + self.head
+
+    @property
+    def answers(self) -> tuple[float, ...]:
+        """c_1 ... c_K."""
+        return tuple(self.answer(exit_index) for exit_index in range(1, self.exit_count + 1))
+
+
+class ExitPolicy:
+    """Base class of all exit policies. A subclass needs :meth:`should_exit` only; the other hooks do nothing by default.
+
+    One policy object belongs to one tracker.
+    """
+
+    needs_costs: bool = False
+    """Whether the tracker must measure the exit costs (about one second, once an engine) and call :meth:`on_engine`."""
+
+    @property
+    def needs_comparison(self) -> bool:
+        """Whether the next frame shall fill :attr:`ExitTrace.agreements`, at the cost of one box head an earlier exit."""
+        return False
+
+    @property
+    def thresholds_in_force(self) -> tuple[float, ...]:
+        """The scores that the exits but the last must exceed in the next frame; empty if scores do not decide."""
+        return ()
 
     def should_exit(self, exit_index: int, score: float, elapsed_s: float) -> bool:
-        """Whether to answer with exit ``exit_index`` (1-based), whose predicted IoU is ``score`` in [0, 1],
-        ``elapsed_s`` seconds after the frame's tracking began."""
-        ...
+        """Return whether the frame stops at exit ``exit_index`` (1-based, never the last).
 
-    def observe(self, result: TrackResult) -> None:
-        """Learns what a frame took and gave."""
-        ...
+        ``score`` is the exit's predicted IoU in [0, 1], ``elapsed_s`` the seconds since ``track`` was called.
+        """
+        raise NotImplementedError
 
+    def observe(self, trace: ExitTrace) -> None:
+        """Learn from a finished frame."""
 
-@runtime_checkable
-class TargetPolicy(ExitPolicy, Protocol):
-    """A policy that wants to know when the target changes."""
+    def on_new_target(self) -> None:
+        """Reset per-target state. Called after ``initialize`` and when a tracker takes this policy over."""
 
-    def restart(self) -> None:
-        """The next frame is the first of a new target, or the last ones were another policy's."""
-        ...
+    def on_engine(self, costs: ExitCosts, calibration: Calibration | None) -> None:
+        """Take the exit costs on this machine and the calibration of the weights (None: there is none).
 
-
-@runtime_checkable
-class ComparingPolicy(TargetPolicy, Protocol):
-    """A policy that learns from how the boxes of the exits before agree with the answer (``TrackResult.agreements``)."""
-
-    @property
-    def compares_exits(self) -> bool:
-        """Whether it wants to know now: it takes the time of those exits' box heads."""
-        ...
+        Called only if :attr:`needs_costs`: when a tracker takes this policy over and after a change of the engine.
+        """
 
 
-@runtime_checkable
-class LearningPolicy(TargetPolicy, Protocol):
-    """A policy that wants to know the machine and the weights, too."""
-
-    @property
-    def is_prepared(self) -> bool:
-        """Whether :meth:`prepare` is not needed any more."""
-        ...
-
-    def prepare(self, costs: ExitCosts, calibration: Calibration | None, note: str) -> None:
-        """Takes what every exit costs on this machine and the weights' calibration; ``note`` says which, or why none."""
-        ...
-
-    def forget_costs(self) -> None:
-        """Another engine computes now: what was known of times is void, and :meth:`prepare` is needed again."""
-        ...
-
-
-class _Memoryless:
-    """A policy that takes nothing from past frames."""
-
-    def observe(self, result: TrackResult) -> None:
-        pass
-
-
-class FixedThresholds:
+class FixedThresholds(ExitPolicy):
     """The paper's rule, ``k = min{k : s_k > tau_k}`` (Section III-B).
 
-    ``thresholds`` holds tau_k in [0, 1] for every exit but the last. With 1 an exit is never taken, since a score
-    does not exceed 1. Raises ValueError for values outside the range. With ``trust`` (beyond the paper) they are shifted by
-    what the present target has shown of the exits.
+    ``thresholds`` holds tau_k in [0, 1] for every exit but the last. An exit with threshold 1 is never taken, since no
+    score exceeds 1. ``thresholds`` may be assigned between two frames. Raises ValueError for values out of range.
+    With ``trust`` (not in the paper) the present target shifts the thresholds.
     """
 
     def __init__(self, thresholds: Sequence[float], trust: ExitTrust | None = None):
         self.trust = trust or ExitTrust(rate=0, impatience=0)
-        self.thresholds = tuple(float(value) for value in thresholds)
-        for number, value in enumerate(self.thresholds, start=1):
+        self.thresholds = thresholds
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """tau_1 ... tau_{K-1} as given."""
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, thresholds: Sequence[float]) -> None:
+        values = tuple(float(value) for value in thresholds)
+        for number, value in enumerate(values, start=1):
             if not 0 <= value <= 1:
-                raise ValueError(f"threshold tau_{number} is {value}; it must lie in [0, 1] (1 = never leave there)")
+                raise ValueError(f"threshold tau_{number} is {value}; it must lie in [0, 1] (1 = never exit there)")
+        self._thresholds = values
 
     @property
     def thresholds_in_force(self) -> tuple[float, ...]:
-        """What the scores of the exits but the last must exceed in the next frame."""
         return tuple(self.trust.threshold(exit_index, tau) for exit_index, tau in enumerate(self.thresholds, start=1))
+
+    @property
+    def needs_comparison(self) -> bool:
+        return self.trust.wants_comparison
 
     def should_exit(self, exit_index: int, score: float, elapsed_s: float) -> bool:
         if exit_index > len(self.thresholds):
-            raise ValueError(f"{len(self.thresholds)} thresholds given, but exit {exit_index} asks for one")
+            raise ValueError(f"exit {exit_index} has no threshold: only {len(self.thresholds)} were given")
         return score > self.trust.threshold(exit_index, self.thresholds[exit_index - 1])
 
-    def observe(self, result: TrackResult) -> None:
+    def observe(self, trace: ExitTrace) -> None:
         if self.trust.shifts:
-            self.trust.observe(result.exit_index, result.exit_scores, result.agreements)
+            self.trust.observe(trace.exit_index, trace.exit_scores, trace.agreements)
 
-    @property
-    def compares_exits(self) -> bool:
-        return self.trust.wants_comparison
-
-    def restart(self) -> None:
+    def on_new_target(self) -> None:
         self.trust.restart()
 
     def __repr__(self) -> str:
         return f"FixedThresholds({self.thresholds}{f', {self.trust}' if self.trust.shifts else ''})"
 
 
-class FixedExit(_Memoryless):
-    """Always the same exit, ``exit_index`` from 1 (the first) on; beyond the last means the last."""
+class FixedExit(ExitPolicy):
+    """Always exit ``exit_index`` (1-based); an index beyond the last exit means the last."""
 
     def __init__(self, exit_index: int):
         if exit_index < 1:
@@ -126,11 +174,11 @@ class FixedExit(_Memoryless):
         return f"FixedExit({self.exit_index})"
 
 
-class RandomExit(_Memoryless):
-    """Leaves at random: the baseline that learned scores must beat (the paper's Table III).
+class RandomExit(ExitPolicy):
+    """A random exit every frame: the baseline that learned scores must beat (Table III).
 
-    ``probabilities`` are those of each exit (the last included) and sum to 1; by default all alike for three exits.
-    Raises ValueError for anything else.
+    ``probabilities`` holds one value for each exit, the last included. They must not be negative and sum to 1, else
+    ValueError. The default is uniform over three exits.
     """
 
     def __init__(self, probabilities: Sequence[float] = (1 / 3, 1 / 3, 1 / 3), seed: int = 0):
@@ -145,3 +193,9 @@ class RandomExit(_Memoryless):
 
     def __repr__(self) -> str:
         return f"RandomExit({self.probabilities})"
+
+
+def default_thresholds(exit_count: int) -> tuple[float, ...]:
+    """Return :data:`DEFAULT_THRESHOLDS` for ``exit_count`` exits; the last value is repeated for further exits."""
+    last = len(DEFAULT_THRESHOLDS) - 1
+    return tuple(DEFAULT_THRESHOLDS[min(position, last)] for position in range(exit_count - 1))

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
 from enum import Enum
 from numbers import Real
-from typing import TYPE_CHECKING
 
 from dytrack_ros.policies.calibration import Calibration
-from dytrack_ros.policies.latency_model import ExitCosts, LatencyModel
+from dytrack_ros.policies.exit_policy import ExitCosts, ExitPolicy, ExitTrace
+from dytrack_ros.policies.latency_model import LatencyModel
 from dytrack_ros.policies.thresholds import ThresholdFamily
 
-if TYPE_CHECKING:
-    from dytrack_ros.tracking.tracker import TrackResult
-
 MIN_BUDGET_S, MAX_BUDGET_S = 1e-4, 60.0
-NO_CALIBRATION = "no calibration: default thresholds"
 
 
 class BudgetState(Enum):
@@ -28,7 +23,7 @@ class BudgetState(Enum):
     IDLE = "idle"  # B > c_K: every frame goes to full depth and time is left
 
 
-class FrameBudget:
+class FrameBudget(ExitPolicy):
     """Keeps the mean frame time at ``budget_s`` by moving all thresholds together along one scalar, ``thrift``.
 
     **Mean.** After every frame of ``seconds`` s_t, with e_t = (s_t - B) / B,
@@ -54,10 +49,8 @@ class FrameBudget:
     needs full depth, thrift can have risen by at most gain * (B - c_1) / B since the bucket was full, so at most
     B - c_1 is missing from it, and the c_K - B that full depth asks for is there.
 
-    ``predict_ahead`` chooses a frame's exit before it starts, from the scores of the frame before, so that an engine
-    need not be waited for inside a frame (none makes use of it yet). Times are those of ``TrackResult``. Attributes
-    ``thrift``, ``thresholds``, ``slowdown``, ``deadline_cut`` say what is in force. One FrameBudget belongs to one
-    tracker. Without ``costs`` (from :meth:`prepare` or given) it learns them from the first frames' ``stage_seconds``.
+    Times are those of :class:`ExitTrace`. Without costs (given, or from :meth:`on_engine`) it learns them from the first
+    frames' ``stage_seconds``. ``costs`` and ``family`` that are given stay in force.
     Raises ValueError for budgets out of range.
     """
 
@@ -72,7 +65,6 @@ class FrameBudget:
         deadline_sigmas: float = 3.0,
         overhead_s: float = 0.0,
         burst: float = 6.0,
-        predict_ahead: bool = False,
         family: ThresholdFamily | None = None,
         costs: ExitCosts | None = None,
     ):
@@ -83,49 +75,38 @@ class FrameBudget:
             if not (math.isfinite(value) and value >= low):
                 raise ValueError(f"{name} is {value}; it must be a number of at least {low:g}")
         self.gain, self.deadline_sigmas, self.burst = float(gain), float(deadline_sigmas), float(burst)
-        self.overhead_s, self.predict_ahead = overhead_s, predict_ahead
-        self.calibration_note = NO_CALIBRATION if family is None else "thresholds given"
+        self.overhead_s = overhead_s
         self.deadline_cut = False
-        self._family = family
-        self._is_prepared = family is not None and costs is not None
+        self.needs_costs = family is None or costs is None
+        self._given_family, self._given_costs = family, costs
+        self._family = family or ThresholdFamily.default()
         self._latency = LatencyModel(costs)
         self._tokens = math.inf
         self._cut_in_frame = False
-        self._planned: int | None = None
         self._set_thrift(self._expected_thrift(self._budget_s))
 
     # --- what is known -----------------------------------------------------------------------------------------------
 
-    @property
-    def is_prepared(self) -> bool:
-        """Whether it knows costs and thresholds: otherwise it learns the ones and takes default ones."""
-        return self._is_prepared
+    def on_engine(self, costs: ExitCosts, calibration: Calibration | None) -> None:
+        """Take costs and thresholds. Costs that differ from those before void the slow-down and the saved time.
 
-    def prepare(self, costs: ExitCosts, calibration: Calibration | None = None, note: str = NO_CALIBRATION) -> None:
-        """Takes what the exits cost on this machine and the weights' calibration (``note`` says which, or why none).
-
-        A family or costs given to the constructor stay. Raises ValueError if they are of another number of exits.
+        Raises ValueError if they are of another number of exits than what was given to the constructor.
         """
-        family = self._family or (calibration.family if calibration else ThresholdFamily.default(costs.exit_count))
-        costs = self._latency.costs or costs
+        costs = self._given_costs or costs
+        family = calibration.family if calibration else ThresholdFamily.default(costs.exit_count)
+        family = self._given_family or family
         _check_fit(family, costs)
-        if self._latency.costs is None:
+        if costs == self._latency.costs and family == self._family:
+            return
+        if costs != self._latency.costs:
             self._latency = LatencyModel(costs)
-        if self._family is None:
-            self._family, self.calibration_note = family, note
-        self._is_prepared = True
+            self._tokens = math.inf
+        self._family = family
         self._set_thrift(self._expected_thrift(self._budget_s))
 
-    def forget_costs(self) -> None:
-        """Another engine computes now: costs, slow-down and saved time are void. Until :meth:`prepare` it learns them."""
-        self._latency = LatencyModel()
-        self._tokens = math.inf
-        self._is_prepared = False
-
-    def restart(self) -> None:
-        """A new target: its first frames teach nothing about times, and there is no score to predict from."""
+    def on_new_target(self) -> None:
+        """Let the first frames of the target teach nothing about times."""
         self._latency.restart()
-        self._planned = None
 
     @property
     def budget_s(self) -> float:
@@ -151,6 +132,10 @@ class FrameBudget:
     def thrift(self) -> float:
         """0 = always full depth, 1 = always the first exit."""
         return min(max(self._raw_thrift, 0.0), 1.0)
+
+    @property
+    def thresholds_in_force(self) -> tuple[float, ...]:
+        return self._thresholds
 
     @property
     def slowdown(self) -> float:
@@ -192,23 +177,17 @@ class FrameBudget:
         self._cut_in_frame = self._misses_deadline(exit_index, elapsed_s)
         return self._cut_in_frame
 
-    def observe(self, result: TrackResult) -> None:
-        if math.isfinite(result.seconds):
-            present = self._latency.answer(result.exit_index)
-            self._spend(min(result.seconds, self.OUTLIER * present) if present else result.seconds)
-        self._latency.observe(result)
+    def observe(self, trace: ExitTrace) -> None:
+        if math.isfinite(trace.seconds):
+            present = self._latency.answer(trace.exit_index)
+            self._spend(min(trace.seconds, self.OUTLIER * present) if present else trace.seconds)
+        self._latency.observe(trace)
         self.deadline_cut, self._cut_in_frame = self._cut_in_frame, False
-        self._planned = self._plan(result.exit_scores) if self.predict_ahead else None
 
     def _is_satisfied(self, exit_index: int, score: float) -> bool:
-        if self.predict_ahead and self._planned is not None:
-            return exit_index >= self._planned
-        return self._wants_to_leave(exit_index, score)
-
-    def _wants_to_leave(self, exit_index: int, score: float) -> bool:
         if not 0 < self._raw_thrift < 1:
             return self._raw_thrift >= 1
-        return score > self.thresholds[min(exit_index, len(self.thresholds)) - 1]
+        return score > self._thresholds[min(exit_index, len(self._thresholds)) - 1]
 
     def _misses_deadline(self, exit_index: int, elapsed_s: float) -> bool:
         if self._deadline_s is None:
@@ -232,30 +211,16 @@ class FrameBudget:
             return math.inf
         return max(self.burst * self._budget_s, dearest - cheapest)
 
-    def _plan(self, scores: tuple[float, ...]) -> int:
-        """The exit that the last frame's scores would choose now; one deeper than it went if they choose none, and
-        the last at thrift 0, where the mean's proof needs it."""
-        if self._raw_thrift <= 0:
-            return sys.maxsize
-        for exit_index, score in enumerate(scores, start=1):
-            if self._wants_to_leave(exit_index, score):
-                return exit_index
-        return len(scores) + 1
-
     def _set_thrift(self, thrift: float) -> None:
         dearest = self._latency.answer(self._exit_count)
         largest_error = self.OUTLIER if dearest is None else max(dearest / self._budget_s - 1, self.OUTLIER)
         self._raw_thrift = min(max(thrift, -self.gain), 1 + self.gain * largest_error)
-        self.thresholds = self._thresholds_family.thresholds(self._raw_thrift)
-
-    @property
-    def _thresholds_family(self) -> ThresholdFamily:
-        return self._family or _DEFAULT_FAMILY
+        self._thresholds = self._family.thresholds(self._raw_thrift)
 
     @property
     def _exit_count(self) -> int:
         costs = self._latency.costs
-        return max(self._thresholds_family.exit_count, costs.exit_count if costs else 0)
+        return max(self._family.exit_count, costs.exit_count if costs else 0)
 
     def _expected_thrift(self, budget_s: float) -> float:
         """Where the calibration expects this budget to be met, in [0, 1]; one half while costs are unknown."""
@@ -266,9 +231,6 @@ class FrameBudget:
 
     def __repr__(self) -> str:
         return f"FrameBudget(budget_s={self._budget_s}, deadline_s={self._deadline_s})"
-
-
-_DEFAULT_FAMILY = ThresholdFamily.default()
 
 
 def check_seconds(name: str, seconds: float) -> float:

@@ -1,46 +1,42 @@
-"""What each exit costs on this machine, now."""
+"""The cost of each exit: measured at the start, then followed from frame to frame."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable
+from statistics import median
 
-if TYPE_CHECKING:
-    from dytrack_ros.tracking.tracker import TrackResult
+from dytrack_ros.policies.exit_policy import ExitCosts, ExitTrace
+
+MIN_REPEATS, MAX_REPEATS = 3, 15
 
 
-@dataclass(frozen=True)
-class ExitCosts:
-    """Seconds of every stage (the k-th with its decisioner) and of a box head, on an unloaded machine.
+def measure_exit_costs(
+    begin: Callable[[], object],
+    advance: Callable[[], object],
+    locate: Callable[[], object],
+    exit_count: int,
+    seconds: float = 1.0,
+) -> ExitCosts:
+    """Return the median costs over about ``seconds`` of frames at full depth, between 3 and 15 of them.
 
-    Raises ValueError unless all are positive and finite.
+    ``begin`` cuts a search region and gives it to the engine (it counts to the first stage), ``advance`` runs the next
+    stage, ``locate`` a box head.
     """
-
-    stages: tuple[float, ...]
-    head: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "stages", tuple(float(seconds) for seconds in self.stages))
-        if not self.stages or not all(math.isfinite(s) and s > 0 for s in (*self.stages, self.head)):
-            raise ValueError(f"stage costs {self.stages} and head cost {self.head} must be positive seconds")
-
-    @property
-    def exit_count(self) -> int:
-        return len(self.stages)
-
-    def reach(self, exit_index: int) -> float:
-        """Seconds until the score of exit ``exit_index`` (1-based) is known; 0 for 0."""
-        return sum(self.stages[:exit_index])
-
-    def answer(self, exit_index: int) -> float:
-        """c_k: seconds of a frame that leaves at exit ``exit_index`` (1-based)."""
-        return self.reach(exit_index) + self.head
-
-    @property
-    def answers(self) -> tuple[float, ...]:
-        """c_1 ... c_K."""
-        return tuple(self.answer(exit_index) for exit_index in range(1, self.exit_count + 1))
+    stages: list[list[float]] = [[] for _ in range(exit_count)]
+    heads: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(heads) < MIN_REPEATS or (time.perf_counter() < end and len(heads) < MAX_REPEATS):
+        started = time.perf_counter()
+        begin()
+        for stage in stages:
+            advance()
+            stage.append(time.perf_counter() - started)
+            started = time.perf_counter()
+        locate()
+        heads.append(time.perf_counter() - started)
+    return ExitCosts(tuple(median(stage) for stage in stages), median(heads))
 
 
 class LatencyModel:
@@ -71,18 +67,18 @@ class LatencyModel:
         """A new target: leaves out the next frames."""
         self._to_skip = self._settling
 
-    def observe(self, result: TrackResult) -> None:
+    def observe(self, trace: ExitTrace) -> None:
         """Learns from a frame's ``seconds`` and ``stage_seconds``."""
         if self._to_skip > 0:
             self._to_skip -= 1
             return
-        if not math.isfinite(result.seconds) or result.seconds <= 0:
+        if not math.isfinite(trace.seconds) or trace.seconds <= 0:
             return
         if self._learner is not None:
-            self.costs = self._learner.learn(result, self.slowdown) or self.costs
+            self.costs = self._learner.learn(trace, self.slowdown) or self.costs
         if self.costs is None:
             return
-        ratio = result.seconds / self.costs.answer(min(result.exit_index, self.costs.exit_count))
+        ratio = trace.seconds / self.costs.answer(min(trace.exit_index, self.costs.exit_count))
         ratio = min(max(ratio, self.slowdown / self.OUTLIER), self.slowdown * self.OUTLIER)
         innovation = ratio - self.slowdown
         self.slowdown += self._weight * innovation
@@ -117,9 +113,9 @@ class _CostLearner:
         self._stages: list[list[float]] = []
         self._heads: list[float] = []
 
-    def learn(self, result: TrackResult, slowdown: float) -> ExitCosts | None:
-        stages = [seconds / slowdown for seconds in result.stage_seconds]
-        head = result.seconds / slowdown - sum(stages)
+    def learn(self, trace: ExitTrace, slowdown: float) -> ExitCosts | None:
+        stages = [seconds / slowdown for seconds in trace.stage_seconds]
+        head = trace.seconds / slowdown - sum(stages)
         if not stages or not all(seconds > 0 for seconds in (*stages, head)):
             return None
         while len(self._stages) < len(stages):

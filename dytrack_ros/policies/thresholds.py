@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 # Without a calibration: from this score at thrift just above 0 down to that one just below 1. Learned IoU scores
 # rarely leave this range, whatever the weights.
@@ -12,6 +13,7 @@ DEFAULT_RANGE = (0.95, 0.35)
 DEFAULT_EXIT_COUNT = 3
 
 
+@dataclass(frozen=True)
 class ThresholdFamily:
     """tau_k for every exit but the last as a function of thrift, piecewise linear between ``rows``.
 
@@ -21,9 +23,12 @@ class ThresholdFamily:
     Raises ValueError for anything else.
     """
 
-    def __init__(self, thrifts: Sequence[float], rows: Sequence[Sequence[float]]):
-        self.thrifts = tuple(float(thrift) for thrift in thrifts)
-        self.rows = tuple(tuple(float(tau) for tau in row) for row in rows)
+    thrifts: Sequence[float]
+    rows: Sequence[Sequence[float]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "thrifts", tuple(float(thrift) for thrift in self.thrifts))
+        object.__setattr__(self, "rows", tuple(tuple(float(tau) for tau in row) for row in self.rows))
         if len(self.thrifts) != len(self.rows) or len(self.rows) < 2:
             raise ValueError(
                 f"{len(self.thrifts)} thrifts and {len(self.rows)} rows: there must be as many, at least 2"

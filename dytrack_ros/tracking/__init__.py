@@ -2,7 +2,6 @@
 
 from dytrack_ros.tracking.recovery import RecoverySettings
 from dytrack_ros.tracking.state import StateThresholds, TrackState
-from dytrack_ros.tracking.template_memory import TemplateSettings
-from dytrack_ros.tracking.tracker import DyTracker, TrackResult
+from dytrack_ros.tracking.tracker import DyTracker, TrackerConfig, TrackResult
 
-__all__ = ["DyTracker", "RecoverySettings", "StateThresholds", "TemplateSettings", "TrackResult", "TrackState"]
+__all__ = ["DyTracker", "RecoverySettings", "StateThresholds", "TrackResult", "TrackState", "TrackerConfig"]

@@ -69,8 +69,11 @@ def cut_template(image: np.ndarray | ImageView, box: Box, shape: TemplateShape) 
 
 
 def with_background_mask(crop: np.ndarray, box: np.ndarray, background_mask: float) -> np.ndarray:
-    """``crop`` (S, S, 3) uint8 with a background_mask that opaque, in [0, 1), over what surrounds ``box``, (x1, y1, x2, y2) in units of
-    the crop's side: so a template shows where the target ends, not only where it is and how large."""
+    """Return ``crop`` (S, S, 3) uint8 with a mask of that opacity, in [0, 1), over the background.
+
+    The background is everything outside ``box``, (x1, y1, x2, y2) in units of the crop's side. The mask shows the
+    network where the target ends.
+    """
     if not background_mask:
         return crop
     size = len(crop)

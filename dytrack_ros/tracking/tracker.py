@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +11,10 @@ import numpy as np
 
 from dytrack_ros.engines import Engine, FallbackEngine, create_engine
 from dytrack_ros.engines.registry import engine_label
+from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.policies.calibration import Calibration, calibration_of
-from dytrack_ros.policies.exit_costs import measure_exit_costs
-from dytrack_ros.policies.exit_policy import ComparingPolicy, ExitPolicy, FixedThresholds, LearningPolicy, TargetPolicy
-from dytrack_ros.policies.frame_budget import NO_CALIBRATION
-from dytrack_ros.policies.latency_model import ExitCosts
+from dytrack_ros.policies.exit_policy import ExitCosts, ExitPolicy, ExitTrace, FixedThresholds, default_thresholds
+from dytrack_ros.policies.latency_model import measure_exit_costs
 from dytrack_ros.tracking.box import Box, check_init_box, clip_box, iou, visible_part
 from dytrack_ros.tracking.crop import CropWindow, cut_template
 from dytrack_ros.tracking.image import ImageView, as_image_view
@@ -23,123 +22,170 @@ from dytrack_ros.tracking.init_correction import InitCorrection
 from dytrack_ros.tracking.recovery import Recovery, RecoverySettings
 from dytrack_ros.tracking.resolution import Resolution
 from dytrack_ros.tracking.state import StateThresholds, TargetState, TrackState
-from dytrack_ros.tracking.template_memory import TemplateMemory, TemplateSettings
 
-DEFAULT_THRESHOLDS = (0.74, 0.70)
-"""Of dytrack_small by its calibration: exit 2, but for the surest and the least sure frames."""
-INIT_CORRECTION = 0.5
-"""Best on the development sequences: docs/evaluation.md."""
+NO_CALIBRATION = "no calibration: default thresholds"
+BENCHMARK_IMAGE_SIZE = (480, 640)
 
 
 @dataclass(frozen=True)
-class TrackResult:
-    """One frame's answer.
+class TrackerConfig:
+    """Settings of a :class:`DyTracker`, apart from engine and policy.
 
-    ``box`` (x, y, w, h) in pixels of the image; ``score`` the predicted IoU in [0, 1] of the exit taken,
-    ``exit_index`` (1-based); ``exit_scores`` and ``stage_seconds`` of every exit reached; ``seconds`` the whole call.
-    While a lost target is looked for (``DyTracker.recovery``), ``box`` is where it was last seen and ``score`` 0;
-    ``exit_scores`` are then those of what was looked at instead. ``searched`` is the square that was looked at, x, y, w, h
-    in pixels; it may reach beyond the image. ``agreements``: the IoU of the box of each exit before the one taken with the
-    answer, where the policy asked for it and the target was not being looked for, else nothing. Runs read from a file have
-    neither, so they count in no comparison.
+    Attributes:
+        states: when the target counts as TRACKING, UNCERTAIN or LOST.
+        recovery: what to do about an uncertain or lost target; None: nothing, as in the paper.
+        init_correction: the share in [0, 1] of the difference between the init box and the network's box on the same
+            frame that is corrected in later frames. 0, as in the paper, also saves running the network on the init
+            frame, which takes as long as a frame at full depth. Raised from 0, it counts from the next target on.
+            The default is the best value on the development sequences (docs/evaluation.md).
+
+    Raises ValueError for a share out of range.
+    """
+
+    states: StateThresholds = field(default_factory=StateThresholds)
+    recovery: RecoverySettings | None = None
+    init_correction: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.init_correction <= 1:
+            raise ValueError(f"init_correction is {self.init_correction}; it must lie in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackResult(ExitTrace):
+    """The result of one frame; the attributes of :class:`ExitTrace` and these.
+
+    Attributes:
+        box: (x, y, w, h) in pixels of the image. While a lost target is searched (``TrackerConfig.recovery``), it is
+            the last box before the loss.
+        score: the predicted IoU in [0, 1] of ``box``; 0 while a lost target is searched.
+        state: the target's state after this frame.
+        search_region: the square that the network saw, (x, y, w, h) in pixels; it may reach beyond the image. It does
+            not take part in comparisons.
     """
 
     box: Box
     score: float
-    exit_index: int
-    exit_scores: tuple[float, ...]
-    stage_seconds: tuple[float, ...]
-    seconds: float
     state: TrackState
-    searched: Box | None = field(default=None, compare=False)
-    agreements: tuple[float, ...] = field(default=(), compare=False)
+    search_region: Box | None = field(default=None, compare=False)
 
 
 class DyTracker:
-    """Follows one object. Not thread-safe: one tracker belongs to one thread at a time.
-
-    ``policy`` may be replaced between two frames. A :class:`~dytrack_ros.policies.LearningPolicy` that is not prepared
-    yet is given the weights' ``calibration`` and this machine's exit costs, which are measured once, for about a second;
-    once more where another engine has taken over.
-
-    ``init_correction`` in [0, 1]: how much of the difference between what was marked and what the network finds there is
-    corrected in later frames (:class:`~dytrack_ros.tracking.init_correction.InitCorrection`). 0 corrects nothing, and saves the
-    look at the marked frame, which takes as long as a frame at full depth; raised from 0 it counts from the next target on.
-    """
+    """Follows one object. Not thread-safe, except for :meth:`set_config`."""
 
     def __init__(
         self,
         engine: Engine,
+        *,
         policy: ExitPolicy | None = None,
+        config: TrackerConfig | None = None,
         model_name: str = "",
         calibration: Calibration | None = None,
         calibration_note: str = NO_CALIBRATION,
     ):
+        """As :meth:`from_pretrained`, around a loaded engine. ``calibration_note`` says which calibration is used."""
         self.engine = engine
         self.calibration, self.calibration_note = calibration, calibration_note
-        self.state_thresholds = StateThresholds()
-        self.recovery: RecoverySettings | None = None
-        self.template_updates: TemplateSettings | None = None
-        self.init_correction = INIT_CORRECTION
         self.model_name = model_name
         self.box: Box | None = None
+        self._config = config or TrackerConfig()
         self._state = TargetState()
         self._target: Recovery | None = None
-        self._template: TemplateMemory | None = None
-        self._extent: InitCorrection | None = None
-        self._exit_costs: dict[str, ExitCosts] = {}  # by the engine's name and device
-        self.policy = policy if policy is not None else FixedThresholds(default_thresholds(engine.exit_count))
+        self._init_correction: InitCorrection | None = None
+        self._exit_costs: dict[str, ExitCosts] = {}  # by engine_name
+        self.set_policy(policy or FixedThresholds(default_thresholds(engine.exit_count)))
 
     @classmethod
     def from_pretrained(
         cls,
         model: str | Path | None = None,
+        *,
         engine: str = "auto",
         policy: ExitPolicy | None = None,
+        config: TrackerConfig | None = None,
         device: str = "auto",
         threads: int | None = None,
-        on_fallback: Callable[[str], None] | None = None,
-        is_ending: Callable[[], bool] = lambda: False,
         precision: str = "auto",
+        on_fallback: Callable[[str], None] | None = None,
     ) -> DyTracker:
-        """A tracker with the weights of a shipped name or a path (None: the package's default), warmed up.
+        """Return a warmed-up tracker with the weights of a shipped name or a path (None: the package's default).
 
-        ``engine`` is one of ``dytrack_ros.engines.ENGINES``, ``device`` ``auto``, ``cpu`` or ``cuda[:N]``. Without a
-        ``policy``, :class:`~dytrack_ros.policies.FixedThresholds` with the default thresholds. With ``on_fallback`` the next
-        engine goes on where one fails, and ``on_fallback`` is told why, unless the process ``is_ending``; without, the
-        failure is an error. ``precision`` is ``auto``, ``fp32`` or ``int8``: see :func:`dytrack_ros.engines.create_engine`.
-        Raises FileNotFoundError or ValueError saying what there is.
+        Args:
+            engine: one of ``dytrack_ros.engines.ENGINES``.
+            policy: None: :class:`FixedThresholds` with :func:`default_thresholds`.
+            device: ``auto``, ``cpu`` or ``cuda[:N]``.
+            threads: CPU threads; None: the engine's default.
+            precision: ``auto``, ``fp32`` or ``int8``; see :func:`dytrack_ros.engines.create_engine`.
+            on_fallback: if given, another engine goes on with the target where one fails. It is called with a
+                sentence before that engine is loaded, and may raise to prevent it: the exception leaves the
+                tracker's method. None: a failure is an error.
+
+        Raises FileNotFoundError, ValueError or ImportError with a sentence on what there is.
         """
-        from dytrack_ros.model.weight_files import default_model, resolve_weights
-
         weights = resolve_weights(model or default_model())
         if on_fallback is None:
             chosen = create_engine(engine, weights, device, threads, precision)
         else:
-            chosen = FallbackEngine(engine, weights, device, threads, on_fallback, is_ending, precision)
-        return cls(chosen, policy, weights.stem, *calibration_of(weights))
+            chosen = FallbackEngine(engine, weights, device, threads, on_fallback, precision)
+        calibration, note = calibration_of(weights)
+        return cls(
+            chosen,
+            policy=policy,
+            config=config,
+            model_name=weights.stem,
+            calibration=calibration,
+            calibration_note=note,
+        )
+
+    @property
+    def config(self) -> TrackerConfig:
+        return self._config
+
+    def set_config(self, config: TrackerConfig) -> None:
+        """Use ``config`` from the next frame on. May be called from any thread."""
+        self._config = config
 
     @property
     def policy(self) -> ExitPolicy:
         return self._policy
 
-    @policy.setter
-    def policy(self, policy: ExitPolicy) -> None:
-        if isinstance(policy, LearningPolicy) and not policy.is_prepared:
-            policy.prepare(self.exit_costs(), self.calibration, self.calibration_note)
-        self._policy, self._policy_engine = policy, self.engine_name
-        self._comparing = policy if isinstance(policy, ComparingPolicy) else None
+    def set_policy(self, policy: ExitPolicy) -> None:
+        """Use ``policy`` from the next frame on.
+
+        A policy that :attr:`~ExitPolicy.needs_costs` is given them; the first time they are measured for about a second.
+        """
+        self._policy = policy
+        self._tell_engine()
+        policy.on_new_target()
+
+    def _tell_engine(self) -> None:
+        if self._policy.needs_costs:
+            self._policy.on_engine(self.exit_costs(), self.calibration)
+        self._policy_engine = self.engine_name
 
     def exit_costs(self) -> ExitCosts:
-        """What every exit costs on this machine with the present engine; measured on the first call, for about a second.
+        """Return the exit costs on this machine with the present engine. The first call measures for about a second.
 
-        To the engine it is a frame like any other; a target that is being followed stays.
+        The target is kept.
         """
-        while (engine := self.engine_name) not in self._exit_costs:
-            costs = measure_exit_costs(self.engine, has_target=self.box is not None)
-            if engine == self.engine_name:  # otherwise another one has taken over meanwhile
-                self._exit_costs[engine] = costs
-        return self._exit_costs[engine]
+        while (name := self.engine_name) not in self._exit_costs:
+            costs = self._measure_exit_costs()
+            if name == self.engine_name:  # otherwise another engine has taken over during the measurement
+                self._exit_costs[name] = costs
+        return self._exit_costs[name]
+
+    def _measure_exit_costs(self) -> ExitCosts:
+        engine, random = self.engine, np.random.default_rng(0)
+        if self.box is None:
+            size = engine.template_size
+            engine.set_template(random.integers(0, 256, (size, size, 3), np.uint8))
+        image = random.integers(0, 256, (*BENCHMARK_IMAGE_SIZE, 3), np.uint8)
+        window = CropWindow(0, 0, min(BENCHMARK_IMAGE_SIZE))
+
+        def begin() -> None:
+            engine.begin(window.cut(image, engine.search_size))
+
+        return measure_exit_costs(begin, engine.advance, engine.locate, engine.exit_count)
 
     @property
     def exit_count(self) -> int:
@@ -151,166 +197,145 @@ class DyTracker:
 
     @property
     def engine_failures(self) -> tuple[str, ...]:
-        """Why the present engine is not the first one; empty where it is."""
-        return getattr(self.engine, "failures", ())
+        """Why earlier engines were given up, one sentence each; empty while the first one runs."""
+        return self.engine.failures
 
-    def initialize(self, image_bgr: np.ndarray | ImageView, box) -> None:
-        """Takes the object in ``box`` (x, y, w, h), pixels, of a BGR image (H, W, 3) uint8 or a picture as the target.
+    def initialize(self, image_bgr: np.ndarray | ImageView, box: Sequence[float]) -> None:
+        """Start following the object in ``box`` (x, y, w, h), pixels, of a BGR image (H, W, 3) uint8 or an ImageView.
 
-        A box partly outside the image is accepted. Raises ValueError otherwise; the previous target is kept then.
+        The box may reach beyond the image. Raises ValueError for any other fault of image or box; the previous target
+        is kept then.
         """
-        picture = as_image_view(image_bgr)
-        box = check_init_box(box, picture.width, picture.height)
-        template = cut_template(picture, box, self.engine)
-        self.engine.set_template(template)
-        self._template = TemplateMemory(template)
-        self._extent = self._init_correction(picture, box) if self.init_correction else None
-        self.box = box
+        image = as_image_view(image_bgr)
+        start_box = check_init_box(box, image.width, image.height)
+        self.engine.set_template(cut_template(image, start_box, self.engine))
+        self._init_correction = self._compare(image, start_box) if self._config.init_correction else None
+        self.box = start_box
         self._state.start()
-        self._target = Recovery(picture, box)
-        self._resolution = Resolution(picture.width, picture.height)
-        if isinstance(self.policy, TargetPolicy):
-            self.policy.restart()
+        self._target = Recovery(image, start_box)
+        self._resolution = Resolution(image.width, image.height)
+        self._policy.on_new_target()
 
     def track(self, image_bgr: np.ndarray | ImageView) -> TrackResult:
-        """Finds the target in the next BGR image (H, W, 3) uint8 or picture, of which it reads only what it searches.
+        """Find the target in the next BGR image (H, W, 3) uint8 or ImageView, of which only the search region is read.
 
-        The image may be of another size than the one before: see :class:`~dytrack_ros.tracking.resolution.Resolution`.
+        The size may differ from that of the last image: see :class:`~dytrack_ros.tracking.resolution.Resolution`.
         Raises RuntimeError before :meth:`initialize` and ValueError for an array that is no such image.
         """
         if self._policy_engine != self.engine_name:
-            self._relearn_costs()
+            self._tell_engine()
         started = time.perf_counter()
-        if self.box is None:
+        if self.box is None or self._target is None:
             raise RuntimeError("track() before initialize(): there is no target yet")
-        picture = as_image_view(image_bgr)
-        if boxes := self._resolution.change(picture.width, picture.height, (self.box, self._target.last_seen)):
-            self.box, last_seen = boxes
-            self._target.move(last_seen)
-        window = self._search_window(picture.width, picture.height)
-        self.engine.begin(window.cut(picture, self.engine.search_size))
+        config, policy, engine = self._config, self._policy, self.engine
+        image = as_image_view(image_bgr)
+        self._follow_resolution(image)
+        is_searching = config.recovery is not None and self._state.now == TrackState.LOST
+        window = self._search_window(image, config)
+        engine.begin(window.cut(image, engine.search_size))
 
-        compares = self._comparing is not None and self._comparing.compares_exits and not self._is_searching()
-        passed: list[Box] = []
+        compares = policy.needs_comparison and not is_searching
+        earlier: list[Box] = []
         scores: list[float] = []
         stage_seconds: list[float] = []
         stage_started = started
         for exit_index in range(1, self.exit_count + 1):
             if compares and exit_index > 1:
-                passed.append(self._settled_box(picture, window.to_image(self.engine.locate()), exit_index - 1))
+                earlier.append(self._final_box(image, window.to_image(engine.locate()), exit_index - 1, config))
                 stage_started = time.perf_counter()
-            scores.append(self.engine.advance())
+            scores.append(engine.advance())
             now = time.perf_counter()
             stage_seconds.append(now - stage_started)
             stage_started = now
-            if exit_index == self.exit_count or self._may_exit(exit_index, scores[-1], now - started):
+            if exit_index == self.exit_count:
+                break
+            # With `deepen` a doubtful target is reported to the policy with score 0, so that it goes on if it can.
+            doubtful = self._state.now != TrackState.TRACKING and config.recovery is not None and config.recovery.deepen
+            if policy.should_exit(exit_index, 0.0 if doubtful else scores[-1], now - started):
                 break
 
-        box = self._settled_box(picture, window.to_image(self.engine.locate()), exit_index)
-        agreements = tuple(float(iou(other, box)) for other in passed)
-        score = self._settle(picture, box, scores[-1])
-        if self.template_updates is not None:
-            self._update_template(picture, score, exit_index)
+        box = self._final_box(image, window.to_image(engine.locate()), exit_index, config)
+        self._update_state(image, box, scores[-1], config)
+        is_searching = config.recovery is not None and self._state.now == TrackState.LOST
+        self.box = self._target.last_seen if is_searching else box
         result = TrackResult(
-            box=self.box,
-            score=score,
             exit_index=exit_index,
             exit_scores=tuple(scores),
             stage_seconds=tuple(stage_seconds),
             seconds=time.perf_counter() - started,
+            agreements=tuple(float(iou(other, box)) for other in earlier),
+            box=self.box,
+            score=0.0 if is_searching else scores[-1],
             state=self._state.now,
-            searched=window.box,
-            agreements=agreements,
+            search_region=window.box,
         )
-        self.policy.observe(result)
+        policy.observe(result)
         return result
 
-    def answers_of_all_exits(self, image_bgr: np.ndarray | ImageView) -> tuple[list[float], list[Box]]:
-        """What each exit answers on an image of the size of the one before, looking where the target was: predicted IoUs
-        and boxes. The target stays where it was. Raises RuntimeError before :meth:`initialize`."""
-        if self.box is None:
-            raise RuntimeError("answers_of_all_exits() before initialize(): there is no target yet")
-        picture = as_image_view(image_bgr)
-        scores, boxes = self._look(picture, self.box)
-        return scores, [self._settled_box(picture, box, number) for number, box in enumerate(boxes, start=1)]
+    def predict_all_exits(self, image_bgr: np.ndarray | ImageView) -> tuple[list[float], list[Box]]:
+        """Return every exit's predicted IoU and box on an image of the same size as the last one.
 
-    def _init_correction(self, picture: ImageView, box: Box) -> InitCorrection:
-        """Of a target across the border only the part that can be seen is compared. An engine that fails leaves no
-        target: neither the new one nor the one before, whose template is gone."""
+        The search region is that of the next frame; the target does not move. Raises RuntimeError before
+        :meth:`initialize`.
+        """
+        if self.box is None:
+            raise RuntimeError("predict_all_exits() before initialize(): there is no target yet")
+        image = as_image_view(image_bgr)
+        scores, boxes = self._run_all_exits(image, self.box)
+        return scores, [self._final_box(image, box, index, self._config) for index, box in enumerate(boxes, start=1)]
+
+    def reset(self) -> None:
+        """Forget the target."""
+        self.box = self._target = self._init_correction = None
+        self._state.stop()
+
+    def _compare(self, image: ImageView, box: Box) -> InitCorrection:
+        """Compare the visible parts of the init box and of the network's boxes on the init frame.
+
+        If the engine fails there is no target: the template of the previous one is gone.
+        """
         try:
-            found = self._look(picture, box)[1]
+            found = self._run_all_exits(image, box)[1]
         except Exception:
             self.reset()
             raise
-        visible, *found = (visible_part(each, picture.width, picture.height) for each in (box, *found))
-        return InitCorrection(visible, found)
+        visible, *boxes = (visible_part(each, image.width, image.height) for each in (box, *found))
+        return InitCorrection(visible, boxes)
 
-    def _look(self, picture: ImageView, around: Box) -> tuple[list[float], list[Box]]:
-        """Every exit's predicted IoU and box, as it is found, in the search region ``around`` a box."""
+    def _run_all_exits(self, image: ImageView, around: Box) -> tuple[list[float], list[Box]]:
+        """Every exit's predicted IoU and uncorrected box in the search region around a box."""
         window = CropWindow.around(around, self.engine.search_factor)
-        self.engine.begin(window.cut(picture, self.engine.search_size))
+        self.engine.begin(window.cut(image, self.engine.search_size))
         scores, boxes = [], []
         for _ in range(self.exit_count):
             scores.append(self.engine.advance())
             boxes.append(window.to_image(self.engine.locate()))
         return scores, boxes
 
-    def _settled_box(self, picture: ImageView, found: Box, exit_index: int) -> Box:
-        """What an exit has found, as far as it was marked, within the image."""
-        if self._extent is not None and self.init_correction:
-            found = self._extent.corrected(found, exit_index, self.init_correction)
-        return clip_box(found, picture.width, picture.height)
+    def _follow_resolution(self, image: ImageView) -> None:
+        assert self.box is not None and self._target is not None
+        if boxes := self._resolution.change(image.width, image.height, (self.box, self._target.last_seen)):
+            self.box, last_seen = boxes
+            self._target.move(last_seen)
 
-    def _is_searching(self) -> bool:
-        return self._state.now == TrackState.LOST and self.recovery is not None
-
-    def _search_window(self, width: int, height: int) -> CropWindow:
-        if self._is_searching():
-            return self._target.window(width, height, self.engine.search_factor, self.recovery)
+    def _search_window(self, image: ImageView, config: TrackerConfig) -> CropWindow:
+        assert self.box is not None and self._target is not None
+        if config.recovery is not None and self._state.now == TrackState.LOST:
+            return self._target.window(image.width, image.height, self.engine.search_factor, config.recovery)
         return CropWindow.around(self.box, self.engine.search_factor)
 
-    def _may_exit(self, exit_index: int, score: float, elapsed_s: float) -> bool:
-        if self.recovery is not None and self.recovery.deepen and self._state.now != TrackState.TRACKING:
-            score = 0.0
-        return self.policy.should_exit(exit_index, score, elapsed_s)
+    def _final_box(self, image: ImageView, found: Box, exit_index: int, config: TrackerConfig) -> Box:
+        """Apply the init correction and clip the box to the image."""
+        if self._init_correction is not None and config.init_correction:
+            found = self._init_correction.corrected(found, exit_index, config.init_correction)
+        return clip_box(found, image.width, image.height)
 
-    def _settle(self, picture: ImageView, box: Box, score: float) -> float:
-        """Takes over what a frame has shown into the state and the target's box; returns that box's score."""
-        thresholds, state = self.state_thresholds, self._state
-        is_sure = score >= thresholds.sure
-        if self._is_searching():
-            if self._target.is_found(picture, box, is_sure, self.recovery):
-                state.found()
-        elif state.now == TrackState.LOST:
-            if is_sure:
-                state.found()
-        elif state.observe(score, thresholds) == TrackState.TRACKING and is_sure:
-            self._target.remember(picture, box)
-        self.box = self._target.last_seen if self._is_searching() else box
-        return 0.0 if self._is_searching() else score
-
-    def _update_template(self, picture: ImageView, score: float, exit_index: int) -> None:
-        template = None
-        if self._state.now != TrackState.TRACKING:
-            template = self._template.forget()
-        elif exit_index == self.exit_count:
-            template = self._template.updated(picture, self.box, self.engine, score, self.template_updates)
-        if template is not None:
-            self.engine.set_template(template)
-
-    def _relearn_costs(self) -> None:
-        """Another engine computes than when the policy was set: its exits cost other times. Not counted as a frame's."""
-        if isinstance(self.policy, LearningPolicy):
-            self.policy.forget_costs()
-        self.policy = self.policy
-
-    def reset(self) -> None:
-        """Forgets the target."""
-        self.box = self._target = self._template = self._extent = None
-        self._state.stop()
-
-
-def default_thresholds(exit_count: int) -> tuple[float, ...]:
-    """The thresholds used when none are given: the last of the defaults is repeated for further exits."""
-    values = [DEFAULT_THRESHOLDS[min(i, len(DEFAULT_THRESHOLDS) - 1)] for i in range(exit_count - 1)]
-    return tuple(values)
+    def _update_state(self, image: ImageView, box: Box, score: float, config: TrackerConfig) -> None:
+        """Advance the target's state, and what recovery remembers of the target, by one frame."""
+        assert self._target is not None
+        state, is_sure = self._state, score >= config.states.sure
+        if state.now != TrackState.LOST:
+            if state.observe(score, config.states) == TrackState.TRACKING and is_sure:
+                self._target.remember(image, box)
+        elif is_sure if config.recovery is None else self._target.is_found(image, box, is_sure, config.recovery):
+            state.found()

@@ -37,10 +37,10 @@ class FakeTracker:
     def policy(self):
         return self.policies[-1]
 
-    @policy.setter
-    def policy(self, policy):
-        if isinstance(policy, FrameBudget) and not policy.is_prepared:
-            policy.prepare(self.costs, self.calibration, self.calibration_note)
+    def set_policy(self, policy):
+        if policy.needs_costs:
+            policy.on_engine(self.costs, self.calibration)
+        policy.on_new_target()
         self.policies.append(policy)
 
 
@@ -64,7 +64,9 @@ class Bench:
 
     def frame(self, seconds=0.06, beside_s=0.0, exit_index=2, scores=(0.5, 0.8)):
         stages = COSTS.stages[:exit_index]
-        result = TrackResult((0, 0, 9, 9), scores[-1], exit_index, scores, stages, seconds, TrackState.TRACKING)
+        result = TrackResult(
+            exit_index, scores, stages, seconds, box=(0, 0, 9, 9), score=scores[-1], state=TrackState.TRACKING
+        )
         self.tracker.policy.observe(result)
         self.budget.observe(seconds, seconds + beside_s)
 
@@ -119,7 +121,7 @@ def test_milliseconds_are_the_trackers_own(bench):
     terms = bench.prepare(mode="milliseconds", milliseconds=65)
     assert terms.budget_s == pytest.approx(0.065)
     assert isinstance(bench.policy, FrameBudget)
-    assert terms.thresholds == pytest.approx(bench.policy.thresholds)
+    assert terms.thresholds == pytest.approx(bench.policy.thresholds_in_force)
     assert bench.figures["budget_state"] == "KEEPING"
 
 

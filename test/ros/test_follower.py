@@ -34,7 +34,9 @@ class FakeTracker:
         number = image.number
         self.calls.append(("track", number))
         self.on_track()
-        return TrackResult((number, 0, 5, 5), 0.7, 2, (0.4, 0.7), (0.01, 0.01), 0.02, TrackState.TRACKING)
+        return TrackResult(
+            2, (0.4, 0.7), (0.01, 0.01), 0.02, box=(number, 0, 5, 5), score=0.7, state=TrackState.TRACKING
+        )
 
 
 class FakeImage:

@@ -109,7 +109,7 @@ def test_any_box_and_size_can_be_drawn(box, size):
 
 
 def test_an_annotation_says_what_the_tracker_knows():
-    result = TrackResult(BOX, 0.7, 2, (0.4, 0.7), (0.01, 0.02), 0.035, TRACKING, SEARCHED)
+    result = TrackResult(2, (0.4, 0.7), (0.01, 0.02), 0.035, box=BOX, score=0.7, state=TRACKING, search_region=SEARCHED)
     outcome = Outcome(None, None, TRACKING, "cup", BOX, 0.7, result)
     known = Annotation.of(outcome, 3, 0.03)
     assert (known.state, known.caption, known.box, known.score) == (TRACKING, "cup", BOX, 0.7)

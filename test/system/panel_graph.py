@@ -2,7 +2,13 @@
 
 import re
 
-SETTINGS = {"engine": "torch", "threads": 1, "budget__mode": "unlimited", "lost__score": 0.0, "lost__uncertain_score": 0.0}
+SETTINGS = {
+    "engine": "torch",
+    "threads": 1,
+    "budget__mode": "unlimited",
+    "lost__score": 0.0,
+    "lost__uncertain_score": 0.0,
+}
 WIDTH, HEIGHT = 640, 480
 
 

@@ -112,7 +112,7 @@ def test_a_deadline_cuts_and_its_misses_are_counted(graph):
 
 @pytest.mark.parametrize("word", ["off", False], ids=["off", "off as YAML reads it"])
 def test_off_puts_the_sliders_in_force(graph, word):
-    change(graph, budget__mode="rate", budget__predict_ahead=True)
+    change(graph, budget__mode="rate")
     assert graph.show().status.budget_ms > 0
     change(graph, budget__mode=word)
     status = graph.show().status
@@ -121,7 +121,7 @@ def test_off_puts_the_sliders_in_force(graph, word):
     change(graph, exit__policy="fixed", budget__mode="rate")
     status = graph.show().status
     assert (status.exit_index, status.budget_ms) == (3, 0)
-    change(graph, exit__policy="thresholds", budget__predict_ahead=False)
+    change(graph, exit__policy="thresholds")
 
 
 def test_thresholds_that_trust_their_target(graph):

@@ -55,7 +55,7 @@ def test_the_next_engine_follows_the_target_on_and_the_node_says_so(graph, engin
         status = graph.show().status
         assert (status.state, status.target_id) == (TrackStatus.TRACKING, "cup")
     (line,) = lines(capfd, "engine failed")
-    assert line.endswith(f"engine failed: {REASON}; onnxruntime (cpu) runs instead")
+    assert line.endswith(f"engine failed: {REASON}; onnxruntime is loaded instead")
     assert engines.loaded == ["torch", "onnxruntime"]
 
     assert figure(graph, "tracker", "engine") == "onnxruntime (cpu)"

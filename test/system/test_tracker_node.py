@@ -22,7 +22,7 @@ from visualization_msgs.msg import ImageMarker
 from dytrack_ros.nodes import parameters
 from dytrack_ros.nodes.images import to_bgr
 from dytrack_ros.nodes.messages import stamp_ns
-from dytrack_ros.tracking.tracker import DEFAULT_THRESHOLDS
+from dytrack_ros.policies.exit_policy import DEFAULT_THRESHOLDS
 
 BOX = (480.0, 350.0, 60.0, 50.0)
 # Random weights score at random: with these no frame counts as lost.

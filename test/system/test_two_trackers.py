@@ -14,7 +14,13 @@ from dytrack_ros.nodes.images import fill_image
 from dytrack_ros.nodes.messages import box_of, detection_message
 from dytrack_ros.nodes.tracker_node import TrackerNode
 
-SETTINGS = {"engine": "torch", "threads": 1, "budget__mode": "unlimited", "lost__score": 0.0, "lost__uncertain_score": 0.0}
+SETTINGS = {
+    "engine": "torch",
+    "threads": 1,
+    "budget__mode": "unlimited",
+    "lost__score": 0.0,
+    "lost__uncertain_score": 0.0,
+}
 
 
 class Side:

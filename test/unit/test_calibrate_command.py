@@ -44,10 +44,11 @@ def test_every_exit_answers_on_the_same_crop(sequence_folder, tiny_weights):
     sequence = load_sequence(sequence_folder / "slow")
     tracker.initialize(sequence.image(0), sequence.truth[0])
     start = tracker.box
-    scores, boxes = tracker.answers_of_all_exits(sequence.image(1))
+    scores, boxes = tracker.predict_all_exits(sequence.image(1))
     assert tracker.box == start
     for exit_index in (1, 2, 3):
-        tracker.box, tracker.policy = start, FixedExit(exit_index)
+        tracker.box = start
+        tracker.set_policy(FixedExit(exit_index))
         result = tracker.track(sequence.image(1))
         assert result.exit_scores == pytest.approx(scores[:exit_index], abs=1e-6)
         assert result.box == pytest.approx(boxes[exit_index - 1], abs=1e-3)
@@ -78,10 +79,10 @@ def test_from_sequences_to_thresholds(sequence_folder, weights, tmp_path):
     assert sum(map(len, samples.values())) == 8
 
     tracker = DyTracker.from_pretrained(weights, engine="torch", policy=FrameBudget(0.02))
-    assert tracker.policy.calibration_note == "random.calibration.json"
+    assert tracker.calibration_note == "random.calibration.json"
     low, high = (min(map(min, made["family"]["thresholds"])), max(map(max, made["family"]["thresholds"])))
     tracker.policy.budget_s = sum(tracker.policy.exit_seconds(k) for k in (1, 3)) / 2
-    assert all(low <= tau <= high for tau in tracker.policy.thresholds)
+    assert all(low <= tau <= high for tau in tracker.policy.thresholds_in_force)
     wrong = subprocess.run([*command[:4], str(tmp_path)], capture_output=True, text=True)
     assert wrong.returncode == 2 and "no sequences" in wrong.stderr
 
@@ -99,4 +100,4 @@ def test_changed_weights_fall_back_to_the_defaults_and_say_so(sequence_folder, w
     shutil.copy(calibration_file(weights), calibration_file(other / "random.safetensors"))
     tracker = DyTracker.from_pretrained(other / "random.safetensors", engine="torch", policy=FrameBudget(0.02))
     assert tracker.calibration is None
-    assert "was made for weights" in tracker.policy.calibration_note
+    assert "was made for weights" in tracker.calibration_note

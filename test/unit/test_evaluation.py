@@ -104,7 +104,7 @@ def test_precision_counts_only_frames_with_a_target():
 
 def test_a_run_starts_from_the_truth_and_sums_up(sequence_folder, tiny_weights):
     tracker = DyTracker.from_pretrained(tiny_weights)
-    tracker.policy = policies("2", 3, None)["exit 2"]
+    tracker.set_policy(policies("2", 3, None)["exit 2"])
     run = run_sequence(tracker, load_sequence(sequence_folder / "square"))
     assert run.boxes.shape == (7, 4) and len(run.results) == 6
     assert run.boxes[0].tolist() == [40, 80, 64, 64]
@@ -139,22 +139,22 @@ def test_every_policy_runs_at_every_rate_on_every_variant():
 
 def test_thresholds_may_trust_their_target():
     _, (plain,) = planned("--exits", "adaptive")
-    assert not plain.policy.compares_exits
+    assert not plain.policy.needs_comparison
     names, (trusting,) = planned("--exits", "adaptive", "--thresholds", "0.8", "0.1", "--trust", "0.2", "0.3")
     assert names == [("standard", None, "trusting")]
-    assert trusting.policy.compares_exits and trusting.policy.thresholds == (0.8, 0.1)
+    assert trusting.policy.needs_comparison and trusting.policy.thresholds == (0.8, 0.1)
     assert (trusting.policy.trust.rate, trusting.policy.trust.impatience) == (0.2, 0.3)
     assert trusting.settings() != plain.settings(), "kept runs of the one are not those of the other"
 
 
 def test_budgets_by_name():
-    options = ["--exits", "none", "--budget-ms", "33.3", "camera", "--deadline-ms", "50", "--predict-ahead"]
+    options = ["--exits", "none", "--budget-ms", "33.3", "camera", "--deadline-ms", "50"]
     names, runs = planned(*options, "--stream", "offline", "20")
     assert names == [
         ("standard", None, "budget 33.3 ms"), ("standard", 20, "budget 33.3 ms"), ("standard", 20, "budget camera"),
     ]  # fmt: skip
     assert [run.policy.budget_s for run in runs] == pytest.approx([0.0333, 0.0333, 0.9 * 0.05])
-    assert all(run.policy.deadline_s == 0.05 and run.policy.predict_ahead for run in runs)
+    assert all(run.policy.deadline_s == 0.05 for run in runs)
     _, (run,) = planned("--exits", "none", "--budget-ms", "camera", "--stream", "30")
     assert run.policy.deadline_s == pytest.approx(1 / 30), "the next image, as in the node"
     assert runs[2].budget.budget_ms == pytest.approx(45), "a period of the stream, less the headroom, as in the node"
@@ -171,7 +171,6 @@ def test_a_stream_too_fast_for_the_first_exit_has_a_budget_of_several_periods():
     ("options", "message"),
     [
         (["--deadline-ms", "50"], "give --budget-ms"),
-        (["--predict-ahead"], "give --budget-ms"),
         (["--budget-ms", "camera"], "give --stream HZ"),
         (["--stream", "30", "--card", "card.json"], "add `offline`"),
         (["--exits", "none"], "needs --budget-ms"),

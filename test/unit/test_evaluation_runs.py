@@ -107,7 +107,7 @@ def test_what_is_kept_is_what_was_run(folder, tracker, tmp_path):
     sequence = load_sequences(folder)[0]
     kept = KeptRuns(tmp_path, {"weights": "a"})
     offline = PlannedRun("standard", None, "adaptive", policies("adaptive", 3, [0.5, 0.5])["adaptive"])
-    tracker.policy = offline.policy
+    tracker.set_policy(offline.policy)
     clock = iter(np.arange(100) / 4)
     streamed = PlannedRun("standard", 2.0, "adaptive", offline.policy)
     runs = {
@@ -143,7 +143,7 @@ def test_a_budget_starts_again_at_the_first_sequence(folder, tracker, tmp_path):
     assert [run is None for run in execution.kept_of(kept, Work(plain, sequences))] == [False, False, True]
     assert execution.kept_of(kept, Work(budget, sequences)) == [None] * 3, "it learnt from the first two"
     assert None not in execution.kept_of(kept, Work(budget, sequences[:2]))
-    tracker.policy = policies("3", 3, None)["exit 3"]
+    tracker.set_policy(policies("3", 3, None)["exit 3"])
     list(run_here(tracker, [Work(budget, sequences[:2])], kept, 0.0))
     assert tracker.policy is budget.policy, "prepared, though nothing was left to run"
 
@@ -196,7 +196,7 @@ def test_the_start_is_a_part_of_the_first_box(folder, tiny_weights, tmp_path, ca
 def test_all_exits_on_the_crops_of_the_last(folder, tracker):
     sequence = load_sequences(folder)[1]
     run = run_all_exits(tracker, sequence)
-    tracker.policy = policies("3", 3, None)["exit 3"]
+    tracker.set_policy(policies("3", 3, None)["exit 3"])
     alone = run_sequence(tracker, sequence)
     assert run.boxes[1:, -1] == pytest.approx(alone.boxes[1:], abs=1e-3)
     assert run.scores[1:] == pytest.approx(np.array([result.exit_scores for result in alone.results]), abs=1e-5)
@@ -220,7 +220,7 @@ def made_run(name: str, ious, exits, attributes=(), judged: bool = True) -> Sequ
     sequence = Sequence(name, (None,) * len(truth), truth, attributes=attributes, is_judged=judged)
     boxes = overlapping([1.0, *np.nan_to_num(ious)])
     results = tuple(
-        TrackResult(tuple(box), 0.1 * k, k, (0.5,) * k, (0.01,) * k, 0.01 * k, TrackState.TRACKING)
+        TrackResult(k, (0.5,) * k, (0.01,) * k, 0.01 * k, box=tuple(box), score=0.1 * k, state=TrackState.TRACKING)
         for box, k in zip(boxes[1:], exits, strict=True)
     )
     return SequenceRun(sequence, boxes, results, 0.5)

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dytrack_ros.policies import ExitTrust, FixedExit, FixedThresholds
+from dytrack_ros.policies import ExitPolicy, ExitTrust, FixedExit, FixedThresholds
 from dytrack_ros.policies.exit_trust import COMPARED_EVERY
-from dytrack_ros.tracking import DyTracker
+from dytrack_ros.tracking import DyTracker, TrackerConfig
 from dytrack_ros.tracking.recovery import RecoverySettings
 from dytrack_ros.tracking.state import StateThresholds
 
@@ -76,10 +76,10 @@ def test_values_that_mean_nothing_are_refused(bad):
         ExitTrust(**bad)
 
 
-class Recording:
+class Recording(ExitPolicy):
     """A policy that compares exits and leaves at a given one."""
 
-    compares_exits = True
+    needs_comparison = True
 
     def __init__(self, exit_index):
         self.exit_index, self.results, self.restarts = exit_index, [], 0
@@ -87,10 +87,10 @@ class Recording:
     def should_exit(self, exit_index, score, elapsed_s):
         return exit_index == self.exit_index
 
-    def observe(self, result):
-        self.results.append(result)
+    def observe(self, trace):
+        self.results.append(trace)
 
-    def restart(self):
+    def on_new_target(self):
         self.restarts += 1
 
 
@@ -102,15 +102,16 @@ def tracker(tiny_weights):
 @pytest.mark.parametrize("exit_index", [1, 2, 3])
 def test_the_tracker_compares_where_a_policy_asks_and_answers_the_same(tracker, exit_index):
     image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-    policy = tracker.policy = Recording(exit_index)
+    policy = Recording(exit_index)
+    tracker.set_policy(policy)
     tracker.initialize(image, (100, 80, 60, 50))
-    assert policy.restarts == 1
-    _, boxes = tracker.answers_of_all_exits(image)
+    assert policy.restarts == 2, "taken over, then a new target"
+    _, boxes = tracker.predict_all_exits(image)
     compared = tracker.track(image)
     expected = [_overlap(box, boxes[exit_index - 1]) for box in boxes[: exit_index - 1]]
     assert all(0 < overlap < 1 for overlap in expected), "boxes that tell something"
     assert compared.agreements == pytest.approx(tuple(expected), abs=1e-6) and policy.results == [compared]
-    tracker.policy = FixedExit(exit_index)
+    tracker.set_policy(FixedExit(exit_index))
     tracker.initialize(image, (100, 80, 60, 50))
     plain = tracker.track(image)
     assert plain.agreements == () and plain.box == compared.box and plain.exit_scores == compared.exit_scores
@@ -118,9 +119,10 @@ def test_the_tracker_compares_where_a_policy_asks_and_answers_the_same(tracker, 
 
 def test_a_target_that_is_looked_for_is_not_compared(tracker):
     image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-    tracker.recovery = RecoverySettings()
-    tracker.state_thresholds = StateThresholds(uncertain=1.0, lost=1.0, lost_frames=1)
-    policy = tracker.policy = Recording(2)
+    states = StateThresholds(uncertain=1.0, lost=1.0, lost_frames=1)
+    tracker.set_config(TrackerConfig(states, RecoverySettings()))
+    policy = Recording(2)
+    tracker.set_policy(policy)
     tracker.initialize(image, (100, 80, 60, 50))
     for _ in range(4):
         tracker.track(image)
@@ -136,19 +138,19 @@ def _overlap(a, b):
 
 def test_thresholds_learn_from_results():
     policy = FixedThresholds((0.5, 0.0), ExitTrust(0.5, 0))
-    assert policy.compares_exits and policy.thresholds_in_force == (0.5, 0.0)
+    assert policy.needs_comparison and policy.thresholds_in_force == (0.5, 0.0)
     policy.observe(SimpleNamespace(exit_index=2, exit_scores=(0.8, 0.8), agreements=(0.2,)))
     assert policy.thresholds_in_force == pytest.approx((0.8, 0.0)) and policy.thresholds == (0.5, 0.0)
     assert policy.should_exit(1, 0.81, 0.0) and not policy.should_exit(1, 0.79, 0.0)
-    assert not policy.compares_exits, "it has just been told"
-    policy.restart()
+    assert not policy.needs_comparison, "it has just been told"
+    policy.on_new_target()
     assert policy.thresholds_in_force == (0.5, 0.0)
 
 
 def test_the_papers_rule_is_the_default_of_fixed_thresholds():
     policy = FixedThresholds((0.7, 0.6))
     for _ in range(20):
-        assert not policy.compares_exits
+        assert not policy.needs_comparison
         policy.observe(SimpleNamespace(exit_index=1, exit_scores=(0.71,), agreements=()))
         assert policy.should_exit(1, 0.71, 0.0) and not policy.should_exit(1, 0.7, 0.0)
     assert repr(policy) == "FixedThresholds((0.7, 0.6))"

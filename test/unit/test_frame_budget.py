@@ -3,30 +3,18 @@
 import math
 import random
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dytrack_ros.policies import BudgetState, ExitCosts, FrameBudget
+from dytrack_ros.policies import BudgetState, ExitCosts, ExitTrace, FrameBudget
 from dytrack_ros.policies.calibration import Calibration
-from dytrack_ros.policies.frame_budget import NO_CALIBRATION
 from dytrack_ros.policies.thresholds import ThresholdFamily
 
 COSTS = ExitCosts((0.050, 0.065, 0.070), 0.010)
 FIRST, LAST = COSTS.answer(1), COSTS.answer(3)
-
-
-@dataclass
-class Frame:
-    """What of a TrackResult a policy reads."""
-
-    exit_index: int
-    exit_scores: tuple[float, ...]
-    stage_seconds: tuple[float, ...]
-    seconds: float
 
 
 def play(policy, score_of, frames, slow=lambda frame: 1.0, costs=COSTS):
@@ -40,7 +28,7 @@ def play(policy, score_of, frames, slow=lambda frame: 1.0, costs=COSTS):
             scores.append(score_of(number, exit_index))
             if exit_index == costs.exit_count or policy.should_exit(exit_index, scores[-1], elapsed):
                 break
-        played.append(Frame(exit_index, tuple(scores), tuple(stages), elapsed + costs.head * factor))
+        played.append(ExitTrace(exit_index, tuple(scores), tuple(stages), elapsed + costs.head * factor))
         policy.observe(played[-1])
     return played
 
@@ -64,37 +52,38 @@ SCORES = {
     "blocks": lambda policy: lambda frame, exit_index: float(frame // 150 % 2),
     "against the controller": lambda policy: lambda frame, exit_index: float(policy.thrift < 0.5),
     "around the threshold": lambda policy: (
-        lambda frame, exit_index: policy.thresholds[min(exit_index, 2) - 1] + (1e-6 if frame % 50 < 25 else -1e-6)
+        lambda frame, exit_index: (
+            policy.thresholds_in_force[min(exit_index, 2) - 1] + (1e-6 if frame % 50 < 25 else -1e-6)
+        )
     ),
     "not a number": lambda policy: lambda frame, exit_index: math.nan,
 }
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.5, 0.8, 0.99, 1.0])
-@pytest.mark.parametrize("knows", ["costs known", "costs learnt", "predicting ahead"])
+@pytest.mark.parametrize("knows", ["costs known", "costs learnt"])
 @pytest.mark.parametrize("scores", SCORES)
 def test_the_mean_is_kept_whatever_the_scores(scores, knows, part):
     budget = FIRST + part * (LAST - FIRST)
     costs = None if knows == "costs learnt" else COSTS
-    policy = FrameBudget(budget, costs=costs, predict_ahead=knows == "predicting ahead")
+    policy = FrameBudget(budget, costs=costs)
     frames = play(policy, SCORES[scores](policy), 3000)
     assert abs(mean_seconds(frames[:300]) / budget - 1) <= 0.04
     assert abs(mean_seconds(frames) / budget - 1) <= 0.01
 
 
-@pytest.mark.parametrize("ahead", [False, True], ids=["in frame", "ahead"])
 @pytest.mark.parametrize("part", [0.02, 0.1, 0.5, 0.8])
 @pytest.mark.parametrize(
     "stages", [(0.010, 0.040, 0.060), (0.020, 0.020, 0.155), (0.020, 0.020, 0.030, 0.120)], ids=["8", "7", "7, 4 exits"]
 )
-def test_full_depth_may_cost_many_times_the_first_exit(stages, part, ahead):
+def test_full_depth_may_cost_many_times_the_first_exit(stages, part):
     costs = ExitCosts(stages, 0.005)
     first, last = costs.answer(1), costs.answer(len(stages))
     budget = first + part * (last - first)
     bound = (1 + 0.12 * last / budget) / 0.12
     for scores in SCORES.values():
-        policy = FrameBudget(budget, predict_ahead=ahead)
-        policy.prepare(costs)
+        policy = FrameBudget(budget)
+        policy.on_engine(costs, None)
         frames = play(policy, scores(policy), 1500, costs=costs)
         assert abs(mean_seconds(frames) / budget - 1) <= bound / 1500
 
@@ -183,43 +172,38 @@ def test_without_costs_they_are_learnt():
     assert policy.exit_seconds(3) == pytest.approx(LAST, rel=0.02)
 
 
-def test_prepare_gives_what_the_constructor_was_not_given():
-    calibration = Calibration("00", ThresholdFamily((0, 1), [[0.9, 0.8], [0.5, 0.4]]))
+FAMILY = ThresholdFamily((0, 1), [[0.9, 0.8], [0.5, 0.4]])
+CALIBRATION = Calibration("00", FAMILY)
+
+
+def test_on_engine_gives_what_the_constructor_was_not_given():
     policy = FrameBudget(0.1)
-    assert not policy.is_prepared and policy.calibration_note == NO_CALIBRATION
-    policy.prepare(COSTS, calibration, "tiny.calibration.json")
-    assert policy.is_prepared and policy.calibration_note == "tiny.calibration.json"
-    assert policy.thresholds == pytest.approx(calibration.family.thresholds(policy.thrift))
+    policy.on_engine(COSTS, CALIBRATION)
+    assert policy.needs_costs
+    assert policy.thresholds_in_force == pytest.approx(FAMILY.thresholds(policy.thrift))
     assert policy.thrift == pytest.approx((LAST - 0.1) / (LAST - FIRST))
-    assert FrameBudget(0.1, costs=COSTS, family=calibration.family).is_prepared
+    given = FrameBudget(0.1, costs=COSTS)
+    given.on_engine(ExitCosts((1, 1, 1), 1), CALIBRATION)
+    assert given.exit_seconds(1) == FIRST
+    assert given.thresholds_in_force == policy.thresholds_in_force
+    assert not FrameBudget(0.1, costs=COSTS, family=FAMILY).needs_costs
+    for refuse in (lambda: FrameBudget(0.1, family=FAMILY, costs=ExitCosts((1, 1), 1)),
+                   lambda: FrameBudget(0.1, family=FAMILY).on_engine(ExitCosts((1, 1), 1), None)):  # fmt: skip
+        with pytest.raises(ValueError, match="3 exits do not fit the costs of 2"):
+            refuse()
 
 
-def test_what_was_given_stays_and_the_rest_is_taken():
-    calibration = Calibration("00", ThresholdFamily((0, 1), [[0.9, 0.8], [0.5, 0.4]]))
-    policy = FrameBudget(0.1, costs=COSTS)
-    assert not policy.is_prepared, "thresholds are still wanted"
-    policy.prepare(ExitCosts((1, 1, 1), 1), calibration, "a file")
-    assert policy.exit_seconds(1) == FIRST and policy.calibration_note == "a file"
-    assert policy.thresholds == pytest.approx(calibration.family.thresholds(policy.thrift))
-    with pytest.raises(ValueError, match="3 exits do not fit the costs of 2"):
-        FrameBudget(0.1, family=calibration.family).prepare(ExitCosts((1, 1), 1))
-    with pytest.raises(ValueError, match="3 exits do not fit the costs of 2"):
-        FrameBudget(0.1, family=calibration.family, costs=ExitCosts((1, 1), 1))
-
-
-def test_another_engine_makes_void_what_was_known_of_times():
-    calibration = Calibration("00", ThresholdFamily((0, 1), [[0.9, 0.8], [0.5, 0.4]]))
-    policy = FrameBudget(0.25, costs=COSTS)
-    policy.prepare(COSTS, calibration, "a file")
+def test_only_another_engine_voids_what_was_learned_of_times():
+    policy = FrameBudget(0.25)
+    policy.on_engine(COSTS, CALIBRATION)
     play(policy, realistic(), 50, slow=lambda frame: 3.0)
-    assert policy.slowdown > 2
-    policy.forget_costs()
-    assert not policy.is_prepared and policy.exit_seconds(1) is None
+    thrift = policy.thrift
+    policy.on_engine(COSTS, CALIBRATION)
+    assert policy.slowdown > 2 and policy.thrift == thrift
     slower = ExitCosts(tuple(2 * seconds for seconds in COSTS.stages), 2 * COSTS.head)
-    policy.prepare(slower, None)
+    policy.on_engine(slower, CALIBRATION)
     assert policy.slowdown == 1 and policy.exit_seconds(1) == 2 * FIRST
     assert policy.thrift == pytest.approx((2 * LAST - 0.25) / (2 * LAST - 2 * FIRST))
-    assert policy.thresholds == pytest.approx(calibration.family.thresholds(policy.thrift)), "the weights', as before"
 
 
 @pytest.mark.parametrize("burst", [0, 6])
@@ -229,8 +213,8 @@ def test_two_exits_and_four(stages, learns, burst):
     costs = ExitCosts(stages, 0.01)
     policy = FrameBudget(0.1, burst=burst)
     if not learns:
-        policy.prepare(costs)
-        assert len(policy.thresholds) == len(stages) - 1
+        policy.on_engine(costs, None)
+        assert len(policy.thresholds_in_force) == len(stages) - 1
     assert mean_seconds(play(policy, realistic(), 600, costs=costs)) == pytest.approx(0.1, rel=0.02)
 
 
@@ -298,16 +282,14 @@ def test_deadline_misses_under_load_and_in_a_step_of_it(deadline):
     assert sum(missed[630:900]) <= 2.7, "1 % from 30 frames after it on"
 
 
-# --- bucket and predicting ahead --------------------------------------------------------------------------------------
+# --- bucket --------------------------------------------------------------------------------------
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    part=st.floats(0.05, 0.95), burst=st.floats(0, 10), hard=st.integers(1, 80), easy=st.integers(1, 80), ahead=st.booleans()
-)  # fmt: skip
-def test_over_no_stretch_is_more_spent_than_the_budget_and_the_bucket(part, burst, hard, easy, ahead):
+@given(part=st.floats(0.05, 0.95), burst=st.floats(0, 10), hard=st.integers(1, 80), easy=st.integers(1, 80))
+def test_over_no_stretch_is_more_spent_than_the_budget_and_the_bucket(part, burst, hard, easy):
     budget = FIRST + part * (LAST - FIRST)
-    policy = FrameBudget(budget, burst=burst, gain=0.02, costs=COSTS, predict_ahead=ahead)
+    policy = FrameBudget(budget, burst=burst, gain=0.02, costs=COSTS)
     frames = play(policy, lambda frame, exit_index: float(frame % (hard + easy) < easy), 300)
     capacity = max(burst * budget, LAST - FIRST)
     overspent = worst = 0.0
@@ -317,24 +299,6 @@ def test_over_no_stretch_is_more_spent_than_the_budget_and_the_bucket(part, burs
     assert worst <= capacity + 1e-9
     bound = (1 + 0.02 * (1 + LAST / budget)) * budget / (0.02 * len(frames))
     assert abs(mean_seconds(frames) - budget) <= bound
-
-
-def test_predicting_ahead_takes_the_exit_that_the_last_scores_chose():
-    family = ThresholdFamily((0, 1), [[0.7, 0.7], [0.7, 0.7]])
-    policy = FrameBudget(0.125, family=family, costs=COSTS, predict_ahead=True, gain=1e-6)
-    scores = {0: (0.9, 0, 0), 1: (0.1, 0.9, 0), 2: (0.1, 0.9, 0), 3: (0.1, 0.1, 0.9), 4: (0.9, 0.9, 0.9)}
-    frames = play(policy, lambda frame, exit_index: scores[frame][exit_index - 1], 5)
-    assert [frame.exit_index for frame in frames] == [1, 1, 2, 2, 3]
-    assert policy.should_exit(1, 0.1, 0.05), "the last scores chose exit 1"
-    policy.restart()
-    assert not policy.should_exit(1, 0.1, 0.05), (
-        "nothing to predict from after a new target: the frame's own score decides"
-    )
-
-
-def test_predicting_ahead_keeps_the_mean_too():
-    policy = FrameBudget(0.11, costs=COSTS, predict_ahead=True)
-    assert mean_seconds(play(policy, realistic(), 1000)) == pytest.approx(0.11, rel=0.01)
 
 
 # --- arguments and cost -----------------------------------------------------------------------------------------------
@@ -373,14 +337,14 @@ def test_bad_times_teach_nothing():
     policy = FrameBudget(0.1, costs=COSTS)
     before = policy.thrift
     for seconds in (math.nan, math.inf):
-        policy.observe(Frame(1, (0.5,), (seconds,), seconds))
+        policy.observe(ExitTrace(1, (0.5,), (seconds,), seconds))
     assert policy.thrift == before and policy.slowdown == 1
 
 
 def test_the_policy_costs_less_than_20_microseconds_a_frame():
     policy = FrameBudget(0.1, deadline_s=0.3, costs=COSTS)
     frames = [
-        Frame(k, (0.5, 0.6, 0.7)[:k], COSTS.stages[:k], COSTS.answer(k)) for k in (1, 2, 3)
+        ExitTrace(k, (0.5, 0.6, 0.7)[:k], COSTS.stages[:k], COSTS.answer(k)) for k in (1, 2, 3)
     ]  # fmt: skip
     rounds = []
     for _ in range(9):

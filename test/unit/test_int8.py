@@ -60,7 +60,7 @@ def test_the_engine_takes_the_sealed_graphs(stand_in, lively_weights, name):
     )  # fmt: skip
     tracker = DyTracker.from_pretrained(lively_weights, precision="int8", on_fallback=print)
     assert tracker.engine_name == "openvino (cpu, int8)"
-    assert DyTracker.from_pretrained(lively_weights, "openvino").engine_name == "openvino (cpu)"
+    assert DyTracker.from_pretrained(lively_weights, engine="openvino").engine_name == "openvino (cpu)"
 
 
 def test_without_graphs_the_error_tells_the_command(cache, lively_weights):
@@ -81,7 +81,7 @@ def test_where_int8_fails_openvino_goes_on_in_its_own_precision(stand_in, lively
     engine_._engine.advance = lambda: float("nan")
     assert_same(answers(engine_, SEARCHES[0]), expected_answers(lively_weights, TEMPLATES[0], SEARCHES[0]))
     assert (engine_.name, engine_.precision) == ("openvino", "auto")
-    assert told[0].startswith("openvino (cpu, int8) failed") and "openvino (cpu) runs instead" in told[0]
+    assert told[0].startswith("openvino (cpu, int8) failed") and "openvino is loaded instead" in told[0]
 
 
 @pytest.mark.parametrize("choice", [{"name": "torch"}, {"name": "auto", "device": "cuda:0"}])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from still_engine import StillEngine
 
 from dytrack_ros.policies import FixedExit
-from dytrack_ros.tracking import DyTracker
+from dytrack_ros.tracking import DyTracker, TrackerConfig
 from dytrack_ros.tracking.box import iou
 from dytrack_ros.tracking.init_correction import LARGEST_RATIO, InitCorrection
 
@@ -70,8 +70,8 @@ class SquareMinded(StillEngine):
 @pytest.mark.parametrize(("share", "width"), [(0.0, 40.0), (1.0, 20.0)])
 def test_the_tracker_follows_what_was_marked(share, width):
     image = np.zeros((240, 320, 3), np.uint8)
-    tracker = DyTracker(SquareMinded(), FixedExit(2))
-    tracker.init_correction = share
+    tracker = DyTracker(SquareMinded(), policy=FixedExit(2))
+    tracker.set_config(TrackerConfig(init_correction=share))
     tracker.initialize(image, (100, 100, 20, 80))  # the square of its area has sides of 40
     assert tracker.engine.looks == (1 if share else 0)
     result = tracker.track(image)
@@ -82,14 +82,14 @@ def test_the_tracker_follows_what_was_marked(share, width):
 
 def test_a_share_that_is_raised_later_counts_from_the_next_target_on():
     image = np.zeros((240, 320, 3), np.uint8)
-    tracker = DyTracker(SquareMinded(), FixedExit(2))
-    tracker.init_correction = 0.0
+    tracker = DyTracker(SquareMinded(), policy=FixedExit(2))
+    tracker.set_config(TrackerConfig(init_correction=0.0))
     tracker.initialize(image, (100, 100, 20, 80))
-    tracker.init_correction = 1.0
+    tracker.set_config(TrackerConfig(init_correction=1.0))
     assert tracker.track(image).box[2] == pytest.approx(40, rel=0.03)
     tracker.initialize(image, (100, 100, 20, 80))
     assert tracker.track(image).box[2] == pytest.approx(20, rel=0.03)
-    tracker.init_correction = 0.0
+    tracker.set_config(TrackerConfig(init_correction=0.0))
     assert tracker.track(image).box[2] == pytest.approx(40, rel=0.05)
 
 
@@ -102,8 +102,8 @@ class WholeMinded(StillEngine):
 
 def test_a_mark_across_the_border_is_compared_as_far_as_it_can_be_seen():
     image = np.zeros((240, 320, 3), np.uint8)
-    tracker = DyTracker(WholeMinded(), FixedExit(2))
-    tracker.init_correction = 1.0
+    tracker = DyTracker(WholeMinded(), policy=FixedExit(2))
+    tracker.set_config(TrackerConfig(init_correction=1.0))
     tracker.initialize(image, (-20, 100, 40, 40))
     found = (50.0, 60.0, 40.0, 40.0)
     assert tracker._extent.corrected(found, 2, 1.0) == pytest.approx(found, abs=0.5), "nothing differed"
@@ -115,7 +115,7 @@ def test_an_engine_that_fails_while_it_looks_leaves_no_target():
             raise OSError("out of memory")
 
     image = np.zeros((240, 320, 3), np.uint8)
-    tracker = DyTracker(StillEngine(), FixedExit(1))
+    tracker = DyTracker(StillEngine(), policy=FixedExit(1))
     tracker.initialize(image, (100, 100, 20, 20))
     tracker.engine = Blind()
     with pytest.raises(OSError, match="out of memory"):
@@ -123,7 +123,7 @@ def test_an_engine_that_fails_while_it_looks_leaves_no_target():
     with pytest.raises(RuntimeError, match="no target yet"):
         tracker.track(image)
     with pytest.raises(RuntimeError, match="no target yet"):
-        tracker.answers_of_all_exits(image)
+        tracker.predict_all_exits(image)
 
 
 def test_templates_are_background_masked_where_the_weights_ask_for_it():
@@ -134,7 +134,7 @@ def test_templates_are_background_masked_where_the_weights_ask_for_it():
             self.template = template
 
     image = np.full((240, 320, 3), 100, np.uint8)
-    tracker = DyTracker(Veiled(), FixedExit(1))
+    tracker = DyTracker(Veiled(), policy=FixedExit(1))
     tracker.initialize(image, (100, 100, 20, 80))  # the template's side is 80 px: the target is its middle quarter
     template = tracker.engine.template
     assert (template[:, 48:80] == 100).all()

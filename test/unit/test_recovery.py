@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.run import run_sequence
 from dytrack_ros.policies import FixedThresholds
-from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TemplateSettings, TrackState
+from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackerConfig, TrackState
 from dytrack_ros.tracking.appearance import Appearance, look_at
 from dytrack_ros.tracking.box import iou
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.recovery import Recovery, search_windows
 from dytrack_ros.tracking.state import TargetState
-from dytrack_ros.tracking.template_memory import TemplateMemory
 
 TRACKING, UNCERTAIN, LOST = TrackState.TRACKING, TrackState.UNCERTAIN, TrackState.LOST
 
@@ -187,8 +186,9 @@ def moving_square(places):
 
 
 def follow(places, recovery, policy=None):
-    tracker = DyTracker(SquareEngine(), policy or FixedThresholds((0.5, 0.5)))
-    tracker.recovery = recovery
+    tracker = DyTracker(
+        SquareEngine(), policy=policy or FixedThresholds((0.5, 0.5)), config=TrackerConfig(recovery=recovery)
+    )
     frames = moving_square(places)
     tracker.initialize(frames[0], (*places[0], 24, 24))
     return tracker, [tracker.track(frame) for frame in frames[1:]]
@@ -239,48 +239,6 @@ def test_a_new_target_starts_afresh():
         tracker.track(frame)
 
 
-# --- a template that is renewed ---------------------------------------------------------------------------------------
-
-
-def test_newer_pictures_are_mixed_in_and_doubt_brings_the_first_back():
-    settings = TemplateSettings(share=0.25, every=3, score=0.8)
-    first, image, box = np.full((128, 128, 3), 40, np.uint8), np.full((240, 320, 3), 200, np.uint8), (100, 100, 40, 40)
-    memory = TemplateMemory(first)
-    updates = [memory.updated(image, box, SquareEngine, score, settings) for score in (0.9, 0.7, 0.9, 0.9, 0.9, 0.9)]
-    assert [update is not None for update in updates] == [False, False, False, False, True, False]
-    assert (updates[4] == 80).all()
-    assert (memory.first == 40).all()
-    assert memory.forget() is first
-    assert memory.forget() is None
-
-
-def test_the_tracker_renews_its_template_when_asked_to():
-    class Recording(SquareEngine):
-        templates = []
-
-        def set_template(self, template):
-            self.templates.append(template.copy())
-
-    places = [(100, 100)] * 8 + [None] * 2
-    for updates, count in ((None, 1), (TemplateSettings(share=0.5, every=3), 4)):
-        engine = Recording()
-        engine.templates = []
-        tracker = DyTracker(engine, FixedThresholds((1.0, 1.0)))
-        tracker.template_updates = updates
-        frames = moving_square(places)
-        tracker.initialize(frames[0], (100, 100, 24, 24))
-        for frame in frames[1:]:
-            tracker.track(frame)
-        assert len(engine.templates) == count, "the first, two mixtures, and the first again"
-        assert np.array_equal(engine.templates[0], engine.templates[-1])
-
-
-@pytest.mark.parametrize("values", [{"share": 1.0}, {"every": 0}, {"score": 1.5}])
-def test_template_settings_that_mean_nothing_are_refused(values):
-    with pytest.raises(ValueError, match="must"):
-        TemplateSettings(**values)
-
-
 # --- sequences with gaps ---------------------------------------------------------------------------------------------
 
 
@@ -301,8 +259,9 @@ def test_gaps_hide_the_target_and_are_summed_up(tmp_path):
         red = ((image[..., 2] > 180) & (image[..., 1] < 80)).any()
         assert red == (number in (24, 55))
 
-    tracker = DyTracker(SquareEngine(), FixedThresholds((0.5, 0.5)))
-    tracker.recovery = RecoverySettings()
+    tracker = DyTracker(
+        SquareEngine(), policy=FixedThresholds((0.5, 0.5)), config=TrackerConfig(recovery=RecoverySettings())
+    )
     summary = gap_summary([run_sequence(tracker, sequence)])
     assert summary["gaps"] == 1 and summary["lost_auc"] == 1 and summary["said_lost"] == 1
     assert summary["found_again"] == 1 and summary["false_finds"] == 0

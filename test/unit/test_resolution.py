@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from still_engine import StillEngine
 
-from dytrack_ros.tracking import DyTracker, TrackState
+from dytrack_ros.tracking import DyTracker, TrackerConfig, TrackState
 from dytrack_ros.tracking.recovery import RecoverySettings
 from dytrack_ros.tracking.resolution import Resolution
 
@@ -52,7 +52,7 @@ def test_width_and_height_count_apart():
 
 
 def test_a_lost_target_is_looked_for_at_its_place_in_the_new_size(tracker):
-    tracker.recovery = RecoverySettings()
+    tracker.set_config(TrackerConfig(recovery=RecoverySettings()))
     tracker.engine.score = 0.0
     boxes(tracker, *[(640, 480)] * 6)
     assert tracker.track(picture(640, 480)).state == TrackState.LOST

@@ -52,7 +52,9 @@ class TimedTracker:
         seconds = self.durations[min(len(self.seen), len(self.durations) - 1)]
         self.now += seconds
         self.seen.append(int(image[0, 0, 0]))
-        return TrackResult((float(self.seen[-1]), 0, 10, 10), 0.5, 1, (0.5,), (seconds,), seconds, TrackState.TRACKING)
+        return TrackResult(
+            1, (0.5,), (seconds,), seconds, box=(float(self.seen[-1]), 0, 10, 10), score=0.5, state=TrackState.TRACKING
+        )
 
 
 def stream(tracker: TimedTracker, count: int, hz: float = HZ, latency: float = 0.0):

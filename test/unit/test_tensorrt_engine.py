@@ -33,7 +33,7 @@ from dytrack_ros.engines.registry import TENSORRT_ADVICE
 from dytrack_ros.engines.tensorrt import cuda_driver
 from dytrack_ros.engines.tensorrt import plans as tensorrt_plans
 from dytrack_ros.engines.tensorrt.cuda_driver import CudaDevice, CudaError
-from dytrack_ros.file_hash import file_sha256
+from dytrack_ros.utils import file_sha256
 
 needs_onnx = pytest.mark.skipif(
     bool(engine.missing_packages("onnxruntime")), reason="the stand-in of TensorRT needs onnx and onnxruntime"

@@ -138,7 +138,7 @@ def test_a_box_partly_outside_is_accepted():
 
 def test_results_are_those_of_the_network(tracker, tiny_weights, image):
     box = (100.0, 90.0, 50.0, 30.0)
-    tracker.policy = FixedExit(3)
+    tracker.set_policy(FixedExit(3))
     tracker.initialize(image, box)
     result = tracker.track(image)
 
@@ -157,7 +157,7 @@ def test_results_are_those_of_the_network(tracker, tiny_weights, image):
 
 @pytest.mark.parametrize("exit_index", [1, 2, 3])
 def test_fixed_exit_is_taken(tracker, image, exit_index):
-    tracker.policy = FixedExit(exit_index)
+    tracker.set_policy(FixedExit(exit_index))
     tracker.initialize(image, (100, 90, 50, 30))
     result = tracker.track(image)
     assert result.exit_index == exit_index == len(result.exit_scores) == len(result.stage_seconds)
@@ -168,11 +168,11 @@ def test_fixed_exit_is_taken(tracker, image, exit_index):
 
 
 def test_the_first_score_above_its_threshold_decides(tracker, image):
-    tracker.policy = FixedExit(3)
+    tracker.set_policy(FixedExit(3))
     tracker.initialize(image, (100, 90, 50, 30))
     s1, s2, _ = tracker.track(image).exit_scores
     for thresholds, expected in [((s1 - 1e-3, 1), 1), ((s1 + 1e-3, s2 - 1e-3), 2), ((s1 + 1e-3, s2 + 1e-3), 3)]:
-        tracker.policy = FixedThresholds(thresholds)
+        tracker.set_policy(FixedThresholds(thresholds))
         tracker.initialize(image, (100, 90, 50, 30))
         assert tracker.track(image).exit_index == expected
 

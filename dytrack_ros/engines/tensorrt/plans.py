@@ -21,7 +21,7 @@ from dytrack_ros.engines.cache import cache_folder, cached, cached_graphs
 from dytrack_ros.engines.onnx_graphs import graph_file, read_manifest, write_manifest
 from dytrack_ros.engines.registry import TENSORRT_ADVICE
 from dytrack_ros.engines.tensorrt.cuda_driver import CudaDevice
-from dytrack_ros.file_hash import file_sha256
+from dytrack_ros.utils import file_sha256
 
 OLDEST = 10  # the first major version with strongly typed networks; JetPack 6.0 still has 8.6
 PLANS_VERSION = 1  # to be raised when plans are built otherwise from the same graphs

@@ -17,7 +17,7 @@ from dytrack_ros.nodes.faults import BAD_PAGE_MESSAGE, PAGE_REFUSED
 from dytrack_ros.nodes.panel.gate import Gate
 from dytrack_ros.nodes.panel.protocol import BadRequest, Look, Request, Shown, parse
 from dytrack_ros.nodes.panel.viewers import Viewer, Viewers
-from dytrack_ros.one_line import one_line
+from dytrack_ros.utils import one_line
 
 PAGE_FILES = {
     "index.html": "text/html",
