@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from dytrack_ros.tracking.box import MIN_INIT_SIDE_PX
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VARIANTS = ("standard", "skip3", "small", "skip3_small")
 SMALL_SIDE_PX = 32.0
 SKIP = 3
@@ -43,9 +44,7 @@ class Sequence:
 
     def image(self, number: int) -> np.ndarray:
         """The frame as BGR uint8 (H, W, 3). Raises ValueError if the file is no image."""
-        image = cv2.imread(str(self.frames[number]), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f"{self.frames[number]} is not a readable image")
+        image = read_image(self.frames[number])
         if self.scale == 1:
             return image
         return cv2.resize(image, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_AREA)
@@ -88,6 +87,28 @@ def part_of(box: np.ndarray, init: str) -> np.ndarray:
     return np.array([x, y, halved(w) if cut_width else w, halved(h) if cut_height else h])
 
 
+def image_files(folder: Path) -> tuple[Path, ...]:
+    """Return the images of a folder in the order of the numbers in their names, without hidden files (macOS: ``._*``)."""
+
+    def key(path: Path) -> list[tuple[int, str]]:
+        parts = re.split(r"(\d+)", path.name)  # 2.png comes before 10.png
+        return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part]
+
+    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return tuple(sorted((path for path in files if not path.name.startswith(".")), key=key))
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Return an image as BGR uint8 (H, W, 3), rotated as its EXIF orientation says.
+
+    Raises ValueError if the file is not an image.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path} is not a readable image")
+    return image
+
+
 def read_truth(path: Path) -> np.ndarray:
     """A box a line, x, y, w, h, separated by commas, tabs or spaces; NaN where the target is absent: where a number is
     ``nan`` or a side is not positive. Raises ValueError with the bad line."""
@@ -125,14 +146,14 @@ def check_start(sequence: Sequence, folder: Path) -> Sequence:
 
 
 def load_sequence(folder: str | Path) -> Sequence:
-    """A folder with ``groundtruth.txt`` and the images, in it or in ``img/``, in the order of their names.
+    """A folder with ``groundtruth.txt`` and the images, in it or in ``img/``, in the order of the numbers in their names.
 
     Raises FileNotFoundError without truth, ValueError where images and boxes differ in number or the first is absent.
     """
     folder = Path(folder)
     truth = read_truth(folder / "groundtruth.txt")
     images = folder / "img" if (folder / "img").is_dir() else folder
-    frames = tuple(sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
+    frames = image_files(images)
     if len(frames) != len(truth):
         raise ValueError(f"{folder} has {len(frames)} images but {len(truth)} boxes")
     return check_start(Sequence(folder.name, frames, truth), folder)

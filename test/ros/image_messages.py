@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 
 BYTES_PER_PIXEL = {
-    **{"bgr8": 3, "8UC3": 3, "rgb8": 3, "bgra8": 4, "8UC4": 4, "rgba8": 4, "bgr16": 6, "rgb16": 6},
-    **{"mono8": 1, "8UC1": 1, "mono16": 2, "yuv422": 2, "uyvy": 2, "yuv422_yuy2": 2, "yuyv": 2, "nv12": 1, "nv21": 1},
+    "bgr8": 3, "8UC3": 3, "rgb8": 3, "bgra8": 4, "8UC4": 4, "rgba8": 4, "bgr16": 6, "rgb16": 6,
+    "mono8": 1, "8UC1": 1, "mono16": 2, "yuv422": 2, "uyvy": 2, "yuv422_yuy2": 2, "yuyv": 2, "nv12": 1, "nv21": 1,
     **{f"bayer_{pattern}{bits}": bits // 8 for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)},
 }
 

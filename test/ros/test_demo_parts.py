@@ -63,8 +63,8 @@ def test_summary_of_a_good_run():
 
 def test_the_budget_is_told_in_one_line():
     said = {
-        **{"budget_ms": "179.0", "mean_ms": "178.9", "overhead_ms": "1.3", "slowdown": "0.78", "deadline_misses": "0"},
-        **{"budget_state": "KEEPING", "budget_from": "camera, every frame of 200.0 ms", "model": "m"},
+        "budget_ms": "179.0", "mean_ms": "178.9", "overhead_ms": "1.3", "slowdown": "0.78", "deadline_misses": "0",
+        "budget_state": "KEEPING", "budget_from": "camera, every frame of 200.0 ms", "model": "m",
     }
     summary = summarize(records(), 20, 10.0, budget=budget_figures(said))
     assert summary["budget"]["mean_ms"] == 178.9

@@ -161,7 +161,7 @@ def workplace(tmp_path, monkeypatch):
     make_trackingnet(Path("TRACKINGNET"))
     make_coco(Path("COCO"))
 
-    miniature = {name: MINIATURE for name in presets.PRESETS}
+    miniature = dict.fromkeys(presets.PRESETS, MINIATURE)
     monkeypatch.setattr(presets, "PRESETS", miniature)
     shipped = tmp_path / "shipped"
     shipped.mkdir()

@@ -59,7 +59,7 @@ def test_grey_fills_all_three_channels(encoding):
 @pytest.mark.parametrize("big_endian", [False, True])
 @pytest.mark.parametrize("encoding", ["mono16", "bgr16", "rgb16", "bayer_rggb16"])
 def test_16_bit_keeps_the_upper_byte_in_either_byte_order(encoding, big_endian):
-    channels = 3 if "gr" in encoding and "bayer" not in encoding or "rgb16" in encoding else 1
+    channels = 3 if ("gr" in encoding and "bayer" not in encoding) or "rgb16" in encoding else 1
     upper = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, channels), dtype=np.uint8)
     values = (upper.astype(np.uint16) << 8) | 0x5A
     rows = values.astype(">u2" if big_endian else "<u2")

@@ -1,4 +1,4 @@
-"""The panel's parts that need no graph: who may talk to it, what pages may ask, what they are told."""
+"""Parts of the panel that need neither a graph nor a server: access, requests, and what pages are sent."""
 
 import json
 import platform
@@ -23,12 +23,12 @@ from rcl_interfaces.msg import (
 )
 from vision_msgs.msg import Detection2D
 
-from dytrack_ros.nodes.panel import parameters as parameter_forms
-from dytrack_ros.nodes.panel import protocol as requests
+from dytrack_ros.nodes.panel import parameters, protocol
 from dytrack_ros.nodes.panel.gate import Gate, is_loopback
 from dytrack_ros.nodes.panel.jpeg_stream import PACKET_HEAD, pack
-from dytrack_ros.nodes.panel.protocol import BadRequest, Enable, Look, SetParameter, Start, log_message, results_message
+from dytrack_ros.nodes.panel.protocol import RequestError, Enable, Look, SetParameter, Start, log_message, results_message
 from dytrack_ros.nodes.panel.ros_graph import Topics, what_is_missing
+from dytrack_ros.nodes.parameters import TRACKER
 
 # Who may talk to it
 
@@ -118,20 +118,20 @@ def test_requests_are_read():
         '{"type":"set","name":"exit.tau_1","value":0.5}': SetParameter("exit.tau_1", 0.5),
     }
     for text, request in read.items():
-        assert requests.parse(text) == request
+        assert protocol.parse(text) == request
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "must be a JSON object"),
-        ("[1]", "not a list"),
+        ("[1]", "not [1]"),
         ("[" * 100_000, "must be a JSON object"),
         ("{}", "type must be one of look, shown, start, stop, enable, set"),
         ('{"type":["set"]}', "type must be one of"),
-        ('{"type":"look","looking":1,"width":5}', "looking must be a bool, not 1"),
-        ('{"type":"look","looking":true,"width":true}', "width must be a int, not True"),
-        ('{"type":"start","stamp":5,"box":[1,2,3,4]}', "stamp must be a str"),
+        ('{"type":"look","looking":1,"width":5}', "looking must be true or false, not 1"),
+        ('{"type":"look","looking":true,"width":true}', "width must be an integer, not True"),
+        ('{"type":"start","stamp":5,"box":[1,2,3,4]}', "stamp must be a text"),
         ('{"type":"start","stamp":"-5","box":[1,2,3,4]}', "stamp must be nanoseconds"),
         ('{"type":"start","stamp":"99999999999999999999","box":[1,2,3,4]}', "stamp must be nanoseconds"),
         ('{"type":"start","stamp":"5","box":[1,2,3]}', "box must be four finite numbers"),
@@ -139,14 +139,14 @@ def test_requests_are_read():
         ('{"type":"start","stamp":"5","box":[1,2,3,1e999]}', "box must be four finite numbers"),
         ('{"type":"start","stamp":"5","box":[1,2,3,1' + "0" * 400 + "]}", "box must be four finite numbers"),
         ('{"type":"set","name":"a","value":null}', "value must be a boolean, a finite number or a text"),
-        ('{"type":"set","name":"a","value":"\\ud800"}', "value holds characters that are none"),
-        ('{"type":"set","name":"a\\u0000","value":1}', "name holds characters that are none"),
+        ('{"type":"set","name":"a","value":"\\ud800"}', "value has characters that are not Unicode text"),
+        ('{"type":"set","name":"a\\u0000","value":1}', "name has characters that are not Unicode text"),
         ('{"type":"set","name":"a","value":"' + "x" * 2000 + '"}', "at most 1024"),
     ],
 )
 def test_what_is_no_request_is_refused_with_what_is_allowed(text, words):
-    with pytest.raises(BadRequest) as refused:
-        requests.parse(text)
+    with pytest.raises(RequestError) as refused:
+        protocol.parse(text)
     assert words in str(refused.value)
 
 
@@ -162,17 +162,17 @@ JSON = st.recursive(
 )
 def test_nothing_that_a_page_sends_gets_through_unchecked(fields, kind):
     try:
-        request = requests.parse(json.dumps(fields | {"type": kind}))
-    except BadRequest:
+        request = protocol.parse(json.dumps(fields | {"type": kind}))
+    except RequestError:
         return
     if isinstance(request, Start):
-        assert np.isfinite(request.box).all() and 0 <= request.stamp_ns < requests.MAX_STAMP_NS
+        assert np.isfinite(request.box).all() and 0 <= request.stamp_ns < protocol.MAX_STAMP_NS
     if isinstance(request, SetParameter):
-        for parameter_kind in parameter_forms.KINDS.values():
+        for parameter_kind in parameters.KINDS.values():
             try:
-                parameter_forms.parameter_message(request.name, parameter_kind, request.value)
+                parameters.parameter_message(request.name, parameter_kind, request.value)
             except ValueError as error:
-                assert f"must be a {parameter_kind}" in str(error)
+                assert f"must be {parameters.KIND_NAMES[parameter_kind]}" in str(error)
 
 
 # Parameters
@@ -183,7 +183,7 @@ def descriptor(**fields):
 
 
 def test_forms_say_what_a_control_needs():
-    number = parameter_forms.form(
+    number = parameters.form(
         descriptor(floating_point_range=[FloatingPointRange(from_value=0.1, to_value=2.0)]),
         ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.5),
     )
@@ -194,27 +194,41 @@ def test_forms_say_what_a_control_needs():
         "description": "What it is for.",
         "read_only": False,
         "choices": [],
+        "acts_when": [],
         "from": 0.1,
         "to": 2.0,
     }
-    whole = parameter_forms.form(
+    whole = parameters.form(
         descriptor(integer_range=[IntegerRange(from_value=1, to_value=3, step=1)]),
         ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=2),
     )
     assert (whole["kind"], whole["from"], whole["to"]) == ("integer", 1, 3)
-    word = parameter_forms.form(
+    word = parameters.form(
         descriptor(additional_constraints="camera | unlimited", read_only=True),
         ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="unlimited"),
     )
     assert (word["choices"], word["read_only"], word["value"]) == (["camera", "unlimited"], True, "unlimited")
     others = ParameterValue(type=ParameterType.PARAMETER_DOUBLE_ARRAY, double_array_value=[1.0, 2.0])
-    listed = parameter_forms.form(descriptor(), others)
+    listed = parameters.form(descriptor(), others)
     assert (listed["kind"], listed["value"]) == ("other", "[1.0, 2.0]")
 
 
+def test_every_parameter_that_acts_only_sometimes_names_others_and_their_choices():
+    table = {parameter.name: parameter for parameter in TRACKER}
+    for name, conditions in parameters.ACTS_WHEN.items():
+        assert name in table
+        for other, values in conditions:
+            assert set(values) < set(table[other].choices)
+    value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=30.0)
+    made = parameters.form(ParameterDescriptor(name="budget.rate_hz"), value)
+    assert made["acts_when"] == [{"name": "budget.mode", "values": ["rate"]}]
+
+
 def test_a_value_of_another_kind_is_refused():
-    message = parameter_forms.parameter_message("a", "double", 1)
+    message = parameters.parameter_message("a", "double", 1)
     assert (message.value.type, message.value.double_value) == (ParameterType.PARAMETER_DOUBLE, 1.0)
+    with pytest.raises(ValueError, match="can only be set when the tracker starts"):
+        parameters.parameter_message("a", "other", 1)
     for kind, value in (
         ("integer", 1.5),
         ("integer", True),
@@ -223,8 +237,8 @@ def test_a_value_of_another_kind_is_refused():
         ("string", 1),
         ("double", "x"),
     ):
-        with pytest.raises(ValueError, match=f"a must be a {kind}, not"):
-            parameter_forms.parameter_message("a", kind, value)
+        with pytest.raises(ValueError, match=f"a must be {parameters.KIND_NAMES[kind]}, not"):
+            parameters.parameter_message("a", kind, value)
 
 
 # What pages are told
@@ -260,7 +274,7 @@ def test_only_warnings_are_passed_on():
 
 
 def test_what_is_missing_says_why_and_what_to_do():
-    topics = Topics("/image", False, "/init", "/detection", "/status")
+    topics = Topics("/image", False, "/init", "/init_reply", "/detection", "/status")
     say = SimpleNamespace(
         no_tracker=what_is_missing("/tracker_node", None, ["/left/tracker_node"], [], 0.0, ""),
         no_camera=what_is_missing("/tracker_node", topics, [], [], 9.0, ""),
@@ -270,8 +284,8 @@ def test_what_is_missing_says_why_and_what_to_do():
     )
     assert "no node /tracker_node; these trackers run: /left/tracker_node" in say.no_tracker
     assert "ros2 run dytrack_ros tracker_node" in say.no_tracker
-    assert "nobody publishes /image" in say.no_camera
-    assert "No image for 9 s on /image, although /camera" in say.silent
+    assert "no node publishes /image" in say.no_camera
+    assert "No image for 9 s on /image, which /camera publishes" in say.silent
     assert "image encoding 'x' is unknown" in say.unreadable
     assert say.nothing == ""
 

@@ -12,7 +12,7 @@ SETTINGS = {
 WIDTH, HEIGHT = 640, 480
 
 
-def start_camera(graph, **changes):
+def start_camera(graph, namespace="/", **changes):
     settings = {
         "source": "synthetic",
         "rate_hz": 10.0,
@@ -20,11 +20,11 @@ def start_camera(graph, **changes):
         "synthetic__width": WIDTH,
         "synthetic__height": HEIGHT,
     }
-    return graph.start("camera_node", **settings | changes)
+    return graph.start("camera_node", namespace, **settings | changes)
 
 
-def start_tracker(graph, weights, **changes):
-    return graph.start("tracker_node", model=str(weights), **SETTINGS | changes)
+def start_tracker(graph, weights, namespace="/", **changes):
+    return graph.start("tracker_node", namespace, model=str(weights), **SETTINGS | changes)
 
 
 def start_panel(graph, **parameters):

@@ -182,6 +182,28 @@ def test_nearest_to_the_centre_needs_the_pictures_size(graph, detector):
     assert box_of(init) == pytest.approx((300.0, 220.0, 40.0, 40.0))
 
 
+def test_boxes_of_a_detector_that_works_on_another_size_are_scaled(graph, detector):
+    picture = {"picture__width": 640, "picture__height": 640}
+    process = start_bridge(graph, detector, **picture)
+    seen = detection((320.0, 320.0, 64.0, 32.0))
+
+    def send():
+        detector.statuses.publish(TrackStatus())
+        detector.send(seen)
+        graph.hear(0.05)
+
+    graph.wait_until(lambda: send() or NO_PICTURE_SIZE in process.output, "complaint about the unknown size")
+    assert detector.inits == []
+    size = CameraInfo(width=1280, height=720)
+    init = detector.send_until_init(seen, also=lambda: detector.infos.publish(size))
+    assert box_of(init) == pytest.approx((640.0, 360.0, 128.0, 36.0))
+    assert graph.set_parameters("init_from_detections", picture__width=0, picture__height=0) == (True, "")
+    init = detector.send_until_init(detection(BOX))
+    assert box_of(init) == pytest.approx(BOX)
+    detector.no_init_of(detection((1300.0, 100.0, 60.0, 50.0)))
+    graph.wait_logged(process, "lies outside the image of 1280x720: set picture.width")
+
+
 def test_nearest_to_the_last_target(graph, detector):
     start_bridge(graph, detector, choose="nearest_last")
     near, sure = detection((100.0, 100.0, 40.0, 40.0), score=0.6), detection((400.0, 300.0, 40.0, 40.0), score=0.9)

@@ -86,6 +86,11 @@ def test_a_folder_in_a_loop_with_a_given_box(graph, tmp_path):
     [
         ({"source": "missing.mp4"}, "there is no source 'missing.mp4'"),
         ({"source": "synthetic", "rate_hz": -1.0}, "rate_hz"),
+        (
+            {"source": "synthetic", "publish_init": True, "init_box": [900.0, 10.0, 40.0, 40.0]},
+            "lies outside the image",
+        ),
+        ({"source": "synthetic", "publish_init": True, "init_box": [10.0, 10.0, 0.5, 40.0]}, "at least 2 px"),
     ],
 )
 def test_a_wrong_start_is_refused_in_one_line(graph, parameters, words):

@@ -1,9 +1,11 @@
-"""A camera for trials: publishes a clip, a webcam or a synthetic scene as `image`, and what is known as `truth`."""
+"""A camera for trials: publishes a clip, a webcam or a synthetic scene as `image`, and the true boxes as `truth`."""
 
 from __future__ import annotations
 
 import sys
 import time
+from itertools import chain
+from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -17,6 +19,7 @@ from dytrack_ros.nodes.demo.scenes import SourceFrame
 from dytrack_ros.nodes.messages import detection_message
 from dytrack_ros.nodes.parameter_schema import LiveParameters, Parameter
 from dytrack_ros.nodes.run import RunnableNode, run
+from dytrack_ros.tracking.box import Box, check_init_box
 
 PARAMETERS = (
     Parameter(
@@ -75,7 +78,7 @@ PARAMETERS = (
     ),
 )
 
-# Reliable suits reliable and best-effort subscribers alike; with keep-last it never waits for a slow one.
+# Reliable is compatible with reliable and best-effort subscribers; with keep-last it never waits for a slow one.
 IMAGE_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10)
 COUNT_QOS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
@@ -84,9 +87,9 @@ COUNT_QOS = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 
-# A subscriber that this side has discovered may not yet have discovered this side; until then it misses images.
+# A subscriber that this node has discovered may not have discovered this node yet, and would miss images.
 SETTLING_S = 0.5
-# The last images lie in shared memory that goes with this process: leave time to fetch them.
+# The last images are in shared memory that ends with this process: subscribers need time to read them.
 LINGERING_S = 0.5
 
 
@@ -97,16 +100,14 @@ class CameraNode(RunnableNode):
 
     Attributes:
         finished: the clip is over and sent.
-        exit_code: 1 if the source broke off with an error.
+        exit_code: 1 if the source failed.
 
     Raises:
-        ValueError: a refused parameter value, or a source that cannot be opened.
+        ValueError: a refused parameter value, a source that cannot be opened, or an init box outside its first frame.
     """
 
-    def __init__(self, **node_options) -> None:
+    def __init__(self, **node_options: Any) -> None:
         super().__init__("camera_node", **node_options)
-        self.finished = False
-        self.exit_code = 0
         self._values = values = LiveParameters(self, PARAMETERS)
         self._source = open_source(
             values["source"],
@@ -116,7 +117,13 @@ class CameraNode(RunnableNode):
             values["synthetic.seed"],
         )
         self._pictures = iter(self._source)
+        if values["publish_init"]:
+            first = next(self._pictures)
+            height, width = first.image.shape[:2]
+            check_init_box(self._init_box(first), width, height)
+            self._pictures = chain([first], self._pictures)
         self._published = 0
+        self._skipped = 0
         self._started = values["start_when_subscribed"] == 0
         self._subscribed_since_s: float | None = None
         self._pending_init: Detection2D | None = None
@@ -143,7 +150,7 @@ class CameraNode(RunnableNode):
             self._end()
 
     def _subscribers_are_ready(self) -> bool:
-        """True from the start, or from a moment after the awaited subscribers are there."""
+        """Return whether there are enough subscribers, and have been for SETTLING_S."""
         if self._started:
             return True
         subscribers = self._image.get_subscription_count() + self._compressed.get_subscription_count()
@@ -156,19 +163,22 @@ class CameraNode(RunnableNode):
         return self._started
 
     def _publish_next(self) -> bool:
-        """Publish the next picture; False where there is none left."""
+        """Publish the next frame; return False if there is none left."""
         is_first = self._published == 0
         picture = next(self._pictures, None)
         if picture is None and self._values["loop"]:
             self._pictures = iter(self._source)
             picture, is_first = next(self._pictures, None), True
+        if self._source.skipped > self._skipped:
+            self.get_logger().warning(f"{self._source.skipped - self._skipped} frames cannot be decoded; skipped")
+            self._skipped = self._source.skipped
         if picture is None:
             return False
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._values["frame_id"])
         self._publish(picture, header)
         if is_first and self._init:
-            self._pending_init = self._make_init(picture, header)
-        if self._pending_init and self._init.get_subscription_count():
+            self._pending_init = detection_message(header, self._init_box(picture))
+        if self._init and self._pending_init and self._init.get_subscription_count():
             self._init.publish(self._pending_init)
             self._pending_init = None
         return True
@@ -188,15 +198,15 @@ class CameraNode(RunnableNode):
         self._published += 1
         self._count.publish(UInt32(data=self._published))
 
-    def _make_init(self, picture: SourceFrame, header: Header) -> Detection2D:
+    def _init_box(self, picture: SourceFrame) -> Box:
         box = self._values["init_box"] if any(self._values["init_box"]) else picture.truth
         if box is None:
-            raise SourceError("publish_init needs init_box x, y, width, height: the source does not know its target")
-        return detection_message(header, box)
+            raise SourceError("publish_init needs init_box x, y, width, height: the source has no true box there")
+        return box
 
     def _end(self) -> None:
         self._timer.cancel()
-        self.get_logger().info(f"the clip is over, {self._published} images were published")
+        self.get_logger().info(f"the clip is over: {self._published} images published, {self._source.skipped} skipped")
         self.create_timer(LINGERING_S, self._finish, clock=self._steady)
 
     def _finish(self) -> None:

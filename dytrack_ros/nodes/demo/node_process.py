@@ -1,4 +1,4 @@
-"""Processes of a small ROS graph: this package's own programs, started as `ros2 run` would start them."""
+"""Starts programs of this package as processes, as `ros2 run` does, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _STOP_PATIENCE_S = 10.0
 
 
 def prepare_environment() -> None:
-    """Give this process and its children a domain of their own and room for large images, unless the user chose.
+    """Set a ROS domain and the Fast DDS profile for large images for this process and its children, unless set.
 
-    To be called before `rclpy.init`.
+    Call it before `rclpy.init`.
     """
     os.environ.setdefault("ROS_DOMAIN_ID", str(_FIRST_DOMAIN + os.getpid() % _DOMAINS))
     if not any(variable in os.environ for variable in FAST_DDS_VARIABLES):
@@ -32,18 +32,18 @@ def prepare_environment() -> None:
 
 
 class NodeProcess:
-    """A program, running as a process of its own, its output in a file."""
+    """A running program; its output goes to a file."""
 
     def __init__(self, name: str, parameters: Mapping[str, Any], log: Path, namespace: str = "/") -> None:
         """`name` is one of this package's programs, or the absolute path of another; `parameters` are set as by
-        `--ros-args -p`; the environment is this process's at the moment.
+        `--ros-args -p`; the environment is the present one of this process.
         """
         program = Path(get_package_prefix(PACKAGE)) / "lib" / PACKAGE / name
         settings = [part for key, value in parameters.items() for part in ("-p", f"{key}:={json.dumps(value)}")]
         self.name = name
         self._log = log
         with log.open("wb") as output:
-            # A session of its own: Ctrl-C is for whoever started this process, who then stops it in good order.
+            # A session of its own: Ctrl-C reaches only the parent, which then stops the program.
             self._process = subprocess.Popen(
                 [str(program), "--ros-args", "-r", f"__ns:={namespace}", *settings],
                 stdout=output,
@@ -62,11 +62,11 @@ class NodeProcess:
 
     @property
     def output(self) -> str:
-        """All it has written so far."""
+        """Its output so far."""
         return self._log.read_text(errors="replace")
 
     def stop(self, number: signal.Signals = signal.SIGINT, patience_s: float = _STOP_PATIENCE_S) -> int:
-        """Ask it to end by this signal, after `patience_s` insist (SIGKILL); returns the exit code."""
+        """Send a signal, and SIGKILL if it has not ended after `patience_s`; return the exit code."""
         if self._process.poll() is None:
             self._process.send_signal(number)
         try:

@@ -20,8 +20,10 @@ from dytrack_ros.tracking.box import Box, iou
 try:
     from rich.live import Live
     from rich.table import Table
-except ImportError:  # a ROS distribution without python3-rich still gets the plain lines
-    Live = None
+
+    HAS_RICH = True
+except ImportError:  # ROS distributions without python3-rich
+    HAS_RICH = False
 
 # Small clips are enlarged to about this height, so that captions can be read.
 _LEGIBLE_HEIGHT = 480
@@ -30,11 +32,15 @@ _SHEET_COLUMNS, _SHEET_ROWS, _SHEET_TILE_WIDTH = 4, 3, 480
 
 @dataclass
 class FrameRecord:
-    """One published frame: its picture (uint8 BGR, HxWx3, None once it is written) and all that is known of it.
+    """One published frame and its results. Boxes are x, y, w, h in pixels.
 
-    `state` is None for a frame that the tracker dropped. Boxes are x, y, w, h in pixels. `truth` is None where it is not
-    known or, `hidden`, where the target is known to be out of sight. `exit_index` is 0 where the box was given by init.
-    `spent_ms` is the time of all stages, `budget_ms` what they may take in the mean (0: no budget).
+    Attributes:
+        image: uint8 BGR, HxWx3; None once it is written.
+        truth: None if it is not known or the target is `hidden`.
+        state: None for a frame that the tracker dropped.
+        exit_index: 1-based; 0 if the box is that of the init.
+        spent_ms: time of all stages.
+        budget_ms: mean time that they may take; 0: no budget.
     """
 
     number: int
@@ -53,7 +59,7 @@ class FrameRecord:
 
     @property
     def iou(self) -> float | None:
-        """Overlap of box and truth in [0, 1]; None where either is unknown or the box is init's own."""
+        """Overlap of box and truth in [0, 1]; None if either is unknown or the box is that of the init."""
         if self.box is None or self.truth is None or self.exit_index == 0:
             return None
         return float(iou(self.box, self.truth))
@@ -76,11 +82,13 @@ class OverlayVideo:
         self.answered: list[int] = []
 
     def write(self, record: FrameRecord) -> None:
-        """Draw and append one record with a picture."""
+        """Draw and append one record that has an image."""
+        if record.image is None:
+            raise ValueError(f"frame {record.number} has no image")
         factor = max(1, round(_LEGIBLE_HEIGHT / record.image.shape[0]))
         picture = cv2.resize(record.image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         self._last_box = record.box or self._last_box
-        dropped = record.state is None  # then the last box goes on in grey
+        dropped = record.state is None  # the last box is drawn in grey
         overlay.draw(
             picture,
             overlay.Annotation(
@@ -100,7 +108,7 @@ class OverlayVideo:
         self._written += 1
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
-            self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*"mp4v"), self._rate_hz, self._size)
+            self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), self._rate_hz, self._size)
         if (picture.shape[1], picture.shape[0]) != self._size:
             picture = cv2.resize(picture, self._size)
         self._writer.write(picture)
@@ -112,9 +120,9 @@ class OverlayVideo:
 
 
 def write_contact_sheet(video: Path, sheet: Path, choice: Sequence[int] = ()) -> None:
-    """Write evenly spaced frames of a video file, the first and the last among them, as one picture.
+    """Write evenly spaced frames of a video file, including the first and the last, as one image.
 
-    `choice` are the numbers (from 0) of the frames to take them from; empty: all.
+    `choice` holds the numbers (from 0) of the frames to choose from; empty: all.
     """
     count = _SHEET_COLUMNS * _SHEET_ROWS
     frames = _read_frames(video)
@@ -128,9 +136,9 @@ def write_contact_sheet(video: Path, sheet: Path, choice: Sequence[int] = ()) ->
 
 
 def _read_frames(video: Path) -> list[np.ndarray]:
-    """All frames of a video, in the width of a contact sheet's tile."""
+    """Return all frames of a video, in the width of a contact sheet's tile."""
     capture = cv2.VideoCapture(str(video))
-    frames = []
+    frames: list[np.ndarray] = []
     while True:
         readable, frame = capture.read()
         if not readable:
@@ -141,7 +149,7 @@ def _read_frames(video: Path) -> list[np.ndarray]:
 
 
 def _scaled(box: Box | None, factor: int) -> Box | None:
-    return box and tuple(value * factor for value in box)
+    return box and (box[0] * factor, box[1] * factor, box[2] * factor, box[3] * factor)
 
 
 _COLUMNS = ("frame", "state", "box x, y, w, h", "score", "exit", "latency", "drops", "IoU")
@@ -151,11 +159,11 @@ _PLAIN_PERIOD_S = 1.0
 
 
 class LiveTable:
-    """Shows one row for each frame; use as a context manager."""
+    """Shows one row for each frame: rewritten in place on a terminal, otherwise one line a second."""
 
     def __init__(self) -> None:
         self._rows: deque[tuple[str, ...]] = deque(maxlen=_ROWS)
-        self._live = Live(refresh_per_second=8, transient=False) if Live and sys.stdout.isatty() else None
+        self._live = Live(refresh_per_second=8, transient=False) if HAS_RICH and sys.stdout.isatty() else None
         self._printed_s = 0.0
 
     def start(self) -> None:
@@ -169,7 +177,7 @@ class LiveTable:
             self._live.stop()
 
     def show(self, record: FrameRecord) -> None:
-        """Add a row for a frame that the tracker has processed."""
+        """Add a row for a processed frame."""
         row = _row(record)
         if self._live is None:
             if time.monotonic() - self._printed_s >= _PLAIN_PERIOD_S:
@@ -189,7 +197,7 @@ def _row(record: FrameRecord) -> tuple[str, ...]:
     overlap = "-" if record.iou is None else f"{record.iou:.2f}"
     return (
         str(record.number),
-        record.state.name,
+        record.state.name if record.state else "-",
         box,
         f"{record.score:.2f}",
         exit_taken,
@@ -200,15 +208,15 @@ def _row(record: FrameRecord) -> tuple[str, ...]:
 
 
 RECEIVED_FLOOR = 0.95
-# Where the truth is known, the target counts as held if the last second's boxes overlap it at least this much.
+# If the truth is known, the target counts as held if the mean IoU of the last second is at least this.
 HELD_IOU = 0.3
 
 
 def summarize(records: Sequence[FrameRecord], frames_published: int, rate_hz: float, **about: Any) -> dict[str, Any]:
-    """Figures of a run, ready for JSON; `about` (such as model="...") is added as it is.
+    """Return the figures of a run for JSON; `about` (such as model="...") is added unchanged.
 
-    `frames_received` are those that reached the tracker, whether it processed or dropped them; `mean_iou` is None
-    where no truth is known, `occlusion` where the target was in sight all the time.
+    `frames_received` counts the frames that reached the tracker, processed or dropped. `mean_iou` is None without
+    truth, `occlusion` is None if the target was always visible.
     """
     processed = [record for record in records if record.state is not None]
     tracked = [record for record in processed if record.box is not None]
@@ -233,7 +241,7 @@ def summarize(records: Sequence[FrameRecord], frames_published: int, rate_hz: fl
 
 
 def sentence(summary: dict[str, Any]) -> str:
-    """A summary for people, in one line."""
+    """Return a summary as one line."""
     exits = ", ".join(f"{count} at exit {index}" for index, count in summary["exit_histogram"].items())
     overlap = "" if summary["mean_iou"] is None else f", mean IoU {summary['mean_iou']:.3f}"
     overlap += "" if summary.get("first_box_s") is None else f"; first box after {summary['first_box_s']:.1f} s"
@@ -246,7 +254,7 @@ def sentence(summary: dict[str, Any]) -> str:
 
 
 def occlusion_sentence(summary: dict[str, Any]) -> str:
-    """What the tracker said of a target out of sight, and when it had it back, in one line; empty if there was none."""
+    """Return the states of the tracker during the occlusion as one line; empty if there was none."""
     found = summary["occlusion"]
     if not found:
         return ""
@@ -258,7 +266,7 @@ def occlusion_sentence(summary: dict[str, Any]) -> str:
 
 
 def budget_figures(said: Mapping[str, str]) -> dict[str, Any]:
-    """What the tracker's diagnostics (values by key) say of its time budget; empty if nothing yet."""
+    """Return the time budget from the tracker's diagnostics (values by key); empty if they have none yet."""
     if "budget_state" not in said:
         return {}
     numbers = ("budget_ms", "mean_ms", "overhead_ms", "slowdown")
@@ -271,18 +279,18 @@ def budget_figures(said: Mapping[str, str]) -> dict[str, Any]:
 
 
 def budget_sentence(summary: dict[str, Any]) -> str:
-    """The time budget and what became of it, in one line; empty if it is not known."""
+    """Return the time budget and the time spent as one line; empty if they are not known."""
     budget = summary.get("budget")
     if not budget:
         return ""
-    spent = f"tracking took {budget['mean_ms']:.0f} ms a frame, and {budget['overhead_ms']:.0f} ms went beside it"
+    spent = f"tracking took {budget['mean_ms']:.0f} ms a frame, decoding and publishing {budget['overhead_ms']:.0f} ms"
     if budget["state"] == "none":
         return f"no budget ({budget['from'].removeprefix('none: ')}): {spent}"
     return f"budget {budget['budget_ms']:.0f} ms ({budget['from']}; {budget['state'].lower()}): {spent}"
 
 
 def failure(summary: dict[str, Any]) -> str:
-    """The condition that a run missed, in one line; empty if it met all."""
+    """Return the condition that a run failed as one line; empty if it met all."""
     published, received = summary["frames_published"], summary["frames_received"]
     if not published:
         return "the camera published no frame"
@@ -294,8 +302,8 @@ def failure(summary: dict[str, Any]) -> str:
 
 
 def _occlusion(records: Sequence[FrameRecord]) -> dict[str, Any] | None:
-    """The first and last frame on which the target was hidden, by number; the first ones from there on with each state
-    of doubt (None: never), and the first one after it that has the target back, by the truth where that is known."""
+    """Return the numbers of the first and last frame on which the target was hidden, of the first UNCERTAIN and LOST
+    ones from there on (None: never), and of the first one after it that has the target back (by the truth if known)."""
     hidden = [record.number for record in records if record.hidden]
     if not hidden:
         return None
@@ -319,7 +327,7 @@ def _held(processed: Sequence[FrameRecord], rate_hz: float) -> bool:
     if not processed or processed[-1].state not in (TrackState.TRACKING, TrackState.UNCERTAIN):
         return False
     overlaps = [record.iou for record in processed[-max(1, round(rate_hz)) :] if record.iou is not None]
-    return not overlaps or _mean(overlaps) >= HELD_IOU
+    return not overlaps or float(np.mean(overlaps)) >= HELD_IOU
 
 
 def _mean(values: Sequence[float]) -> float | None:

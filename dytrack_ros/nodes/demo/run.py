@@ -1,4 +1,4 @@
-"""`make demo`: a camera and a tracker as two real processes; watches them, and writes down what they did."""
+"""`make demo`: runs a camera and a tracker as two processes, and records their results."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, UInt32
 from vision_msgs.msg import Detection2D
@@ -36,13 +37,13 @@ from dytrack_ros.nodes.run import RunnableNode, run
 from dytrack_ros.tracking import TrackState
 from dytrack_ros.tracking.box import Box
 
-# A rate at which two CPU cores, the camera, DDS and this program beside, leave time for deeper exits than the first.
+# At this rate two CPU cores have time for deeper exits than the first, beside the camera, DDS and this program.
 DEFAULT_RATE_HZ = 5.0
 
 WATCH_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=50)
 WATCH_PERIOD_S = 0.2
 LOADING_NOTE_S = 5.0
-# After the camera has ended, the tracker's word on its last frames is awaited at most this long.
+# After the camera has ended, results of the last frames are awaited at most this long.
 LAST_WORDS_S = 3.0
 
 
@@ -80,7 +81,7 @@ class DemoNode(RunnableNode):
         self._video = OverlayVideo(self._out / "overlay.mp4", self._rate_hz)
         self._table = LiveTable()
 
-        self._images = None
+        self._images: Subscription | None = None
         self.create_subscription(Detection2D, "truth", self._on_truth, WATCH_QOS)
         self.create_subscription(Detection2D, "detection", self._on_detection, WATCH_QOS)
         self.create_subscription(TrackStatus, "status", self._on_status, WATCH_QOS)
@@ -110,14 +111,14 @@ class DemoNode(RunnableNode):
         )
 
     def close(self) -> None:
-        """Stop the processes; a run that was interrupted is written down as far as it went."""
+        """Stop the processes; write the results of an interrupted run."""
         for process in (self._camera, self._tracker):
             if process is not None:
                 process.stop()
         if not self.finished:
             self._finish("" if self._records else "interrupted before the first frame")
 
-    # ---- what the graph says
+    # ---- messages
 
     def _record(self, header: Header) -> FrameRecord:
         stamp = stamp_ns(header)
@@ -131,7 +132,7 @@ class DemoNode(RunnableNode):
         self._last_news_s = time.monotonic()
         self._record(message.header).image = images.to_bgr(message)
         self._unwritten.append(stamp_ns(message.header))
-        # A second of delay: by then all has been said about a frame.
+        # A second later all results of a frame have come.
         self._write_all_but(max(3, round(self._rate_hz)))
 
     def _on_truth(self, message: Detection2D) -> None:
@@ -162,20 +163,22 @@ class DemoNode(RunnableNode):
         said = {pair.key: pair.value for status in message.status for pair in status.values}
         self._about |= {key: said[key] for key in ("model", "engine") if key in said}
         self._about["budget"] = budget_figures(said) or self._about["budget"]
-        # The camera starts with its second subscriber. That is this node, once the tracker has found the camera: from
-        # then on no image can pass it by.
+        # The camera starts with its second subscriber. That is this node, after the tracker has found the camera: no
+        # image is missed.
         if self._images is None and int(said.get("publishers", 0)):
             self._images = self.create_subscription(Image, "image", self._on_image, WATCH_QOS)
 
     # ---- the run
 
     def _watch(self) -> None:
-        if self._tracker is None:  # not in the constructor: from here on, close() stops them whatever happens
+        if (
+            self._tracker is None or self._camera is None
+        ):  # not in the constructor: close() is only called for a complete node
             self._start_processes()
             return
         for process in (self._tracker, self._camera):
             if process.exit_code is not None and (process is self._tracker or process.exit_code):
-                last_line = (process.output.splitlines() or ["it said nothing"])[-1]
+                last_line = (process.output.splitlines() or ["no output"])[-1]
                 self._finish(f"{process.name} ended: {last_line}")
                 return
         if not self._records and time.monotonic() > self._next_note_s:
@@ -217,7 +220,7 @@ def main(args: list[str] | None = None) -> int:
     """Entry point of `ros2 run dytrack_ros demo`; returns the exit code."""
     options = _parse(args)
     prepare_environment()
-    # The demo's own arguments are not for rclpy.
+    # rclpy must not parse the demo's own arguments.
     return run(lambda: DemoNode(_clip(options), options), args=[])
 
 
@@ -240,8 +243,8 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
         "--scene",
         choices=SCENE_NAMES,
         default=DEFAULT_SCENE,
-        help="clip: a face in a shaking car; occlusion: a target that goes behind a pillar; shake: a shaken camera; the "
-        "truth is known of the last two (default: %(default)s)",
+        help="clip: a face in a shaking car; occlusion: a target that passes behind a pillar; shake: a shaken camera. "
+        "The last two have true boxes (default: %(default)s)",
     )
     parser.add_argument(
         "--video",

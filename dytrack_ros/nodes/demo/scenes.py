@@ -19,24 +19,24 @@ class SourceFrame(NamedTuple):
 
 
 FRAMES = 140
-# Of the whole target: less of it is no target that anybody could find.
+# A smaller visible share of the target counts as absent.
 LEAST_IN_SIGHT = 0.25
 
 _OCCLUSION_SIZE = 640, 480
 _TARGET_SIDE = 104
-# The target needs so many frames to cross the picture, and then waits to be found, however slow the machine is.
+# Frames in which the target crosses the image, and in which it is hidden.
 _CROSSING_FRAMES, _HIDDEN_FRAMES = 100, 14
 _SHAKE_SIZE = 640, 360
-# How much of the still the shaken camera sees, and its movements: a slow pan and a fast shake, as parts of what it sees.
+# The share of the still that the shaken camera sees; its slow pan and fast shake, as shares of that.
 _VIEW = 0.75
 _PAN, _SHAKE = 0.1, 0.035
-_EXPOSURES = 9  # a picture is the mean of so many within half a frame's time, which blurs as a shutter does
+_EXPOSURES = 9  # a frame is the mean of this many views within half a frame's time: motion blur
 
 _FINENESS = (4, 9, 20, 45)
 
 
 def texture(random: np.random.Generator, height: int, width: int, contrast: float) -> np.ndarray:
-    """Noise of several finenesses, more in brightness than in colour: uint8 BGR, height x width x 3."""
+    """Return noise of several scales, more in brightness than in colour: uint8 BGR, height x width x 3."""
     picture = np.full((height, width, 3), random.uniform(70, 185, 3))
     for cells in _FINENESS:
         grid = (cells, max(1, cells * width // height))
@@ -48,15 +48,16 @@ def texture(random: np.random.Generator, height: int, width: int, contrast: floa
 
 
 def framed(picture: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """A picture (uint8 BGR) with a frame of a BGR colour in [0, 255] drawn into it, by which its extent can be seen."""
+    """Draw a border of a BGR colour in [0, 255] into an image (uint8 BGR), so that its extent is visible."""
     height, width = picture.shape[:2]
     cv2.rectangle(picture, (0, 0), (width - 1, height - 1), colour.tolist(), max(2, height // 12))
     return picture
 
 
 def paste(image: np.ndarray, picture: np.ndarray, corner: np.ndarray, scale: float = 1.0) -> None:
-    """Draw a picture into `image` (both uint8 BGR), scaled, with its top-left corner at `corner` (x, y in pixels, anywhere),
-    its edges smoothed over a pixel."""
+    """Draw a scaled picture into `image` (both uint8 BGR) with its top-left corner at `corner` (x, y in pixels).
+
+    The corner may lie outside the image; edges are smoothed over a pixel."""
     height, width = picture.shape[:2]
     left, top = np.floor(corner).astype(int) - 1
     right, bottom = np.ceil(corner + scale * np.array([width, height])).astype(int) + 1
@@ -67,15 +68,15 @@ def paste(image: np.ndarray, picture: np.ndarray, corner: np.ndarray, scale: flo
     size = (region.shape[1], region.shape[0])
     # Pixel i of a picture covers [i, i + 1), OpenCV's coordinates name pixel centres: hence the halves.
     half = 0.5 * scale - 0.5
-    place = np.float64([[scale, 0, corner[0] - left + half], [0, scale, corner[1] - top + half]])
+    place = np.array([[scale, 0, corner[0] - left + half], [0, scale, corner[1] - top + half]], np.float64)
     inside = cv2.warpAffine(picture, place, size, borderMode=cv2.BORDER_REPLICATE)
     cover = cv2.warpAffine(np.ones((height, width), np.float32), place, size)[..., None]
     region[:] = np.round(region * (1 - cover) + inside * cover)
 
 
-_SCENE_SHAKE = 0.01  # largest camera shake, as a part of the image's height
-_TARGET_HEIGHT = 0.22  # the target's mean height, as a part of the image's height
-_ZOOM = 1.35  # largest scale of the target over its mean, and inversely
+_SCENE_SHAKE = 0.01  # largest camera shake, as a share of the image's height
+_TARGET_HEIGHT = 0.22  # the target's mean height, as a share of the image's height
+_ZOOM = 1.35  # largest scale of the target over its mean
 
 
 class SyntheticScene:
@@ -98,7 +99,7 @@ class SyntheticScene:
         self._phases = random.uniform(0, 2 * np.pi, 5)
 
     def frame(self, index: int) -> tuple[np.ndarray, Box]:
-        """ImageView `index` (0, 1, ...): uint8 BGR, height x width x 3, and the target's box x, y, w, h in pixels."""
+        """Return frame `index` (0, 1, ...): uint8 BGR, height x width x 3, and the target's box (x, y, w, h in px)."""
         along, down, zoom, shake_x, shake_y = np.sin(2 * np.pi * index / self._periods + self._phases)
         shake = np.array([shake_x, shake_y]) * _SCENE_SHAKE * self._height
         image = self._cut_background(shake)
@@ -107,20 +108,19 @@ class SyntheticScene:
         room = (np.array([self._width, self._height]) - size) / 2 - self._margin
         corner = (np.array([self._width, self._height]) - size) / 2 + room * (along, down) - shake
         paste(image, self._target, corner, scale)
-        return image, (*map(float, corner), *map(float, size))
+        return image, (float(corner[0]), float(corner[1]), float(size[0]), float(size[1]))
 
     def _cut_background(self, shake: np.ndarray) -> np.ndarray:
-        shift = np.float64([[1, 0, self._margin + shake[0]], [0, 1, self._margin + shake[1]]])
+        shift = np.array([[1, 0, self._margin + shake[0]], [0, 1, self._margin + shake[1]]], np.float64)
         return cv2.warpAffine(
             self._background, shift, (self._width, self._height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
 
 
 def occlusion(frames: int = FRAMES, seed: int = 3) -> Iterator[SourceFrame]:
-    """A textured target crosses a textured scene, behind a pillar, and stays on its far side: for 14 frames nothing of
-    it is in sight.
+    """Yield a textured target that crosses a textured scene and passes behind a pillar, hidden for 14 frames.
 
-    The truth is the part in sight; none where that is under LEAST_IN_SIGHT.
+    The true box is that of the visible part, None if that is under LEAST_IN_SIGHT.
     """
     width, height = _OCCLUSION_SIZE
     random = np.random.default_rng(seed)
@@ -140,7 +140,7 @@ def occlusion(frames: int = FRAMES, seed: int = 3) -> Iterator[SourceFrame]:
 
 
 def _in_sight(box: Box, pillar_left: int, pillar_width: int) -> Box | None:
-    """What a pillar from top to bottom leaves of a box: what is left of it, or what is right of it."""
+    """Return the larger visible part of a box beside a pillar, to its left or right; None if it is too small."""
     x, y, width, height = map(float, box)
     left = max(min(x + width, pillar_left) - x, 0.0)
     right = max(x + width - max(x, pillar_left + pillar_width), 0.0)
@@ -150,9 +150,9 @@ def _in_sight(box: Box, pillar_left: int, pillar_width: int) -> Box | None:
 
 
 def shaken(still: np.ndarray, box: Box, frames: int = FRAMES) -> Iterator[SourceFrame]:
-    """A camera that is panned and shaken in front of a still (uint8 BGR, HxWx3), with the blur of its movement.
+    """Yield the frames of a camera that is panned and shaken in front of a still (uint8 BGR, HxWx3), motion-blurred.
 
-    `box` is the target in the still, x, y, w, h in pixels. The truth is the part of it in the picture.
+    `box` is the target in the still, x, y, w, h in pixels. The true box is its part inside the frame.
     """
     width, height = _SHAKE_SIZE
     view = np.array([still.shape[1] * _VIEW, still.shape[1] * _VIEW * height / width])
@@ -177,7 +177,7 @@ def shaken(still: np.ndarray, box: Box, frames: int = FRAMES) -> Iterator[Source
 
 
 def _view(still: np.ndarray, corner: np.ndarray, scale: float) -> np.ndarray:
-    """What a camera sees whose picture's top-left corner lies at `corner` of the still."""
-    centre = 0.5 * scale - 0.5  # as in scene_parts.paste
-    place = np.float64([[scale, 0, centre - corner[0] * scale], [0, scale, centre - corner[1] * scale]])
+    """Return the view whose top-left corner lies at `corner` of the still."""
+    centre = 0.5 * scale - 0.5  # as in paste
+    place = np.array([[scale, 0, centre - corner[0] * scale], [0, scale, centre - corner[1] * scale]], np.float64)
     return cv2.warpAffine(still, place, _SHAKE_SIZE, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)

@@ -1,1 +1,1 @@
-"""`dytrack_panel`: a web page to mark the target. `node`, `jpeg_stream`, `parameters` and `ros_graph` use ROS; `server` does not."""
+"""`dytrack_panel`: a web page on which an operator marks the target. `server`, `viewers` and `gate` do not use ROS."""

@@ -1,4 +1,4 @@
-"""Who may talk to the panel: host names, origins, and the access token."""
+"""Access control of the panel: host names, origins, and the access token."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ MIN_TOKEN_LENGTH = 12
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine's own users can reach a server that listens on ``host``."""
-    if host == "localhost":
-        return True
+    """Return whether a server that listens on ``host`` can be reached from this machine only."""
     address = _address(host)
-    return address is not None and address.is_loopback
+    return host == "localhost" or (address is not None and address.is_loopback)
 
 
 class Gate:
-    """Decides on every request.
+    """Accepts or refuses requests.
 
-    A page of another site can send requests here from the operator's browser. It cannot forge `Origin`, and under a name
-    of its own that it lets point here (DNS rebinding) it cannot forge `Host` either: so both are checked. An address in
-    `Host` cannot be rebound; of names, only `localhost`, this machine's own and ``names`` are known.
+    A page of another site can send requests here from the operator's browser. It cannot forge `Origin`. If it makes a
+    name of its own point here (DNS rebinding), it cannot forge `Host`. Both headers are checked. An address in `Host`
+    cannot be rebound. Of names, only `localhost`, this machine's own and ``names`` are accepted.
 
     Attributes:
-        token: what a page must show, "" where anybody may connect.
+        token: what a page must send, "" where every page of this machine may connect.
+        is_generated: the token was generated here; otherwise the user has set it, and it must not be logged.
 
     Raises:
         ValueError: the token is too short.
@@ -38,19 +37,20 @@ class Gate:
         if token and (len(token) < MIN_TOKEN_LENGTH or not token.isascii()):
             raise ValueError(
                 f"token must have at least {MIN_TOKEN_LENGTH} ASCII characters, not {len(token)}; "
-                "left empty, one is made where host is not this machine alone"
+                "leave it empty to have one generated where other machines can connect"
             )
-        self.token = token or ("" if is_loopback(host) else secrets.token_urlsafe(16))
+        self.is_generated = not token and not is_loopback(host)
+        self.token = secrets.token_urlsafe(16) if self.is_generated else token
         own = socket.gethostname().lower()
         self._names = {"localhost", own, f"{own}.local", host.lower(), *(name.lower() for name in names)}
 
     def refusal(self, host: str | None, origin: str | None, needs_origin: bool = False) -> str:
-        """Why a request with these headers is refused; empty if it is not.
+        """Return why a request with these headers is refused; empty if it is accepted.
 
-        ``needs_origin``: for what a browser never sends without one, so that only programs lack it.
+        ``needs_origin``: the request is one that browsers always send with `Origin`.
         """
         name = _host_name(host or "")
-        if not name:
+        if host is None or not name:
             return "the request has no usable Host header"
         if name not in self._names and _address(name) is None:
             return (
@@ -68,16 +68,17 @@ class Gate:
         return ""
 
     def accepts_token(self, token: object) -> bool:
-        """Whether this is the token (in constant time)."""
+        """Return whether this is the token (in constant time)."""
         return isinstance(token, str) and _equal(token, self.token)
 
     @property
     def cookie(self) -> str:
-        """What a page shows instead once it has shown the token. A token that is set outlives a restart, and so does this."""
+        """The value that replaces the token once a page has sent it. For a token that the user set it stays the same
+        when the node restarts."""
         return hmac.new(self.token.encode(), b"dytrack_panel", "sha256").hexdigest()
 
     def accepts_cookie(self, cookie: str | None) -> bool:
-        """Whether a page with this cookie may connect."""
+        """Return whether a page with this cookie may connect."""
         return not self.token or _equal(cookie or "", self.cookie)
 
 
@@ -93,7 +94,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _host_name(host: str) -> str:
-    """The name in a Host header, lower-case; empty where it is not name[:port]."""
+    """Return the name in a Host header, lower-case; empty where the header is not name[:port]."""
     if "@" in host or "/" in host:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Images of the graph as small JPEGs for the page: no more than asked for, and none while nobody looks."""
+"""Converts images to small JPEGs for the page, only as many as the pages take."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from dytrack_ros.nodes import images
 from dytrack_ros.nodes.messages import stamp_ns
 
-# Only the newest is ever wanted. Best effort hears every camera.
+# Only the newest image is used. Best effort is compatible with every camera.
 QOS = QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=1)
 # Before the JPEG: the stamp in nanoseconds, width and height of the full image.
 PACKET_HEAD = struct.Struct("<QII")
 
 
 class PacedGroup(MutuallyExclusiveCallbackGroup):
-    """Lets its subscription be taken from once each time that it is opened.
+    """Lets the executor take one message each time that it is opened.
 
-    While it is closed the executor does not even wait for images, so that one that is not wanted is never copied out of
-    the middleware; the newest waits there.
+    While it is closed the executor does not wait for its subscription: images that no page takes are not copied out of
+    the middleware, which keeps the newest.
     """
 
     is_open = False
@@ -39,8 +40,8 @@ class JpegStream:
     """The image topic, subscribed to only between `begin` and `end`.
 
     Attributes:
-        header: of the last image, None before the first; an init on it carries the same frame_id.
-        taken: how many have come.
+        header: of the last image, None before the first; an init carries its frame_id.
+        taken: number of images so far.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class JpegStream:
     ) -> None:
         """
         Args:
-            settings: gives the greatest width in pixels and the quality (0 to 100) of a JPEG.
+            settings: returns the greatest width in pixels and the quality (0 to 100) of a JPEG.
             show: takes a packet: PACKET_HEAD, then the JPEG.
             refuse: takes a sentence about an image that cannot be read.
         """
@@ -63,7 +64,7 @@ class JpegStream:
         self._show = show
         self._refuse = refuse
         self._group = PacedGroup()
-        self._subscription = None
+        self._subscription: Subscription | None = None
 
     def begin(self, topic: str, is_compressed: bool) -> None:
         """Subscribe to a topic of raw or compressed images."""
@@ -75,7 +76,7 @@ class JpegStream:
         )
 
     def end(self) -> None:
-        """Subscribe to nothing."""
+        """End the subscription."""
         self._group.is_open = False
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
@@ -98,12 +99,12 @@ class JpegStream:
 
 
 def pack(stamp: int, bgr: np.ndarray, max_width: int, quality: int) -> bytes:
-    """A uint8 BGR picture, HxWx3, as a packet for the page, at most ``max_width`` pixels wide."""
+    """Return an image (uint8 BGR, HxWx3) as a packet for the page, at most ``max_width`` pixels wide."""
     height, width = bgr.shape[:2]
     scale = min(1.0, max_width / width)
     if scale < 1:
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        # Averaging all pixels pays where more than two become one; before, it costs more than the JPEG.
+        # Averaging (INTER_AREA) looks better below half the size; above, it costs more time than the JPEG.
         bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA if scale <= 0.5 else cv2.INTER_LINEAR)
     _, jpeg = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
     return PACKET_HEAD.pack(max(stamp, 0), width, height) + jpeg.tobytes()

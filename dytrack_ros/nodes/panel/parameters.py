@@ -10,12 +10,22 @@ from rcl_interfaces.msg import Parameter, ParameterDescriptor, ParameterEvent, P
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
 
 from dytrack_ros.nodes.panel.service_calls import ServiceCalls
+from dytrack_ros.nodes.panel.viewers import Viewer
 
 KINDS = {
     ParameterType.PARAMETER_BOOL: "bool",
     ParameterType.PARAMETER_INTEGER: "integer",
     ParameterType.PARAMETER_DOUBLE: "double",
     ParameterType.PARAMETER_STRING: "string",
+}
+KIND_NAMES = {"bool": "true or false", "integer": "an integer", "double": "a number", "string": "a text"}
+# A parameter has an effect only while each of the named ones has one of these values.
+ACTS_WHEN: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "exit.fixed": (("exit.policy", ("fixed",)),),
+    "budget.rate_hz": (("budget.mode", ("rate",)),),
+    "budget.milliseconds": (("budget.mode", ("milliseconds",)),),
+    "budget.headroom": (("budget.mode", ("camera",)),),
+    "budget.keep_period": (("budget.mode", ("camera",)),),
 }
 _FIELDS = {
     ParameterType.PARAMETER_BOOL: "bool_value",
@@ -32,16 +42,17 @@ _INTEGERS = range(-(2**63), 2**63)
 
 
 def form(descriptor: ParameterDescriptor, value: ParameterValue) -> dict[str, Any]:
-    """What a page needs to show a parameter: `kind` is one of KINDS, or `other` for what it cannot change."""
-    made = {
+    """Return what a page needs to show a parameter: `kind` is one of KINDS, or `other` if the page cannot change it."""
+    made: dict[str, Any] = {
         "name": descriptor.name,
         "kind": KINDS.get(value.type, "other"),
         "value": plain(value),
         "description": descriptor.description,
         "read_only": descriptor.read_only,
         "choices": [],
+        "acts_when": [{"name": other, "values": list(values)} for other, values in ACTS_WHEN.get(descriptor.name, ())],
     }
-    # Any node may write prose there; of this package's, choices are separated by bars.
+    # This package separates choices by bars there; other nodes may write sentences.
     if " | " in descriptor.additional_constraints:
         made["choices"] = descriptor.additional_constraints.split(" | ")
     for limits in (*descriptor.floating_point_range[:1], *descriptor.integer_range[:1]):
@@ -50,7 +61,7 @@ def form(descriptor: ParameterDescriptor, value: ParameterValue) -> dict[str, An
 
 
 def plain(value: ParameterValue) -> bool | int | float | str | None:
-    """A value as JSON can hold it; lists as text."""
+    """Return a value for JSON; lists become text."""
     field = _FIELDS.get(value.type)
     if field is None:
         return None
@@ -61,12 +72,12 @@ def plain(value: ParameterValue) -> bool | int | float | str | None:
 
 
 def plain_number(value: float) -> float | str:
-    """JSON knows no infinity."""
+    """Return the number, infinity as text: JSON has no infinity."""
     return value if math.isfinite(value) else str(value)
 
 
 def parameter_message(name: str, kind: str, value: bool | int | float | str) -> Parameter:
-    """The message that sets a parameter of this kind.
+    """Return the message that sets a parameter of this kind.
 
     Raises:
         ValueError: the value is of another kind.
@@ -78,8 +89,10 @@ def parameter_message(name: str, kind: str, value: bool | int | float | str) -> 
         "double": not isinstance(value, bool) and isinstance(value, (int, float)),
         "string": isinstance(value, str),
     }
-    if not fits.get(kind, False):
-        raise ValueError(f"{name} must be a {kind}, not {str(value)[:40]!r}")
+    if kind not in types:
+        raise ValueError(f"{name} can only be set when the tracker starts")
+    if not fits[kind]:
+        raise ValueError(f"{name} must be {KIND_NAMES[kind]}, not {str(value)[:40]!r}")
     message = ParameterValue(type=types[kind])
     setattr(message, _FIELDS[types[kind]], float(value) if kind == "double" else value)
     return Parameter(name=name, value=message)
@@ -94,13 +107,13 @@ SERVICES = {
 
 
 class TrackerParameters:
-    """Asks the tracker for its parameters and tells pages of them.
+    """Reads and sets the tracker's parameters for the pages.
 
-    Messages: `parameters` (all of them, as forms), `values` (some that have changed), `answer` (what became of a
-    change; `ok` and why not).
+    Messages: `parameters` (all of them, as forms), `values` (those that have changed), `answer` (to the page that asked
+    for a change: `ok`, or why not).
     """
 
-    def __init__(self, tracker: str, calls: ServiceCalls, tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, tracker: str, calls: ServiceCalls, tell: Callable[..., None]) -> None:
         self._tracker = tracker
         self._calls = calls
         self._tell = tell
@@ -108,31 +121,33 @@ class TrackerParameters:
 
     @property
     def are_known(self) -> bool:
+        """The tracker has answered with its parameters."""
         return bool(self._forms)
 
     @property
     def can_be_read(self) -> bool:
+        """The tracker's parameter services have been found."""
         return self._calls.is_ready(ListParameters, self._service(ListParameters))
 
     def _service(self, service_type: type) -> str:
         return f"{self._tracker}/{SERVICES[service_type]}"
 
     def prepare(self) -> None:
-        """The tracker has just come: let the clients find its services."""
+        """Make the clients of a tracker that has just appeared."""
         for service_type in SERVICES:
             self._calls.prepare(service_type, self._service(service_type))
 
     def forget(self) -> None:
-        """The tracker is gone."""
+        """Forget all of them: the tracker has gone."""
         self._forms = {}
         self.show()
 
     def show(self) -> None:
-        """Tell all of them, to a page that has just come."""
+        """Send all of them to the pages."""
         self._tell({"type": "parameters", "parameters": list(self._forms.values())})
 
     def load(self) -> None:
-        """Ask for all of them."""
+        """Ask the tracker for all of them."""
         request = ListParameters.Request()
         self._call(ListParameters, request, lambda response: self._describe(response.result.names))
 
@@ -145,7 +160,7 @@ class TrackerParameters:
         self._call(GetParameters, request, lambda found: self._keep(descriptors, found.values))
 
     def _keep(self, descriptors: list, values: list) -> None:
-        # A name that has vanished between two of the calls makes the later ones shorter: the next load mends it.
+        # If a parameter was undeclared between two calls, the lists differ in length: the next load is complete.
         if len(descriptors) == len(values):
             pairs = zip(descriptors, values, strict=True)
             self._forms = {descriptor.name: form(descriptor, value) for descriptor, value in pairs}
@@ -156,14 +171,12 @@ class TrackerParameters:
         service_type: type,
         request: Any,
         then: Callable[[Any], None],
-        otherwise: Callable[[str], None] = lambda reason: (
-            None
-        ),  # nothing is known then, and it is asked again in a second
+        otherwise: Callable[[str], None] = lambda reason: None,  # the node asks again in a second
     ) -> None:
         self._calls.call(service_type, self._service(service_type), request, then, otherwise)
 
     def changed(self, event: ParameterEvent) -> None:
-        """Take what `/parameter_events` says of any node."""
+        """Take a message of `/parameter_events`, which may be about any node."""
         if event.node != self._tracker:
             return
         if event.new_parameters or event.deleted_parameters:
@@ -174,12 +187,13 @@ class TrackerParameters:
         if values:
             self._tell({"type": "values", "values": values})
 
-    def set(self, name: str, value: bool | int | float | str) -> None:
-        """Change one, and tell what became of it."""
+    def set(self, name: str, value: bool | int | float | str, viewer: Viewer) -> None:
+        """Set one and tell the page that asked for it whether it was accepted."""
 
         def answer(ok: bool, text: str) -> None:
             known = self._forms.get(name, {}).get("value")
-            self._tell({"type": "answer", "to": "set", "name": name, "ok": ok, "text": text, "value": known})
+            told = {"type": "answer", "to": "set", "name": name, "ok": ok, "text": text, "value": known}
+            self._tell(told, viewer)
 
         if name not in self._forms:
             answer(False, f"the tracker has no parameter {name[:100]!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,13 @@ from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes.messages import box_of, stamp_ns
 from dytrack_ros.tracking import TrackState
 
-# The stamps of ROS: 32 bits of seconds.
+# ROS stamps have 32 bits of seconds.
 MAX_STAMP_NS = 2**31 * 1_000_000_000
 MAX_TEXT_LENGTH = 1024
 
 
-class BadRequest(ValueError):
-    """A message that is none; the text says what was given and what is allowed."""
+class RequestError(ValueError):
+    """A message that is not a valid request; the text says what was given and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Start:
-    """Follow what is in `box` (x, y, w, h in pixels of the full image) on the image stamped `stamp_ns`."""
+    """Follow the target in `box` (x, y, w, h in pixels of the full image) on the image stamped `stamp_ns`."""
 
     stamp_ns: int
     box: tuple[float, float, float, float]
@@ -53,7 +53,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Enable:
-    """Follow images, or ignore them."""
+    """Let the tracker process images, or ignore them."""
 
     enabled: bool
 
@@ -70,55 +70,57 @@ Request = Look | Shown | Start | Stop | Enable | SetParameter
 
 
 def parse(text: str) -> Request:
-    """The request in a text message.
+    """Return the request in a text message.
 
     Raises:
-        BadRequest: no JSON object, an unknown `type`, or a field of it that is missing or wrong.
+        RequestError: not a JSON object, an unknown `type`, or a missing or wrong field.
     """
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadRequest("a message must be a JSON object") from error
+        raise RequestError("a message must be a JSON object") from error
     if not isinstance(fields, dict):
-        raise BadRequest(f"a message must be a JSON object, not a {type(fields).__name__}")
+        raise RequestError(f"a message must be a JSON object, not {repr(fields)[:40]}")
     kind = fields.get("type")
     if not isinstance(kind, str) or kind not in _READERS:
-        raise BadRequest(f"type must be one of {', '.join(_READERS)}, not {repr(kind)[:40]}")
+        raise RequestError(f"type must be one of {', '.join(_READERS)}, not {repr(kind)[:40]}")
     return _READERS[kind](fields)
 
 
-def _look(fields: dict) -> Look:
+def _look(fields: dict[str, Any]) -> Look:
     return Look(_field(fields, "looking", bool), max(1, min(_field(fields, "width", int), 100_000)))
 
 
-def _start(fields: dict) -> Start:
+def _start(fields: dict[str, Any]) -> Start:
     stamp = _field(fields, "stamp", str)  # JavaScript's numbers do not hold nanoseconds
     if not (stamp.isascii() and stamp.isdecimal() and len(stamp) <= 20 and int(stamp) < MAX_STAMP_NS):
-        raise BadRequest(f"stamp must be nanoseconds in decimals, less than {MAX_STAMP_NS}, not {stamp[:40]!r}")
+        raise RequestError(f"stamp must be nanoseconds in decimals, less than {MAX_STAMP_NS}, not {stamp[:40]!r}")
     box = _field(fields, "box", list)
     if len(box) != 4 or not all(_is_number(value) for value in box):
-        raise BadRequest(f"box must be four finite numbers x, y, width, height, not {repr(box)[:80]}")
-    return Start(int(stamp), tuple(map(float, box)))
+        raise RequestError(f"box must be four finite numbers x, y, width, height, not {repr(box)[:80]}")
+    x, y, width, height = map(float, box)
+    return Start(int(stamp), (x, y, width, height))
 
 
-def _set(fields: dict) -> SetParameter:
+def _set(fields: dict[str, Any]) -> SetParameter:
     value = fields.get("value")
     if not (isinstance(value, (bool, str)) or _is_number(value)):
-        raise BadRequest(f"value must be a boolean, a finite number or a text, not {repr(value)[:40]}")
+        raise RequestError(f"value must be a boolean, a finite number or a text, not {repr(value)[:40]}")
     return SetParameter(_text(_field(fields, "name", str), "name"), _text(value, "value"))
 
 
-def _text(value, name: str):
-    """The value, if it is no text, or one that a ROS message can hold."""
+def _text(value: Any, name: str) -> Any:
+    """Return the value. Raise RequestError for a text that a ROS message cannot hold."""
     if isinstance(value, str):
         if len(value) > MAX_TEXT_LENGTH:
-            raise BadRequest(f"{name} has {len(value)} characters, at most {MAX_TEXT_LENGTH} are allowed")
+            raise RequestError(f"{name} has {len(value)} characters, at most {MAX_TEXT_LENGTH} are allowed")
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-            raise BadRequest(f"{name} holds characters that are none")
+            raise RequestError(f"{name} has characters that are not Unicode text")
     return value
 
 
-_READERS = {
+_KIND_NAMES = {bool: "true or false", int: "an integer", str: "a text", list: "a list"}
+_READERS: dict[str, Callable[[dict[str, Any]], Request]] = {
     "look": _look,
     "shown": lambda fields: Shown(),
     "start": _start,
@@ -128,10 +130,10 @@ _READERS = {
 }
 
 
-def _field(fields: dict, name: str, kind: type):
+def _field(fields: dict[str, Any], name: str, kind: type) -> Any:
     value = fields.get(name)
     if type(value) is not kind:
-        raise BadRequest(f"{name} must be a {kind.__name__}, not {repr(value)[:40]}")
+        raise RequestError(f"{name} must be {_KIND_NAMES[kind]}, not {repr(value)[:40]}")
     return value
 
 
@@ -144,12 +146,12 @@ def _is_number(value: object) -> bool:
         return False
 
 
-# Log.WARN and its like are bytes in older distributions, and numbers in newer ones; the field is a number in all.
+# The constants of Log are bytes in older distributions and numbers in newer ones; the field is always a number.
 LEVELS = {30: "warning", 40: "error", 50: "error"}
 
 
 def results_message(statuses: Iterable[TrackStatus], detections: Iterable[Detection2D]) -> dict[str, Any]:
-    """Statuses and boxes, each with the stamp of its image: nanoseconds as text, JavaScript's numbers do not hold them."""
+    """Return statuses and boxes, each with the stamp of its image as a text of nanoseconds."""
     return {
         "type": "results",
         "statuses": [_status(status) for status in statuses],
@@ -187,7 +189,7 @@ def _box(detection: Detection2D) -> dict[str, Any]:
 
 
 def diagnostics_message(node_name: str, statuses: Iterable[DiagnosticStatus]) -> dict[str, Any] | None:
-    """The tasks of one node (`NAME: TASK`), None where there is none of it among them."""
+    """Return the tasks of one node (`NAME: TASK`), None if there are none."""
     prefix = f"{node_name}: "
     tasks = {
         status.name.removeprefix(prefix): {"level": status.level[0], "text": status.message}
@@ -201,11 +203,11 @@ def diagnostics_message(node_name: str, statuses: Iterable[DiagnosticStatus]) ->
 
 
 def log_message(log: Log) -> dict[str, Any] | None:
-    """A warning or an error; None for what is less."""
+    """Return a warning or an error; None for lower levels."""
     level = LEVELS.get(log.level)
-    return level and {"type": "log", "level": level, "text": log.msg}
+    return {"type": "log", "level": level, "text": log.msg} if level else None
 
 
 def _number(value: float) -> float | None:
-    """Short, and as JSON can hold it."""
+    """Round; JSON has no infinity and no NaN."""
     return round(value, 4) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Where a tracker's topics are: found from the graph, so that remappings need not be repeated for the panel."""
+"""Finds the topics of a tracker in the ROS graph, so that remappings need not be repeated for the panel."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 DETECTION = "vision_msgs/msg/Detection2D"
 STATUS = "dytrack_ros/msg/TrackStatus"
+INIT_REPLY = "dytrack_ros/msg/InitReply"
 
 SILENCE_S = 3.0
 
@@ -21,14 +22,15 @@ class Topics:
     image: str
     is_compressed: bool
     init: str
+    init_reply: str
     detection: str
     status: str
 
 
 def find_topics(node: Node, tracker: str) -> Topics | None:
-    """The topics of the node named ``tracker`` (with its namespace); None while not all of them are there.
+    """Return the topics of the node named ``tracker`` (with its namespace); None while not all of them are there.
 
-    A tracker subscribes to one topic of images and one of boxes, and publishes one of boxes and one of statuses.
+    Each topic is recognised by its type and by whether the tracker publishes it or subscribes to it.
     """
     namespace, _, name = tracker.rpartition("/")
     try:
@@ -39,19 +41,25 @@ def find_topics(node: Node, tracker: str) -> Topics | None:
     image = _topic(heard, IMAGE)
     compressed = _topic(heard, COMPRESSED_IMAGE)
     topics = Topics(
-        image or compressed, not image, _topic(heard, DETECTION), _topic(said, DETECTION), _topic(said, STATUS)
+        image=image or compressed,
+        is_compressed=not image,
+        init=_topic(heard, DETECTION),
+        init_reply=_topic(said, INIT_REPLY),
+        detection=_topic(said, DETECTION),
+        status=_topic(said, STATUS),
     )
-    return topics if all((topics.image, topics.init, topics.detection, topics.status)) else None
+    is_complete = all((topics.image, topics.init, topics.init_reply, topics.detection, topics.status))
+    return topics if is_complete else None
 
 
 def find_publishers(node: Node, topic: str) -> list[str]:
-    """The full names of the nodes that publish a topic."""
+    """Return the full names of the nodes that publish a topic."""
     found = node.get_publishers_info_by_topic(topic)
     return sorted({f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}" for publisher in found})
 
 
 def find_trackers(node: Node) -> list[str]:
-    """The full names of all nodes that publish a status."""
+    """Return the full names of all nodes that publish a status."""
     topics = [topic for topic, types in node.get_topic_names_and_types() if STATUS in types]
     return sorted({name for topic in topics for name in find_publishers(node, topic)})
 
@@ -59,12 +67,12 @@ def find_trackers(node: Node) -> list[str]:
 def what_is_missing(
     tracker: str, topics: Topics | None, others: list[str], publishers: list[str], silent_s: float, unreadable: str
 ) -> str:
-    """Why the page shows no new picture, and how to mend it; empty where nothing is missing.
+    """Return why the page shows no new picture, and what to do; empty if nothing is missing.
 
     Args:
-        others: the trackers that do run.
+        others: the trackers that run.
         publishers: the nodes that publish the image topic.
-        silent_s: how long no image has come although somebody looks.
+        silent_s: how long no image has come although a page is visible.
         unreadable: what is wrong with the last image, empty if nothing.
     """
     if topics is None:
@@ -74,12 +82,12 @@ def what_is_missing(
             "or name another one with the panel's parameter tracker."
         )
     if not publishers:
-        return f"No image: nobody publishes {topics.image}. Start the camera, or the tracker with image:=TOPIC."
+        return f"No image: no node publishes {topics.image}. Start the camera, or the tracker with image:=TOPIC."
     if unreadable:
         return f"No image: {unreadable}."
     if silent_s > SILENCE_S:
         return (
-            f"No image for {silent_s:.0f} s on {topics.image}, although {', '.join(publishers)} would publish it. Does the "
+            f"No image for {silent_s:.0f} s on {topics.image}, which {', '.join(publishers)} publishes. Does the "
             "camera run? Large images need the Fast DDS profile in the camera's process, see README."
         )
     return ""

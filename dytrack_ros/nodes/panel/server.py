@@ -1,4 +1,4 @@
-"""The web server of the panel, in a thread of its own. Knows nothing of ROS."""
+"""The web server of the panel, in a thread of its own. It knows nothing of ROS."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import resources
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler
 
 from dytrack_ros.nodes.faults import BAD_PAGE_MESSAGE, PAGE_REFUSED
 from dytrack_ros.nodes.panel.gate import Gate
-from dytrack_ros.nodes.panel.protocol import BadRequest, Look, Request, Shown, parse
+from dytrack_ros.nodes.panel.protocol import Look, Request, RequestError, Shown, parse
 from dytrack_ros.nodes.panel.viewers import Viewer, Viewers
 from dytrack_ros.utils import one_line
 
@@ -23,6 +24,7 @@ PAGE_FILES = {
     "index.html": "text/html",
     "panel.css": "text/css",
     "panel.js": "text/javascript",
+    "condition.js": "text/javascript",
     "picture.js": "text/javascript",
     "pointing.js": "text/javascript",
     "controls.js": "text/javascript",
@@ -31,15 +33,20 @@ PAGE_FILES = {
 # A page's messages are short.
 MAX_MESSAGE_BYTES = 4096
 MAX_VIEWERS = 16
-# A page that is gone without a word is noticed after this.
+# A WebSocket whose page does not answer for this long is closed.
 HEARTBEAT_S = 10.0
-# After a wrong token the next one is looked at only then: guessing is slow.
-GUESS_PERIOD_S = 0.5
+# A connection that has not become a WebSocket by then is closed: a request must arrive within this time.
+CONNECTION_S = 15.0
+# Connections that are not WebSockets; the oldest makes room for a new one.
+MAX_CONNECTIONS = 64
+# A wrong token is answered after this time. The right one never waits for wrong ones.
+WRONG_TOKEN_S = 0.5
 SHUTDOWN_S = 1.5
 _START_PATIENCE_S = 10.0
+_TRY_AGAIN_LATER = 1013  # close code of a WebSocket
 
 HEADERS = {
-    # Nothing from elsewhere, and nobody shows this page in a frame of his.
+    # The page loads nothing from elsewhere, and no other page may frame it.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
@@ -55,7 +62,7 @@ class PanelServer:
     """Serves the page and its WebSocket.
 
     Attributes:
-        viewers: the pages that are connected.
+        viewers: the connected pages.
         port: the one in use.
 
     Raises:
@@ -67,15 +74,16 @@ class PanelServer:
         host: str,
         port: int,
         gate: Gate,
-        receive: Callable[[Request], None],
+        receive: Callable[[Viewer, Request], None],
         report: Callable[[str, str], None],
         changed: Callable[[], None],
     ) -> None:
-        """
+        """The callbacks are called in the server's thread.
+
         Args:
-            receive: takes every valid request that is not about pictures; called in the server's thread, as the others.
+            receive: takes a page and its valid request, unless the request is about pictures.
             report: takes the kind of a fault and a sentence about it.
-            changed: called when a page has come, gone, or begun or ceased to look.
+            changed: called when a page connects, disconnects, becomes visible or hidden.
         """
         self._gate = gate
         self._receive = receive
@@ -83,6 +91,7 @@ class PanelServer:
         self._changed = changed
         self._files = {name: _page_file(name) for name in PAGE_FILES}
         self._loop = asyncio.new_event_loop()
+        self._connections: dict[RequestHandler, asyncio.TimerHandle] = {}  # not WebSockets; oldest first
         self.viewers = Viewers(self._loop)
         self._thread = threading.Thread(target=self._run, name="panel server", daemon=True)
         self._thread.start()
@@ -98,14 +107,14 @@ class PanelServer:
 
     @property
     def url(self) -> str:
-        """Where the page is, with the token where one is asked for."""
+        """Where the page is, with the token if it was generated. A token that the user set is not shown."""
         everywhere = self._host in ("0.0.0.0", "::")
         name = socket.gethostname() if everywhere else f"[{self._host}]" if ":" in self._host else self._host
-        # Behind #, a browser keeps it to itself: it is in no request line, log or Referer.
-        return f"http://{name}:{self.port}/" + (f"#token={self._gate.token}" if self._gate.token else "")
+        # Browsers send nothing that follows #: the token appears in no request line, log or Referer.
+        return f"http://{name}:{self.port}/" + (f"#token={self._gate.token}" if self._gate.is_generated else "")
 
     def close(self) -> None:
-        """End all connections, and the thread."""
+        """End all connections and the thread."""
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._end(), self._loop)
             self._thread.join(SHUTDOWN_S)
@@ -120,7 +129,6 @@ class PanelServer:
             self._loop.close()
 
     async def _start(self, host: str, port: int) -> int:
-        self._guessing = asyncio.Lock()
         application = web.Application(middlewares=[self._check], client_max_size=MAX_MESSAGE_BYTES)
         application.router.add_get("/", self._serve_file)
         application.router.add_get("/{name}", self._serve_file)
@@ -129,20 +137,34 @@ class PanelServer:
         application.router.add_get("/socket/panel", self._serve_socket)
         self._runner = web.AppRunner(application, access_log=None, logger=self._http_log())
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        port = self._runner.addresses[0][1]
-        self._cookie_name = f"dytrack_panel_{port}"  # cookies know no ports, and a host may have several panels
+        self._listener: asyncio.Server | None = None
+        self._listener = await self._loop.create_server(self._accept, host, port)
+        port = self._listener.sockets[0].getsockname()[1]
+        # Cookies do not distinguish ports, and a host may have several panels.
+        self._cookie_name = f"dytrack_panel_{port}"
         return port
 
+    def _accept(self) -> RequestHandler:
+        """Make the handler of a new connection, and limit how long it lasts and how many there are."""
+        handler: RequestHandler = self._runner.server()
+        self._connections[handler] = self._loop.call_later(CONNECTION_S, self._abort, handler)
+        if len(self._connections) > MAX_CONNECTIONS:
+            self._abort(next(iter(self._connections)))
+        return handler
+
+    def _abort(self, handler: RequestHandler) -> None:
+        self._connections.pop(handler).cancel()
+        if handler.transport is not None:
+            handler.transport.abort()  # type: ignore[attr-defined]  # asyncio's transports all have it
+
     def _http_log(self) -> logging.Logger:
-        """Where aiohttp says what went wrong: what is not HTTP (https:// on this port, for instance) is one line."""
+        """Return the logger of aiohttp, which logs input that is not HTTP (such as https:// here) as one line."""
 
         def is_ours(record: logging.LogRecord) -> bool:
             error = record.exc_info[1] if record.exc_info else None
             if not isinstance(error, HttpProcessingError):
                 return True
-            self._report(PAGE_REFUSED, f"what came is no HTTP request: {one_line(error)[:200]}")
+            self._report(PAGE_REFUSED, f"not an HTTP request: {one_line(error)[:200]}")
             return False
 
         log = logging.Logger("dytrack_panel.http")
@@ -150,16 +172,18 @@ class PanelServer:
         return log
 
     async def _end(self) -> None:
-        await self.viewers.close(1001, "the panel ends")
+        if self._listener is not None:
+            self._listener.close()
+        await self.viewers.close(1001, "the panel's node has ended")
         await self._runner.cleanup()
         self._loop.stop()
 
     @web.middleware
-    async def _check(self, request: web.Request, handler) -> web.StreamResponse:
-        is_handshake = request.path == "/socket/panel"
-        reason = self._gate.refusal(
-            request.headers.get("Host"), request.headers.get("Origin"), is_handshake or request.method != "GET"
-        )
+    async def _check(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        needs_origin = request.path == "/socket/panel" or request.method not in ("GET", "HEAD")
+        reason = self._gate.refusal(request.headers.get("Host"), request.headers.get("Origin"), needs_origin)
         if reason:
             self._report(PAGE_REFUSED, reason)
             return web.Response(status=403, text=reason + "\n", headers=HEADERS)
@@ -182,21 +206,26 @@ class PanelServer:
         return self._gate.accepts_cookie(request.cookies.get(self._cookie_name))
 
     async def _tell_session(self, request: web.Request) -> web.Response:
-        """Whether this page may connect: the reason for which a handshake fails is kept from scripts."""
+        """Answer whether this page may connect: browsers hide from scripts why a WebSocket is refused."""
         return web.json_response({"admitted": self._is_admitted(request)})
 
     async def _open_session(self, request: web.Request) -> web.Response:
-        """Takes the token and gives a cookie for it, which no script can read and no other site's page can send."""
+        """Answer the right token with a cookie that scripts cannot read and pages of other sites cannot send."""
         try:
-            token = (await request.json()).get("token")
-        except (ValueError, AttributeError):
+            token = json.loads(await request.read())["token"]
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            RecursionError,
+            OSError,
+            HttpProcessingError,
+            web.RequestPayloadError,
+        ):
             raise web.HTTPBadRequest(text='send {"token": "..."}\n') from None
-        async with self._guessing:
-            admitted = self._gate.accepts_token(token)
-            if not admitted:
-                self._report(PAGE_REFUSED, f"a wrong token from {request.remote}")
-                await asyncio.sleep(GUESS_PERIOD_S)
-        if not admitted:
+        if not self._gate.accepts_token(token):
+            self._report(PAGE_REFUSED, f"a wrong token from {request.remote}")
+            await asyncio.sleep(WRONG_TOKEN_S)
             return web.json_response({"admitted": False}, status=401)
         response = web.json_response({"admitted": True})
         response.set_cookie(self._cookie_name, self._gate.cookie, httponly=True, samesite="Strict", path="/")
@@ -204,12 +233,18 @@ class PanelServer:
 
     async def _serve_socket(self, request: web.Request) -> web.StreamResponse:
         if not self._is_admitted(request):
-            return web.Response(status=401, text="show the token first: POST it to /session\n")
-        if len(self.viewers) >= MAX_VIEWERS:
-            return web.Response(status=503, text=f"{MAX_VIEWERS} pages are open, more are not served\n")
+            return web.Response(status=401, text="send the token first: POST it to /session\n")
         page = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, heartbeat=HEARTBEAT_S, compress=False)
         await page.prepare(request)
-        viewer = Viewer(page)
+        if len(self.viewers) >= MAX_VIEWERS:
+            await page.close(code=_TRY_AGAIN_LATER, message=f"{MAX_VIEWERS} pages are open: close one of them".encode())
+            return page
+        if handle := self._connections.pop(request.protocol, None):
+            handle.cancel()
+        transport = request.transport
+        if transport is None:  # the page has gone meanwhile
+            return page
+        viewer = Viewer(page, transport.abort)
         self.viewers.join(viewer)
         self._changed()
         sending = asyncio.ensure_future(viewer.send())
@@ -223,14 +258,14 @@ class PanelServer:
             self._changed()
         return page
 
-    def _take(self, viewer: Viewer, message) -> None:
+    def _take(self, viewer: Viewer, message: WSMessage) -> None:
         try:
             if message.type == WSMsgType.ERROR:
-                raise BadRequest(one_line(message.data))
+                raise RequestError(one_line(message.data))
             if message.type != WSMsgType.TEXT:
-                raise BadRequest(f"a message must be a text, not {message.type.name.lower()}")
+                raise RequestError(f"a message must be a text, not {message.type.name.lower()}")
             request = parse(message.data)
-        except BadRequest as error:
+        except RequestError as error:
             self._report(BAD_PAGE_MESSAGE, str(error))
             viewer.tell(json.dumps({"type": "error", "text": str(error)}))
             return
@@ -240,8 +275,8 @@ class PanelServer:
             viewer.look(request.looking, request.width)
             self._changed()
         else:
-            self._receive(request)
+            self._receive(viewer, request)
 
 
 def _page_file(name: str) -> bytes:
-    return resources.files("dytrack_ros.nodes.panel").joinpath("page", name).read_bytes()
+    return resources.files("dytrack_ros.nodes.panel").joinpath(f"page/{name}").read_bytes()

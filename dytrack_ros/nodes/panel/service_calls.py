@@ -1,4 +1,4 @@
-"""Calls of another node's services that never block and never wait for ever."""
+"""Calls another node's services without blocking, with a time limit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
+from rclpy.timer import Timer
 
 PATIENCE_S = 3.0
 LOOK_S = 0.1
@@ -17,7 +18,7 @@ LOOK_S = 0.1
 
 @dataclass(eq=False)
 class _Call:
-    """One that has no answer yet; without a future it has not been sent, since its service is not there yet."""
+    """A call without an answer yet. While `future` is None it has not been sent: its service is not there yet."""
 
     client: Any
     name: str
@@ -29,9 +30,9 @@ class _Call:
 
 
 class ServiceCalls:
-    """Clients of one node's services. Everything happens in the executor's thread.
+    """Clients of one node's services, for use in the executor's thread.
 
-    A client that was made a moment ago may not have found its server yet: a call then waits until it has.
+    A new client may not have found its server yet: a call then waits until it has.
     """
 
     def __init__(self, node: Node) -> None:
@@ -39,16 +40,16 @@ class ServiceCalls:
         self._clients: dict[str, Any] = {}
         self._calls: list[_Call] = []
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
-        self._timer = None  # while there are calls
+        self._timer: Timer | None = None  # while there are calls
 
     def prepare(self, service_type: type, name: str) -> Any:
-        """Make the client of a service, which then has time to find its server; returns it."""
+        """Make the client of a service, which then begins to look for its server; returns it."""
         if name not in self._clients:
             self._clients[name] = self._node.create_client(service_type, name)
         return self._clients[name]
 
     def is_ready(self, service_type: type, name: str) -> bool:
-        """Whether a service is there and has been found."""
+        """Return whether a service has been found."""
         return self.prepare(service_type, name).service_is_ready()
 
     def call(
@@ -59,7 +60,7 @@ class ServiceCalls:
         then: Callable[[Any], None],
         otherwise: Callable[[str], None],
     ) -> None:
-        """Call a service; ``then`` takes the response, ``otherwise`` a sentence that says why there is none."""
+        """Call a service; ``then`` takes the response, ``otherwise`` a sentence that says why there is no response."""
         client = self.prepare(service_type, name)
         call = _Call(client, name, request, then, otherwise, time.monotonic() + PATIENCE_S)
         self._calls.append(call)
@@ -70,12 +71,12 @@ class ServiceCalls:
     def _send_if_ready(self, call: _Call) -> None:
         if call.client.service_is_ready():
             call.future = call.client.call_async(call.request)
-            call.future.add_done_callback(lambda future: self._answered(call))
+            call.future.add_done_callback(lambda future: self._answered(call, future))
 
-    def _answered(self, call: _Call) -> None:
+    def _answered(self, call: _Call, future: Future) -> None:
         if call in self._calls:
             self._calls.remove(call)
-            call.then(call.future.result())
+            call.then(future.result())
 
     def _look(self) -> None:
         """Send what waits for its service, and give up on what has not been answered in time."""

@@ -1,4 +1,4 @@
-// Strip charts of what the tracker did in the last seconds.
+// Strip charts of the last seconds.
 
 const SPAN_S = 30;
 const REDRAW_MS = 200;
@@ -13,7 +13,7 @@ export class Charts {
 
   add(statuses) {
     for (const status of statuses) {
-      // Cameras that stamp nothing say 0: then it counts when the page heard of it.
+      // A camera without stamps sends 0: then the time of arrival counts.
       const t = status.stamp === "0" ? performance.now() * 1e-3 : Number(BigInt(status.stamp) / 1_000_000n) * 1e-3;
       const last = this.samples.at(-1);
       if (last && t < last.t) this.samples = []; // a bag that loops
@@ -47,7 +47,7 @@ export class Charts {
     const strip = new Strip(this.root, "exit", samples, 0.5, exits + 0.5);
     for (let exit = 1; exit <= exits; exit++) strip.level(exit, String(exit));
     strip.dots(samples.filter((sample) => sample.exit), (sample) => sample.exit, (sample) => STATES[sample.state]);
-    strip.say(last?.exit ? `${last.exit} of ${exits}${last.cut ? ", cut by the deadline" : ""}` : "none");
+    strip.say(last?.exit ? `${last.exit} of ${exits}${last.cut ? ", no time for the next one" : ""}` : "none");
   }
 
   _scores(samples, last) {
@@ -58,8 +58,8 @@ export class Charts {
       strip.line(samples, (sample) => sample.thresholds[index] ?? null, index ? "--uncertain" : "--accent", [4, 3]);
     }
     strip.line(samples, (sample) => (sample.exit ? sample.score : null), "--ink");
-    const thresholds = last?.thresholds.map((threshold) => threshold.toFixed(2)).join(", ");
-    strip.say(last?.exit ? `${(last.score ?? 0).toFixed(2)}${thresholds ? `, thresholds ${thresholds}` : ""}` : "none");
+    const rules = last?.thresholds.map((threshold, index) => `exit ${index + 1} taken above ${(threshold ?? 0).toFixed(2)}`);
+    strip.say(last?.exit ? [(last.score ?? 0).toFixed(2), ...rules].join(", ") : "none");
   }
 
   _latencies(samples, last) {
@@ -84,7 +84,8 @@ export class Charts {
     const strip = new Strip(this.root, "drops", samples, 0, top);
     strip.level(top / 2, `${top / 2} a second`);
     strip.bars(bins, "--uncertain");
-    strip.say(last ? `${last.dropped} since the start` : "none");
+    const recent = [...bins.values()].reduce((sum, count) => sum + count, 0);
+    strip.say(last ? `${recent} in ${SPAN_S} s, ${last.dropped} since the tracker started` : "none");
   }
 }
 

@@ -1,10 +1,12 @@
 // Controls for the tracker's parameters, made from their descriptors.
 
-// A slider over a range this wide moves by powers, so that its lower end can be set finely, too.
+// The slider of a wider range is not linear, so that small values can be set finely.
 const WIDE_RANGE = 100;
 const POWER = 3;
 const SLIDER_STEPS = 1000;
 const ANSWER_PATIENCE_MS = 5000;
+// A touch moves a slider only after a horizontal drag this long.
+const DRAG_CSS_PX = 8;
 const OTHER = "other", FIXED = "fixed at start";
 const LAST_GROUPS = [OTHER, FIXED];
 
@@ -19,7 +21,7 @@ export class Controls {
 
   get(name) { return this.controls.get(name)?.value; }
 
-  /** Show these parameters; what is there already is kept, so that nothing loses the focus. */
+  /** Show these parameters; existing controls are kept, so that none loses the focus. */
   show(parameters) {
     const shape = JSON.stringify(parameters.map(({ value, ...rest }) => rest));
     if (shape === this.shape) {
@@ -53,13 +55,28 @@ export class Controls {
       }
       this.root.append(details);
     }
+    this._showEffects();
   }
 
   /** A value that is now in force. */
-  update(name, value) { this.controls.get(name)?.update(value); }
+  update(name, value) {
+    this.controls.get(name)?.update(value);
+    this._showEffects();
+  }
 
-  /** What became of a change that this or another page asked for. */
-  answer({ name, ok, text, value }) { this.controls.get(name)?.answer(ok, text, value); }
+  /** Mark parameters that have no effect at present. */
+  _showEffects() {
+    for (const control of this.controls.values()) {
+      const missing = control.acts_when.find(({ name, values }) => this.controls.has(name) && !values.includes(this.get(name)));
+      control.showEffect(missing ? `No effect now: acts when ${missing.name} is ${missing.values.join(" or ")}.` : "");
+    }
+  }
+
+  /** The answer to a change that this page asked for. */
+  answer({ name, ok, text, value }) {
+    this.controls.get(name)?.answer(ok, text, value);
+    this._showEffects();
+  }
 }
 
 function groupOf({ name, read_only: isFixed, kind }) {
@@ -77,14 +94,23 @@ class Control {
     const id = `parameter-${this.name}`;
     this.row = make("div", { className: "parameter", title: this.description });
     this.inputs = this._makeInputs(id);
-    const about = make("p", { className: "about", id: `${id}-about`, textContent: this._about() });
+    const about = make("div", { className: "about", id: `${id}-about`, popover: "auto", textContent: this._about() });
+    const info = make("button", { className: "info", type: "button", textContent: "?", popoverTargetElement: about });
+    info.setAttribute("aria-label", `About ${this.name}`);
+    this.effect = make("p", { className: "effect" });
     this.reason = make("p", { className: "reason", role: "alert" });
-    const label = make("label", { className: "name", htmlFor: id, textContent: this.name });
+    const head = make("div", { className: "head" });
+    head.append(make("label", { className: "name", htmlFor: id, textContent: this.name }), info);
     const box = make("div", { className: "inputs" });
     box.append(...this.inputs);
     for (const input of this.inputs) input.setAttribute("aria-describedby", about.id);
-    this.row.append(label, box, about, this.reason);
+    this.row.append(head, box, this.effect, about, this.reason);
     this._put(this.value);
+  }
+
+  showEffect(text) {
+    this.row.classList.toggle("inactive", Boolean(text));
+    this.effect.textContent = text;
   }
 
   get isFixed() { return this.read_only || this.kind === "other"; }
@@ -110,8 +136,12 @@ class Control {
     number.step = this.kind === "integer" ? 1 : "any";
     if (!this._hasRange()) return [number];
     Object.assign(number, { min: this.from, max: this.to });
-    const slider = this._input(`${id}-slider`, "range", "input", (input) => this._valueAt(input.value / SLIDER_STEPS));
-    Object.assign(slider, { min: 0, max: SLIDER_STEPS, step: 1 });
+    const slider = make("input", { id: `${id}-slider`, type: "range", min: 0, max: SLIDER_STEPS, step: 1 });
+    const touch = new SliderTouch(slider);
+    slider.addEventListener("input", () => {
+      if (touch.isDrag()) this._ask(this._valueAt(slider.value / SLIDER_STEPS));
+      else this._put(this.value);
+    });
     slider.setAttribute("aria-label", this.name);
     return [slider, number];
   }
@@ -176,6 +206,33 @@ class Control {
         input.value = this.kind === "double" ? Number(Number(value).toPrecision(6)) : value;
       }
     }
+  }
+}
+
+/** Tells a horizontal drag on a slider from a tap and from a swipe that scrolls the page. */
+class SliderTouch {
+  constructor(slider) {
+    this.start = null; // where the finger came down, while it is down
+    this.isHorizontal = false;
+    this.isTouch = false; // the last pointer was a finger; the mouse events that follow a touch count as touch, too
+    slider.addEventListener("touchstart", ({ touches }) => {
+      this.start = touches.length === 1 ? [touches[0].clientX, touches[0].clientY] : null;
+      this.isHorizontal = false;
+    }, { passive: true });
+    slider.addEventListener("touchmove", ({ touches }) => {
+      if (!this.start || this.isHorizontal) return;
+      const right = Math.abs(touches[0].clientX - this.start[0]), down = Math.abs(touches[0].clientY - this.start[1]);
+      if (touches.length > 1 || (down >= DRAG_CSS_PX && down > right)) this.start = null;
+      else this.isHorizontal = right >= DRAG_CSS_PX;
+    }, { passive: true });
+    for (const name of ["touchend", "touchcancel"]) slider.addEventListener(name, () => { this.start = null; });
+    slider.addEventListener("pointerdown", ({ pointerType }) => { this.isTouch = pointerType === "touch"; });
+    slider.addEventListener("keydown", () => { this.isTouch = false; });
+  }
+
+  /** Whether the slider's present movement is meant: by mouse or keyboard, or a horizontal drag of one finger. */
+  isDrag() {
+    return !this.isTouch || this.isHorizontal;
   }
 }
 

@@ -1,7 +1,7 @@
-// The picture, and what the tracker knows of it, matched by the image's stamp. Stamps are BigInt, nanoseconds.
+// The picture and the tracker's results, matched by the stamp of the image. Stamps are BigInt, nanoseconds.
 
 const HEAD_BYTES = 16;
-// A picture waits this long for the tracker's answer, so that it appears with its own box and not with an older one.
+// A picture waits this long for its result, so that it appears with its own box and not with an older one.
 const PATIENCE_MS = 300;
 const KEPT_RESULTS = 200;
 // A result of another image stands in for a missing one if the two are this close.
@@ -12,11 +12,12 @@ const SEARCH_FACTOR = 4;
 const COLOURS = { IDLE: "#a0a0a0", TRACKING: "#009e73", UNCERTAIN: "#e69f00", LOST: "#d55e00" };
 
 export class PictureView {
-  /** `shown` is called for every picture that has been taken in; `changed` when another one is on screen. */
+  /** `shown` is called for every decoded picture; `changed` when another one is on screen. */
   constructor(canvas, shown, changed) {
     this.canvas = canvas;
     this.picture = null; // on screen: {stamp, width, height, bitmap}
     this.candidate = null; // [x, y, w, h] that the operator draws
+    this.isOld = false; // the results are old: they are drawn in grey
     this.frames = []; // [stamp, frames dropped until then] of the last statuses, for the camera's period
     this._shown = shown;
     this._changed = changed;
@@ -88,7 +89,7 @@ export class PictureView {
     return Number(last - first) * 1e-9 / (this.frames.length - 1 + Math.max(0, lastDropped - firstDropped));
   }
 
-  /** Seconds by which the picture on screen is older than the newest answer. */
+  /** Seconds by which the picture on screen is older than the newest result. */
   get age() {
     return this.picture && this._newest ? Math.max(0, Number(BigInt(this._newest.stamp) - this.picture.stamp) * 1e-9) : 0;
   }
@@ -118,8 +119,9 @@ export class PictureView {
     this._changed();
   }
 
-  /** The result for the picture on screen: of this very image, or of the nearest one that there is. */
-  _result() {
+  /** The result for the picture on screen: of the same image, or of the nearest one. */
+  result() {
+    if (!this.picture) return null;
     const stamp = this.picture.stamp;
     let best = null, distance = NEAR_NS + 1n;
     for (const status of this._statuses.values()) {
@@ -142,8 +144,8 @@ export class PictureView {
     const pen = canvas.getContext("2d");
     pen.drawImage(picture.bitmap, 0, 0, width, height);
     const scale = width / picture.width, unit = ratio;
-    const result = this._result();
-    // What is on screen, for tests and for tools that help people who cannot see it.
+    const result = this.result();
+    // For tests and assistive tools.
     canvas.dataset.stamp = picture.stamp;
     canvas.dataset.size = `${picture.width} ${picture.height}`;
     canvas.dataset.state = result?.status.state ?? "";
@@ -154,7 +156,7 @@ export class PictureView {
   }
 
   _drawResult(pen, { status, box, difference }, scale, unit) {
-    const colour = COLOURS[status.state] ?? COLOURS.IDLE;
+    const colour = this.isOld ? COLOURS.IDLE : COLOURS[status.state] ?? COLOURS.IDLE;
     const [x, y, w, h] = box.map((value) => value * scale);
     pen.lineWidth = 3 * unit;
     pen.setLineDash(status.state === "LOST" ? [9 * unit, 6 * unit] : []);
@@ -213,7 +215,7 @@ export class PictureView {
   }
 }
 
-/** A rectangle that stands out from any picture: dark beneath, coloured above. */
+/** A coloured rectangle on a dark one, visible on any picture. */
 function outline(pen, x, y, w, h, colour, unit) {
   const width = pen.lineWidth;
   pen.strokeStyle = "rgb(0 0 0 / 65%)";

@@ -1,17 +1,17 @@
-// Pointing at the target, by mouse, pen, finger or keyboard.
+// Drawing a box round the target, by mouse, pen, finger or keyboard.
 
-// Less is a click that slipped.
+// A shorter drag is a click.
 const MIN_DRAG_CSS_PX = 6;
 const MIN_SIDE_PX = 2;
-// The way to the tracker takes its time, too.
+// Time for the init to reach the tracker.
 const MARGIN_S = 0.2;
 const WORTH_HOLDING_S = 0.3;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class Pointing {
   /**
-   * `start(stamp, box)` is called with a finished box; `say(text)` with what the operator should know; `kept()` gives
-   * for how many seconds and MiB the tracker keeps its images.
+   * `start(stamp, box)` is called with a finished box; `say(text)` with a message for the operator; `kept()` returns
+   * how many seconds and MiB of images the tracker keeps.
    */
   constructor(view, start, say, kept) {
     this.view = view;
@@ -24,11 +24,13 @@ export class Pointing {
     canvas.addEventListener("pointermove", (event) => this._move(event));
     canvas.addEventListener("pointerup", (event) => this._up(event));
     canvas.addEventListener("pointercancel", () => this.cancel());
+    // Two fingers zoom the page: the first one has not begun a box.
+    canvas.addEventListener("touchstart", ({ touches }) => { if (touches.length > 1) this.cancel(); }, { passive: true });
     canvas.addEventListener("keydown", (event) => this._key(event));
     canvas.addEventListener("blur", () => { if (!this.drag) this.cancel(); });
   }
 
-  /** Give up the box that is being drawn. */
+  /** Discard the box that is being drawn. */
   cancel() {
     clearTimeout(this._thaw);
     this.drag = null;
@@ -52,16 +54,16 @@ export class Pointing {
       if (!this.drag) return;
       this.drag.held = false;
       this.view.release();
-      this.say("The tracker no longer keeps the picture that was held here: you now draw on the live one. "
+      this.say("The tracker no longer keeps the picture on which the box was begun: you now draw on the live one. "
         + "Raise catch_up.seconds and catch_up.mebibytes for more time.");
     }, seconds * 1000);
   }
 
-  /** For how many more seconds the tracker will have the picture that is on screen. */
+  /** For how many more seconds the tracker keeps the picture that is on screen. */
   _holdable() {
     const { seconds, mebibytes } = this.kept();
     const { picture, period, age } = this.view;
-    if (picture.stamp === 0n) return 0; // a camera that stamps nothing: only the newest image can be named
+    if (picture.stamp === 0n) return 0; // without stamps only the newest image can be named
     const frames = mebibytes * 2 ** 20 / (3 * picture.width * picture.height);
     return Math.min(seconds, period ? frames * period : seconds) - age - MARGIN_S;
   }
@@ -79,12 +81,12 @@ export class Pointing {
     this._move(event);
     const { drag } = this;
     const box = this.view.candidate;
-    // Drawn on what was on screen when the drag began; on the live picture, where that was no longer to be had.
+    // The picture at the start of the drag; the live one if the tracker no longer keeps that.
     const stamp = drag.held ? drag.stamp : this.view.picture.stamp;
     const moved = Math.max(Math.abs(event.clientX - drag.clientX), Math.abs(event.clientY - drag.clientY));
     this.cancel();
     if (moved < MIN_DRAG_CSS_PX || box[2] < MIN_SIDE_PX || box[3] < MIN_SIDE_PX) {
-      this.say("Drag a box around the target: from one of its corners to the opposite one.");
+      this.say("Drag a box round the target, from one corner to the opposite one.");
     } else {
       this.start(stamp, box);
     }
@@ -94,7 +96,7 @@ export class Pointing {
     const { view } = this;
     if (event.key === "Escape" && (this.drag || view.candidate)) {
       this.cancel();
-      this.say("Given up; nothing has changed.");
+      this.say("Box cancelled; nothing was sent.");
     } else if (event.key === "Enter" && view.candidate && !this.drag) {
       const box = view.candidate, stamp = view.picture.stamp;
       this.cancel();
@@ -122,7 +124,7 @@ export class Pointing {
     }
     this.view.candidate = [x, y, w, h];
     this.view.draw();
-    this.say(`Box of ${Math.round(w)} by ${Math.round(h)} at ${Math.round(x)}, ${Math.round(y)}; Enter starts.`);
+    this.say(`Box of ${Math.round(w)} by ${Math.round(h)} at ${Math.round(x)}, ${Math.round(y)}; Enter sends it.`);
   }
 
   /** Where a pointer is, in pixels of the full image. */
