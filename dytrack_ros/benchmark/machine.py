@@ -1,4 +1,4 @@
-"""The machine that figures belong to."""
+"""Facts of this machine, for reports of measurements."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import cv2
 
 from dytrack_ros.version import __version__
 
-# Instruction sets that decide how fast matrices are multiplied (x86-64, then 64-bit ARM), as Linux calls them.
-TELLING_FLAGS = (
+# Instruction sets that decide the speed of matrix products (x86-64, then 64-bit ARM), by their names in Linux.
+CPU_FLAGS = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
     "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve",
 )  # fmt: skip
@@ -20,14 +20,14 @@ LIBRARIES = ("numpy", "torch", "openvino", "onnxruntime", "tensorrt")
 
 
 def machine_facts() -> dict:
-    """CPU, operating system, load and library versions, ready for JSON; what is not known is None."""
+    """Return CPU, operating system, load and library versions, ready for JSON; None if unknown."""
     cpu = _cpu_info()
     flags = set(cpu.get("flags", cpu.get("Features", "")).split())
     return {
         "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)),
-        "cpu_flags": [flag for flag in TELLING_FLAGS if flag in flags],
+        "cpu_flags": [flag for flag in CPU_FLAGS if flag in flags],
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -37,7 +37,7 @@ def machine_facts() -> dict:
 
 
 def _cpu_info(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """Linux's description of the first processor; empty where there is none."""
+    """Return the first processor's entries of /proc/cpuinfo; empty without that file."""
     if not path.is_file():
         return {}
     first = path.read_text().split("\n\n")[0]
@@ -53,8 +53,8 @@ def _version(library: str) -> str | None:
 
 
 def peak_memory_mb() -> float | None:
-    """The largest resident memory that this process has had, in MB (10^6 bytes); None where Linux does not tell."""
-    # Not getrusage: its maximum is handed down from the process that started this one.
+    """Return this process's peak resident memory in MB (10^6 bytes); None without /proc."""
+    # Not getrusage: its maximum is inherited from the parent process.
     status = Path("/proc/self/status")
     if not status.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What a benchmark found, as a dictionary for JSON and as tables."""
+"""The results of a benchmark as a dictionary for JSON and as tables."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from dytrack_ros.benchmark.run import Contestant, Plan
-from dytrack_ros.benchmark.worker import MatrixBench, Size
+from dytrack_ros.benchmark.benches import MatrixBench, Size
+from dytrack_ros.benchmark.run import BenchmarkConfig, Contestant
 from dytrack_ros.model.arithmetic import Arithmetic
 
 NOTE = (
@@ -16,16 +16,16 @@ NOTE = (
 )
 
 
-def build_report(contestants: Sequence[Contestant], arithmetic: dict[str, Arithmetic], plan: Plan) -> dict:
-    """Every figure of a run; ``arithmetic`` by the models' names."""
+def build_report(contestants: Sequence[Contestant], arithmetic: dict[str, Arithmetic], config: BenchmarkConfig) -> dict:
+    """Return every figure of a run; ``arithmetic`` by the models' names."""
     reference = {c.model: c for c in contestants if c.model and c.name == "torch"}
     return {
         "note": NOTE,
         "models": {name: _arithmetic_entry(of_model) for name, of_model in arithmetic.items()},
         "engines": [
-            _engine_entry(c, arithmetic[c.model], reference.get(c.model), plan) for c in contestants if c.model
+            _engine_entry(c, arithmetic[c.model], reference.get(c.model), config) for c in contestants if c.model
         ],
-        "peers": [_peer_entry(c, arithmetic, reference, plan) for c in contestants if c.name and not c.model],
+        "peers": [_peer_entry(c, arithmetic, reference, config) for c in contestants if c.name and not c.model],
         "matrix_product": next((_matrix_entry(c) for c in contestants if not c.name), None),
     }
 
@@ -44,7 +44,9 @@ def _arithmetic_entry(of_model: Arithmetic) -> dict:
     }
 
 
-def _engine_entry(contestant: Contestant, macs: Arithmetic, reference: Contestant | None, plan: Plan) -> dict:
+def _engine_entry(
+    contestant: Contestant, macs: Arithmetic, reference: Contestant | None, config: BenchmarkConfig
+) -> dict:
     exits = range(1, len(macs.stages) + 1)
     times = _timer(contestant, reference)
 
@@ -69,15 +71,15 @@ def _engine_entry(contestant: Contestant, macs: Arithmetic, reference: Contestan
                 "initialize": times((size, "initialize")),
                 "exits": [times((size, "exit", k)) for k in exits],
             }
-            for size in plan.sizes
+            for size in config.sizes
         },
     }
 
 
 def _peer_entry(
-    contestant: Contestant, arithmetic: dict[str, Arithmetic], reference: dict[str, Contestant], plan: Plan
+    contestant: Contestant, arithmetic: dict[str, Arithmetic], reference: dict[str, Contestant], config: BenchmarkConfig
 ) -> dict:
-    """Its ratios to the torch engine are given by model, one for each exit."""
+    """Return a peer's entry; its ratios to the torch engine are by model, one for each exit."""
 
     def ratios(size: Size) -> dict[str, list[float]]:
         own = _p50_ms(contestant.samples[size, "track"])
@@ -97,13 +99,13 @@ def _peer_entry(
                 "lost": float(np.mean(contestant.samples[size, "lost"])),
                 "times_as_fast_as_torch": ratios(size),
             }
-            for size in plan.sizes
+            for size in config.sizes
         },
     }
 
 
 def _matrix_entry(contestant: Contestant) -> dict:
-    """The reference for the achieved multiply-accumulates a second."""
+    """Return the reference for the achieved multiply-accumulates a second."""
     entry = _times(contestant.samples["product",])
     return {**entry, "macs": MatrixBench.macs, "gmac_per_s": MatrixBench.macs / entry["p50_ms"] / 1e6}
 
@@ -138,7 +140,7 @@ def _p50_ms(seconds: Sequence[float]) -> float:
 
 
 def tables(report: dict) -> str:
-    """The report in words; ``report`` is that of :func:`build_report`."""
+    """Return the tables of :func:`build_report`'s report."""
     parts = []
     for model, macs in report["models"].items():
         engines = [entry for entry in report["engines"] if entry["model"] == model]
@@ -224,7 +226,7 @@ def _megabytes(value: float | None) -> str:
 
 
 def _aligned(header: list[str], rows: Iterable[list[str]]) -> str:
-    """Columns as wide as they need, the first to the left and the others to the right."""
+    """Return a table, the first column left-aligned, the others right-aligned."""
     lines = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Who takes part in a benchmark, and their turns: round by round, so that a drift of the machine hits all alike."""
+"""The contestants of a benchmark and their turns, round by round, so that a drift of the machine affects all alike."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dytrack_ros.benchmark.peers import Peer, PeerFinder, available_peers
-from dytrack_ros.benchmark.worker import EngineBench, MatrixBench, PeerBench, Samples, Size, Worker
+from dytrack_ros.benchmark.benches import EngineBench, MatrixBench, Samples, Size
+from dytrack_ros.benchmark.peers import Peer, PeerBench
+from dytrack_ros.benchmark.worker import Worker
 
-# Set for the one process that multiplies matrices: NumPy's library reads it when it is loaded.
+# Set for the process of the matrix product only: OpenBLAS reads it when NumPy is imported.
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is measured: ``rounds`` in which each contestant has a turn of ``frames`` frames at each of ``sizes``; peers by
-    the interpreter ``peers_python`` if one is given."""
+class BenchmarkConfig:
+    """``rounds`` in which each contestant has a turn of ``frames`` frames at each of ``sizes``.
+
+    Peers run in the interpreter ``peers_python`` if one is given.
+    """
 
     rounds: int
     frames: int
@@ -33,8 +36,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds until the first frame could be taken, from starting the process. ``cold_s`` is that of a start that had to
-    make the network's graphs first, None where they were in the cache or the engine needs none."""
+    """Seconds from the start of the process until it can take the first frame.
+
+    ``cold_s`` is the same for a start that also exports the ONNX graphs; None if they were cached or not needed.
+    """
 
     seconds: float
     graphs: str
@@ -43,7 +48,7 @@ class Start:
 
 @dataclass
 class Contestant:
-    """An engine with a model, a peer (``model`` None), or the matrix product (``name`` None), and what it measured."""
+    """An engine with a model, a peer (``model`` None) or the matrix product (``name`` None), and its measurements."""
 
     worker: Worker
     start: Start
@@ -57,16 +62,16 @@ class Contestant:
             self.samples.setdefault(key, []).extend(seconds)
 
 
-def start_engine(engine: str, weights: Path, plan: Plan) -> Contestant:
-    """Raises RuntimeError with the reason where the engine cannot run here."""
+def start_engine(engine: str, weights: Path, config: BenchmarkConfig) -> Contestant:
+    """Start an engine's process. Raises RuntimeError with the reason if the engine cannot run here."""
     label = f"engine {engine} with {weights.stem}"
 
     def start() -> Worker:
-        return Worker(label, EngineBench, str(weights), engine, plan.device, plan.threads, plan.data)
+        return Worker(label, EngineBench, str(weights), engine, config.device, config.threads, config.data)
 
     worker, cold_s = start(), None
     if worker.facts["made_graphs"]:
-        # Making them takes memory too, which is none of the engine's: it is measured in a second start.
+        # The export takes memory that the engine does not need: measure memory in a second start.
         cold_s = worker.ready_s
         worker.stop()
         worker = start()
@@ -74,26 +79,14 @@ def start_engine(engine: str, weights: Path, plan: Plan) -> Contestant:
     return Contestant(worker, Start(worker.ready_s, graphs, cold_s), engine, weights.stem)
 
 
-def find_peers(
-    python: str | None, nanotrack: tuple[str, str] | None, vittrack: str | None
-) -> tuple[list[Peer], dict[str, str]]:
-    """:func:`~dytrack_ros.benchmark.peers.available_peers`, of the interpreter ``python`` if one is given; raises
-    RuntimeError with its reason, or FileNotFoundError."""
-    if python is None:
-        return available_peers(nanotrack, vittrack)
-    worker = Worker(f"peers in {python}", PeerFinder, nanotrack, vittrack, python=python)
-    worker.stop()
-    return worker.facts
-
-
-def start_peer(peer: Peer, plan: Plan) -> Contestant:
-    """Raises RuntimeError with OpenCV's reason where the tracker cannot be made."""
-    worker = Worker(peer.name, PeerBench, peer, plan.threads, plan.data, python=plan.peers_python)
+def start_peer(peer: Peer, config: BenchmarkConfig) -> Contestant:
+    """Start a peer's process. Raises RuntimeError with OpenCV's reason if the tracker cannot be made."""
+    worker = Worker(peer.name, PeerBench, peer, config.threads, config.data, python=config.peers_python)
     return Contestant(worker, Start(worker.ready_s, "none needed"), peer.name)
 
 
-def start_matrix_product(plan: Plan) -> Contestant:
-    with _environment(BLAS_THREADS, plan.threads):
+def start_matrix_product(config: BenchmarkConfig) -> Contestant:
+    with _environment(BLAS_THREADS, config.threads):
         worker = Worker("matrix product", MatrixBench)
     return Contestant(worker, Start(worker.ready_s, "none needed"))
 
@@ -112,12 +105,12 @@ def _environment(name: str, value: int | None) -> Iterator[None]:
                 os.environ[name] = before
 
 
-def measure(contestants: Sequence[Contestant], plan: Plan) -> None:
-    """Lets everybody measure, one at a time; fills ``samples`` and ``peak_memory_mb``. Shows progress."""
-    total = plan.rounds * sum(len(_measurements(contestant, plan, 0)) for contestant in contestants)
+def measure(contestants: Sequence[Contestant], config: BenchmarkConfig) -> None:
+    """Ask all contestants in turn, and fill their ``samples`` and ``peak_memory_mb``. Shows progress."""
+    total = config.rounds * sum(len(_measurements(contestant, config, 0)) for contestant in contestants)
     with tqdm(total=total, desc="measuring", unit="turn", leave=False) as bar:
-        for number in range(plan.rounds):
-            for contestant, measurement in _turns(contestants, plan, number):
+        for number in range(config.rounds):
+            for contestant, measurement in _turns(contestants, config, number):
                 bar.set_postfix_str(contestant.worker.label, refresh=False)
                 contestant.take(contestant.worker.ask(*measurement))
                 bar.update()
@@ -125,20 +118,22 @@ def measure(contestants: Sequence[Contestant], plan: Plan) -> None:
         contestant.peak_memory_mb = contestant.worker.peak_memory_mb()
 
 
-def _turns(contestants: Sequence[Contestant], plan: Plan, number: int) -> Iterator[tuple[Contestant, tuple]]:
-    """A round: everybody's first measurement, everybody's second, ...; each round another contestant begins."""
+def _turns(
+    contestants: Sequence[Contestant], config: BenchmarkConfig, number: int
+) -> Iterator[tuple[Contestant, tuple]]:
+    """Yield a round: the first measurement of all, then the second, ...; each round starts with another contestant."""
     first = number % len(contestants)
     order = [*contestants[first:], *contestants[:first]]
-    waiting = [(contestant, _measurements(contestant, plan, number)) for contestant in order]
+    waiting = [(contestant, _measurements(contestant, config, number)) for contestant in order]
     while any(measurements for _, measurements in waiting):
         for contestant, measurements in waiting:
             if measurements:
                 yield contestant, measurements.pop(0)
 
 
-def _measurements(contestant: Contestant, plan: Plan, number: int) -> list[tuple]:
-    """What a contestant is asked in round ``number``; the frame sizes last, in the same order for all."""
+def _measurements(contestant: Contestant, config: BenchmarkConfig, number: int) -> list[tuple]:
+    """Return the requests to a contestant in round ``number``; the frame sizes last, in the same order for all."""
     if contestant.name is None:
-        return [("product", plan.frames)]
-    end_to_end = [("end_to_end", size, number, plan.frames) for size in plan.sizes]
-    return [("model_only", plan.frames), *end_to_end] if contestant.model else end_to_end
+        return [("product", config.frames)]
+    end_to_end = [("end_to_end", size, number, config.frames) for size in config.sizes]
+    return [("model_only", config.frames), *end_to_end] if contestant.model else end_to_end

@@ -1,5 +1,5 @@
-"""The command ``benchmark``: how fast every installed engine is, by stage, box head and exit and end to end, beside
-OpenCV's trackers in the same run; how much memory each takes, and how soon it is ready."""
+"""The command ``dytrack benchmark``: times of every installed engine by stage, box head and exit and end to end, beside
+those of OpenCV's trackers; peak memory and start-up time of each."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dytrack_ros.benchmark.benches import Size
 from dytrack_ros.benchmark.machine import machine_facts
+from dytrack_ros.benchmark.peers import add_peer_options, find_peers
 from dytrack_ros.benchmark.report import NOTE, build_report, size_name, tables
 from dytrack_ros.benchmark.run import (
+    BenchmarkConfig,
     Contestant,
-    Plan,
-    find_peers,
     measure,
     start_engine,
     start_matrix_product,
     start_peer,
 )
-from dytrack_ros.benchmark.worker import Size
+from dytrack_ros.cli.types import at_least_one
 from dytrack_ros.data.sequences import load_sequences
 from dytrack_ros.engines import ENGINES
 from dytrack_ros.engines.registry import check_device, install_advice, missing_packages
@@ -34,7 +35,7 @@ from dytrack_ros.model.weight_files import default_model, load_config, resolve_w
 MEASURABLE = tuple(name for name in ENGINES if name != "auto")
 SIZES = [(640, 480), (1280, 720), (1920, 1080)]
 SMALLEST_SIDE = 64
-BUSY = 0.25  # load average per usable core from which a warning is due
+BUSY = 0.25  # a warning is due above this load average per usable core
 
 
 def frame_size(text: str) -> Size:
@@ -44,37 +45,26 @@ def frame_size(text: str) -> Size:
     return int(match[1]), int(match[2])
 
 
-def at_least_one(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return value
-
-
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="dytrack benchmark", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    p.add_argument("--model", nargs="+", metavar="MODEL",
-                   help="shipped names or paths of weights; the package's default if not given")  # fmt: skip
-    p.add_argument("--engines", nargs="+", choices=MEASURABLE, help="those that are installed if not given")
-    p.add_argument("--device", default="auto", help="auto, cpu or cuda[:N]")
     p.add_argument(
-        "--threads", type=at_least_one, help="CPU threads of engines and peers; each library's default if not given"
+        "--model",
+        nargs="+",
+        metavar="MODEL",
+        help="shipped names or paths of weights; the package's default if not given",
     )
+    p.add_argument("--engines", nargs="+", choices=MEASURABLE, help="default: all installed engines")
+    p.add_argument("--device", default="auto", help="auto, cpu or cuda[:N]")
+    p.add_argument("--threads", type=at_least_one, help="CPU threads of engines and peers; default: each library's own")
     p.add_argument("--sizes", type=frame_size, nargs="+", metavar="WxH", help="frame sizes in pixels", default=SIZES)
     p.add_argument("--rounds", type=at_least_one, default=10, help="turns of each engine and peer")
     p.add_argument("--frames", type=at_least_one, default=5, help="frames of a turn, for each exit and size")
     p.add_argument(
         "--data", help="folder of sequences (NAME/groundtruth.txt, NAME/img/*) instead of a synthetic target"
     )
-    p.add_argument(
-        "--nanotrack", nargs=2, metavar=("BACKBONE.onnx", "HEAD.onnx"), help="also measure OpenCV's NanoTrack"
-    )
-    p.add_argument("--vittrack", metavar="FILE.onnx", help="also measure OpenCV's VitTrack")
-    p.add_argument("--peers-python", metavar="PYTHON",
-                   help="interpreter of an environment with opencv-contrib-python-headless and safetensors, for OpenCV's "
-                        "trackers: that OpenCV cannot be installed beside another")  # fmt: skip
+    add_peer_options(p)
     p.add_argument("--out", type=Path, help="write every figure and the machine's facts to this JSON file")
     return p
 
@@ -93,9 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name}: not measured; {reason}")
     if _was_busy(report["machine"]):
         load, cores = report["machine"]["load_average"][0], report["machine"]["usable_cores"]
-        print(
-            f"Other programs were running: load average {load} on {cores} cores before the start. Times are too long."
-        )
+        print(f"Load average {load} on {cores} cores before the start: other programs ran, and times are too long.")
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json_text(report) + "\n")
@@ -104,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_benchmark(args: argparse.Namespace, machine: dict) -> dict:
-    """The whole report. Raises an error that says what is wrong with the arguments, before anything is measured."""
+    """Return the report. Raises ValueError, OSError, ImportError or RuntimeError for arguments that cannot be used."""
     check_device(args.device)
     weights = [resolve_weights(model) for model in args.model or [default_model()]]
     arithmetic = {path.stem: Arithmetic.of(load_config(path)) for path in weights}
@@ -115,7 +103,7 @@ def run_benchmark(args: argparse.Namespace, machine: dict) -> dict:
     engines, not_measured = wanted_engines(args.engines)
     peers, missing_peers = find_peers(args.peers_python, args.nanotrack, args.vittrack)
     sizes = tuple(dict.fromkeys(args.sizes))
-    plan = Plan(args.rounds, args.frames, sizes, args.device, args.threads, args.data, args.peers_python)
+    config = BenchmarkConfig(args.rounds, args.frames, sizes, args.device, args.threads, args.data, args.peers_python)
 
     contestants: list[Contestant] = []
     with contextlib.ExitStack() as processes:
@@ -125,10 +113,10 @@ def run_benchmark(args: argparse.Namespace, machine: dict) -> dict:
             contestants.append(contestant)
 
         pairs = [(engine, path) for path in weights for engine in engines]
-        # No bar where nobody watches; engines that make graphs show a bar of their own.
+        # disable=None: no bar without a terminal. Engines that export graphs show their own bar.
         for engine, path in tqdm(pairs, desc="starting engines", unit="engine", leave=False, disable=None):
             try:
-                enter(start_engine(engine, path, plan))
+                enter(start_engine(engine, path, config))
             except RuntimeError as error:
                 if args.engines:
                     raise
@@ -136,30 +124,30 @@ def run_benchmark(args: argparse.Namespace, machine: dict) -> dict:
         if not contestants:
             raise RuntimeError(f"no engine can be measured: {'; '.join(not_measured.values())}")
         for peer in peers:
-            enter(start_peer(peer, plan))
-        enter(start_matrix_product(plan))
-        measure(contestants, plan)
+            enter(start_peer(peer, config))
+        enter(start_matrix_product(config))
+        measure(contestants, config)
 
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "machine": machine,
         "settings": {
-            "rounds": plan.rounds,
-            "frames_per_turn": plan.frames,
-            "sizes": [size_name(size) for size in plan.sizes],
-            "device": plan.device,
-            "threads": plan.threads or "each library's default",
-            "frames": "sequences" if plan.data else "synthetic",
+            "rounds": config.rounds,
+            "frames_per_turn": config.frames,
+            "sizes": [size_name(size) for size in config.sizes],
+            "device": config.device,
+            "threads": config.threads or "each library's default",
+            "frames": "sequences" if config.data else "synthetic",
         },
-        **build_report(contestants, arithmetic, plan),
+        **build_report(contestants, arithmetic, config),
         "not_measured": not_measured | missing_peers,
     }
 
 
 def wanted_engines(asked_for: list[str] | None) -> tuple[list[str], dict[str, str]]:
-    """The engines to measure, and for each that is not installed what it needs.
+    """Return the engines to measure, and for each that is not installed what it needs.
 
-    Raises ImportError where one of those asked for is not installed.
+    Raises ImportError if one that was asked for is not installed.
     """
     missing = {name: missing_packages(name) for name in asked_for or MEASURABLE}
     lacking = {name: f"it needs: {install_advice(packages)}" for name, packages in missing.items() if packages}

@@ -1,6 +1,8 @@
-"""The command ``calibrate``: measures every exit on sequences and writes the weights' calibration, a small JSON file
-beside them, from which ``FrameBudget`` takes its thresholds. Once per weights: of the machine only the ratio of the
-exits' costs matters."""
+"""The command ``dytrack calibrate``: measure every exit on sequences and write the weights' calibration.
+
+The calibration is a JSON file beside the weights, from which ``FrameBudget`` takes its thresholds.
+
+Run it once per weights: of the machine only the ratios of the exits' costs matter."""
 
 from __future__ import annotations
 
@@ -14,11 +16,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dytrack_ros.data.layouts import load_dataset
+from dytrack_ros.cli.options import load_sets, sequence_parser
 from dytrack_ros.data.sequences import as_variant
-from dytrack_ros.evaluation.all_exits import sample_exits
+from dytrack_ros.evaluation.analysis import sample_exits
 from dytrack_ros.evaluation.execution import TrackerRecipe
-from dytrack_ros.evaluation.options import command_parser
 from dytrack_ros.evaluation.threshold_search import (
     ExitSample,
     Mix,
@@ -36,15 +37,15 @@ METHODS = {"direct search": direct_path, "shares in proportion to q^k": geometri
 
 
 def parser() -> argparse.ArgumentParser:
-    p = command_parser("calibrate", __doc__)
-    p.add_argument("--seed", type=int, default=0, help="of the exits that the tracker follows")
-    p.add_argument("--out", type=Path, help="the file to write; beside the weights if not given")
+    p = sequence_parser("calibrate", __doc__)
+    p.add_argument("--seed", type=int, default=0, help="seed of the exits that the tracker follows")
+    p.add_argument("--out", type=Path, help="file to write; default: beside the weights")
     p.add_argument("--samples", type=Path, help="also write every frame's scores and IoUs to this JSON file")
     return p
 
 
 def held_out_iou(groups: Sequence[list[ExitSample]], costs: Sequence[float], method) -> float:
-    """Mean IoU over all mean costs, each half of the sequences with the thresholds found on the other half."""
+    """Return the mean IoU over all mean costs, each half of the sequences with thresholds from the other half."""
     halves = [[sample for group in groups[start::2] for sample in group] for start in (0, 1)]
     return sum(
         mean_iou_at_costs(method(fitted, costs), unseen, costs)
@@ -54,8 +55,10 @@ def held_out_iou(groups: Sequence[list[ExitSample]], costs: Sequence[float], met
 
 
 def exit_records(samples: Sequence[ExitSample], row: Mix) -> list[dict]:
-    """For every exit, over the frames that reach it under ``row``'s thresholds: its scores' quantiles and the mean IoU
-    in every tenth of them."""
+    """Return for each exit its score quantiles and the mean IoU in each tenth of them.
+
+    They count the frames that reach the exit with ``row``'s thresholds.
+    """
     records, reached = [], list(samples)
     for position in range(len(row.shares)):
         ordered = sorted(reached, key=lambda sample: sample.scores[position])
@@ -77,8 +80,8 @@ def exit_records(samples: Sequence[ExitSample], row: Mix) -> list[dict]:
     return records
 
 
-def _make_sure_it_can_be_written(file: Path) -> None:
-    """Better now than after minutes of measuring. Raises OSError."""
+def _check_writable(file: Path) -> None:
+    """Raise OSError for a file that cannot be written, before minutes of measuring."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a"):
         pass
@@ -94,18 +97,18 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         weights = resolve_weights(args.model or default_model())
-        sequences = load_dataset(args.data, args.dataset).sequences
+        sequences = [sequence for dataset in load_sets(args).values() for sequence in dataset.sequences]
         if len(sequences) < 2:
-            raise ValueError(f"{args.data} holds one sequence; thresholds are chosen on some and judged on others")
+            raise ValueError("--sequences has one sequence; thresholds are chosen on some and judged on others")
         path = args.out or calibration_file(weights)
         for file in filter(None, (path, args.samples)):
-            _make_sure_it_can_be_written(file)
+            _check_writable(file)
         tracker = TrackerRecipe.of(args, weights).make()
     except (OSError, ValueError, ImportError) as error:
         print(f"dytrack calibrate: {error}", file=sys.stderr)
         return 2
     costs = tracker.exit_costs().answers
-    prepared = [as_variant(s, variant).head(args.frames) for variant in args.variants for s in sequences]
+    prepared = [as_variant(s, variant).head(args.first) for variant in args.variants for s in sequences]
     groups: list[list[ExitSample]] = []
     with tqdm(total=sum(map(len, prepared)), desc="every exit on every frame", unit="frame") as bar:
         for sequence in prepared:

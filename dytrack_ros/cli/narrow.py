@@ -1,4 +1,4 @@
-"""The command ``narrow``: weights for a smaller search region, which is quicker to look through."""
+"""The command ``dytrack narrow``: weights with a smaller search region, which take less time a frame."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dytrack_ros.model.weights import (
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="dytrack narrow",
-        description="Writes weights for a smaller search region at the same scale: fewer tokens a frame, less reach.",
+        description="Write weights with a smaller search region at the same scale: fewer tokens a frame, less reach.",
     )
     p.add_argument("--model", help="shipped name or path of weights (default: the package's)")
     p.add_argument(
@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         whole = model.config
         if not 0 < args.search_size <= whole.search_size or args.out.suffix != ".safetensors":
             raise ValueError(
-                f"--search-size {args.search_size} must be at most the model's {whole.search_size}, and --out {args.out} "
-                "end in .safetensors"
+                f"--search-size {args.search_size} must be at most the model's {whole.search_size}, and --out {args.out} end "
+                "in .safetensors"
             )
         narrowed = with_search_region(
             model, args.search_size, whole.search_factor * args.search_size / whole.search_size
@@ -54,8 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     last = whole.exits.index(whole.depth) + 1
     share = Arithmetic.of(narrowed.config).answer(last) / Arithmetic.of(whole).answer(last)
     print(
-        f"wrote {written}: looks {narrowed.config.search_factor:g} target sides wide instead of {whole.search_factor:g}, "
-        f"{share:.0%} of the operations at exit {last}; its budget is not calibrated yet, see `calibrate`"
+        f"wrote {written}: search region {narrowed.config.search_factor:g} target sides, was {whole.search_factor:g}, "
+        f"{share:.0%} of the operations at exit {last}; its budget is not calibrated yet: run `dytrack calibrate`"
     )
     return 0
 

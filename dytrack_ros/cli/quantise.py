@@ -1,5 +1,6 @@
-"""The command ``quantise``: int8 graphs of the network for the engine ``openvino``, from training images; once per weights.
-Afterwards ``precision`` ``int8`` takes them."""
+"""The command ``dytrack quantise``: int8 graphs of the network for ``openvino``, calibrated on training images.
+
+Run it once per weights; ``precision`` ``int8`` uses the graphs from then on."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import sys
 import numpy as np
 from tqdm import tqdm
 
-from dytrack_ros.cli.evaluate import at_least_one
+from dytrack_ros.cli.types import at_least_one
 from dytrack_ros.data.datasets import Dataset
 from dytrack_ros.data.sources import DATA_HELP, open_data
 from dytrack_ros.engines.onnx_graphs import Crops
@@ -25,15 +26,15 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--data", nargs="+", required=True, help=DATA_HELP)
     p.add_argument("--model", help="shipped name or path of weights; the package's default if not given")
-    p.add_argument("--pairs", type=at_least_one, default=200, help="examples that the ranges of values are found on")
-    p.add_argument("--check-pairs", type=at_least_one, default=100, help="others, to compare with fp32 on")
+    p.add_argument("--pairs", type=at_least_one, default=200, help="examples to find the ranges of values on")
+    p.add_argument("--check-pairs", type=at_least_one, default=100, help="other examples to compare with fp32 on")
     return p
 
 
 def example_crops(dataset: Dataset, config: DyTrackConfig, count: int) -> list[Crops]:
-    """Templates and search regions of ``count`` images, the latter shifted and scaled as a tracker's would be.
+    """Return templates and search regions of ``count`` images, shifted and scaled as during tracking.
 
-    Raises ValueError where there are not so many images.
+    Raises ValueError if the dataset has fewer images.
     """
     if len(dataset.images) < count:
         raise ValueError(

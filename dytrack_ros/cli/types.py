@@ -1,9 +1,13 @@
-"""Argument types that several subcommands share. Each raises ``argparse.ArgumentTypeError`` for a value out of range."""
+"""Argument types that several subcommands share.
+
+A type raises ``argparse.ArgumentTypeError`` for a value out of range.
+"""
 
 from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 
 
 def positive(text: str) -> float:
@@ -36,3 +40,10 @@ def below_one(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text} must lie in [0, 1)")
     return value
+
+
+def named_folder(text: str) -> tuple[str, Path]:
+    """``NAME=FOLDER`` or ``FOLDER``, whose last part is then the name."""
+    name, is_named, folder = text.partition("=")
+    path = Path(folder if is_named else text)
+    return (name if is_named else path.resolve().name), path

@@ -1,4 +1,4 @@
-"""Runs passes over sequences, in this process or in several, and shows progress over all of them."""
+"""Run passes over sequences, in this process or in several, with one progress bar over all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Several
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -17,19 +17,22 @@ import cv2
 from tqdm import tqdm
 
 from dytrack_ros.data.sequences import Sequence
-from dytrack_ros.evaluation.all_exits import run_all_exits
-from dytrack_ros.evaluation.kept_runs import AnyRun, KeptRuns
-from dytrack_ros.evaluation.plan import DifficultyPass, Pass
-from dytrack_ros.evaluation.run import OnFrame, run_sequence
-from dytrack_ros.evaluation.streaming import run_stream
+from dytrack_ros.evaluation.analysis import run_all_exits
+from dytrack_ros.evaluation.result_cache import AnyRun, ResultCache
+from dytrack_ros.evaluation.run import OnFrame, SequenceRun
+from dytrack_ros.evaluation.run_matrix import AllExitsSpec, PassSpec, RunSpec
+from dytrack_ros.evaluation.streaming import run_at
 from dytrack_ros.tracking import DyTracker, TrackerConfig
 
 POLL_S = 0.2
 
+RunPeer = Callable[[Sequence, "float | None", float], SequenceRun]
+"""Runs a peer over a sequence: sequence, rate in Hz (None offline), permitted latency in frames."""
+
 
 @dataclass(frozen=True)
 class TrackerRecipe:
-    """How every process makes its tracker: the arguments of :meth:`DyTracker.from_pretrained`, and its ``init_correction``."""
+    """The arguments from which every process makes its tracker."""
 
     model: str | None
     engine: str
@@ -40,10 +43,7 @@ class TrackerRecipe:
 
     @classmethod
     def of(cls, args: argparse.Namespace, weights: Path) -> TrackerRecipe:
-        """What the options of :func:`~dytrack_ros.evaluation.options.command_parser` ask for. Raises ValueError for a share
-        that is none."""
-        if not 0 <= args.init_correction <= 1:
-            raise ValueError(f"--init-correction {args.init_correction} must lie in [0, 1]")
+        """Take the options of :func:`dytrack_ros.cli.options.sequence_parser`."""
         return cls(str(weights), args.engine, args.device, args.threads, args.precision, args.init_correction)
 
     def make(self) -> DyTracker:
@@ -57,7 +57,7 @@ class TrackerRecipe:
         )
 
     def shared_by(self, jobs: int) -> TrackerRecipe:
-        """The same with so few threads that ``jobs`` processes do not take the cores from each other."""
+        """Return the recipe with the cores divided among ``jobs`` processes, unless threads were given."""
         if jobs == 1 or self.threads is not None:
             return self
         return replace(self, threads=max(1, len(os.sched_getaffinity(0)) // jobs))
@@ -65,86 +65,117 @@ class TrackerRecipe:
 
 @dataclass(frozen=True)
 class Work:
-    """A pass and the sequences, as its variant has them, that it goes over."""
+    """A pass and its sequences, as its variant has them, of the set ``set_name``."""
 
-    planned: Pass
+    spec: PassSpec
     sequences: list[Sequence]
+    cache: ResultCache
+    set_name: str = ""
 
     @property
     def frames(self) -> int:
         return sum(map(len, self.sequences))
 
+    @property
+    def label(self) -> str:
+        return f"{self.set_name}: {self.spec.label}" if self.set_name else self.spec.label
+
+    def cached_runs(self) -> list[AnyRun | None]:
+        """Return the stored runs, None where a sequence is still to be run.
+
+        A policy that learns from one sequence to the next starts again at the first. Peers are not cached.
+        """
+        if self.spec.is_peer:
+            return [None] * len(self.sequences)
+        runs = [self.cache.load(self.spec, sequence) for sequence in self.sequences]
+        return [None] * len(runs) if self.spec.learns and None in runs else runs
+
 
 def perform(
-    tracker: DyTracker, planned: Pass, sequence: Sequence, permitted_latency: float, on_frame: OnFrame
+    tracker: DyTracker, spec: PassSpec, sequence: Sequence, permitted_latency: float, on_frame: OnFrame
 ) -> AnyRun:
-    """One pass over one sequence."""
-    if isinstance(planned, DifficultyPass):
+    """Run one pass over one sequence."""
+    if isinstance(spec, AllExitsSpec):
         return run_all_exits(tracker, sequence, on_frame)
-    tracker.set_policy(planned.policy_for(sequence))
-    if planned.stream_hz is None:
-        return run_sequence(tracker, sequence, on_frame)
-    return run_stream(tracker, sequence, planned.stream_hz, permitted_latency, on_frame)
-
-
-def kept_of(kept: KeptRuns, work: Work) -> list[AnyRun | None]:
-    """What need not be run again. A policy that learns from one sequence to the next starts again at the first."""
-    runs = [kept.load(work.planned, sequence) for sequence in work.sequences]
-    return [None] * len(runs) if work.planned.learns and None in runs else runs
+    policy = spec.policy_for(sequence)
+    if policy is None:
+        raise ValueError(f"{spec.label}: a peer has no exit policy and does not run in a DyTracker")
+    tracker.set_policy(policy)
+    return run_at(tracker, sequence, spec.stream_hz, permitted_latency, on_frame)
 
 
 def run_here(
-    tracker: DyTracker, works: Several[Work], kept: KeptRuns, permitted_latency: float
+    tracker: DyTracker, works: Several[Work], permitted_latency: float, peers: Mapping[str, RunPeer]
 ) -> Iterator[tuple[Work, list[AnyRun]]]:
-    """Each pass with the runs over its sequences, one after the other in this process."""
+    """Yield each pass with the runs over its sequences, computed one after the other in this process."""
     with _bar(works) as bar:
         for work in works:
-            bar.set_description(work.planned.label)
-            runs = kept_of(kept, work)
-            if work.planned.learns:
-                tracker.set_policy(work.planned.policy)
+            bar.set_description(work.label)
+            if work.spec.is_peer:
+                yield work, _run_peer(work, permitted_latency, peers, bar)
+                continue
+            runs = work.cached_runs()
+            if isinstance(work.spec, RunSpec) and work.spec.learns and work.spec.policy is not None:
+                tracker.set_policy(work.spec.policy)  # gives it the exit costs even if every run is cached
             for position, sequence in enumerate(work.sequences):
                 before = bar.n
 
                 def show(number: int, _, before=before) -> None:
                     bar.update(before + number + 1 - bar.n)
 
-                if runs[position] is None:
-                    runs[position] = perform(tracker, work.planned, sequence, permitted_latency, show)
-                    kept.save(work.planned, runs[position])
+                run = runs[position]
+                if run is None:
+                    run = runs[position] = perform(tracker, work.spec, sequence, permitted_latency, show)
+                    work.cache.save(work.spec, run)
                 show(len(sequence) - 1, None)
-            yield work, runs
+            yield work, [run for run in runs if run is not None]
 
 
 def run_in_processes(
-    recipe: TrackerRecipe, jobs: int, works: Several[Work], kept: KeptRuns, permitted_latency: float
+    recipe: TrackerRecipe, jobs: int, works: Several[Work], permitted_latency: float, peers: Mapping[str, RunPeer]
 ) -> Iterator[tuple[Work, list[AnyRun]]]:
-    """As :func:`run_here`, with ``jobs`` processes that take one sequence after the other. Raises what went wrong in
-    one of them; what the others had done by then is kept."""
+    """Yield as :func:`run_here`, with ``jobs`` processes that take one sequence after the other.
+
+    Raises the first error of a process; runs finished by then are cached.
+    """
     context = multiprocessing.get_context("spawn")
     tracked = context.Value("q", 0)
-    found = [kept_of(kept, work) for work in works]
+    found = [work.cached_runs() for work in works]
     already = sum(len(run.sequence) for runs in found for run in runs if run is not None)
     pool = ProcessPoolExecutor(jobs, context, _start_process, (recipe, tracked))
     with _bar(works) as bar, _ended(pool):
         places: dict[Future, tuple[int, int]] = {
-            pool.submit(_perform, work.planned, work.sequences[j], permitted_latency): (i, j)
+            pool.submit(_perform, work.spec, work.sequences[j], permitted_latency): (i, j)
             for i, work in enumerate(works)
+            if not work.spec.is_peer
             for j, run in enumerate(found[i])
             if run is None
         }
         pending = set(places)
         for work, runs in zip(works, found, strict=True):
-            bar.set_description(work.planned.label)
+            bar.set_description(work.label)
+            if work.spec.is_peer:
+                runs[:] = _run_peer(work, permitted_latency, peers, bar)
+                already += work.frames
             while None in runs:
                 done, pending = wait(pending, POLL_S, FIRST_COMPLETED)
                 for future in done:
                     i, j = places[future]
-                    found[i][j] = future.result()
-                    kept.save(works[i].planned, found[i][j])
+                    run = found[i][j] = future.result()
+                    works[i].cache.save(works[i].spec, run)
                 if already + tracked.value > bar.n:
                     bar.update(already + tracked.value - bar.n)
-            yield work, runs
+            yield work, [run for run in runs if run is not None]
+
+
+def _run_peer(work: Work, permitted_latency: float, peers: Mapping[str, RunPeer], bar: tqdm) -> list[AnyRun]:
+    if not isinstance(work.spec, RunSpec):
+        raise ValueError(f"{work.label} is not a run of a peer")
+    runs: list[AnyRun] = []
+    for sequence in work.sequences:
+        runs.append(peers[work.spec.policy_name](sequence, work.spec.stream_hz, permitted_latency))
+        bar.update(len(sequence))
+    return runs
 
 
 def _bar(works: Several[Work]) -> tqdm:
@@ -153,21 +184,21 @@ def _bar(works: Several[Work]) -> tqdm:
 
 @contextlib.contextmanager
 def _ended(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """Ends the processes with what they are at; what has not begun is never run."""
+    """Shut the pool down at the end: running tasks finish, queued ones are cancelled."""
     try:
         yield
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-# A process's own: its tracker, and the number of frames that all of them have tracked.
+# Of each worker process: its tracker, and a function that adds to the number of frames tracked by all.
 _tracker: DyTracker
 _count: Callable[[int], None]
 
 
 def _start_process(recipe: TrackerRecipe, tracked) -> None:
     global _tracker, _count
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt ends it at once, and without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process at once, without a traceback
     if recipe.threads is not None:
         cv2.setNumThreads(recipe.threads)
     _tracker = recipe.make()
@@ -179,7 +210,7 @@ def _start_process(recipe: TrackerRecipe, tracked) -> None:
     _count = count
 
 
-def _perform(planned: Pass, sequence: Sequence, permitted_latency: float) -> AnyRun:
+def _perform(spec: PassSpec, sequence: Sequence, permitted_latency: float) -> AnyRun:
     counted = 0
 
     def show(number: int, _) -> None:
@@ -187,6 +218,6 @@ def _perform(planned: Pass, sequence: Sequence, permitted_latency: float) -> Any
         _count(number + 1 - counted)
         counted = number + 1
 
-    run = perform(_tracker, planned, sequence, permitted_latency, show)
+    run = perform(_tracker, spec, sequence, permitted_latency, show)
     show(len(sequence) - 1, None)
     return run

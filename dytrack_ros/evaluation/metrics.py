@@ -1,9 +1,11 @@
-"""The field's measures over one sequence: boxes (N, 4) as (x, y, w, h), NaN where the target is absent.
+"""Accuracy measures of one-pass evaluation. Boxes are (N, 4) as (x, y, w, h) in pixels; absent targets have NaN.
 
-Each is a mean over the frames with the target, NaN where there is none.
+Each measure is a mean over the frames of one sequence that show the target; without such a frame it is NaN.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -15,39 +17,40 @@ NORMALISED_PRECISION = 0.2
 PRECISION_LIMITS_PX = np.arange(51.0)
 NORMALISED_PRECISION_LIMITS = np.linspace(0, 0.5, 51)
 LEVEL_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+BOOTSTRAP_SAMPLES = 10_000
 
 
 def is_present(truth: np.ndarray) -> np.ndarray:
-    """Where there is a target: (N,) bool."""
+    """Return (N,) bool: whether the frame shows the target."""
     return ~np.isnan(truth).any(1)
 
 
 def overlaps(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """IoU of every frame in which the target is present."""
+    """Return the IoU (M,) of the M frames that show the target."""
     present = is_present(truth)
-    # A sum of floats may put equal boxes above 1, and so above the last threshold of success.
+    # Rounding may give equal boxes an IoU above 1, which would exceed the last success threshold.
     return np.minimum(iou(predicted[present], truth[present]), 1.0)
 
 
 def success_curve(ious: np.ndarray) -> np.ndarray:
-    """The share of frames with an IoU above each of the thresholds 0, 0.05, ... 1: (21,) (Wu et al., OTB, TPAMI 2015)."""
+    """Return the share of frames with an IoU above 0, 0.05, ... 1: (21,) (Wu et al., OTB, TPAMI 2015)."""
     if not len(ious):
         return np.full(len(SUCCESS_THRESHOLDS), np.nan)
     return (ious[None, :] > SUCCESS_THRESHOLDS[:, None]).mean(1)
 
 
 def success_auc(ious: np.ndarray) -> float:
-    """Area under the success curve: its mean."""
+    """Return the area under the success curve, in [0, 1]."""
     return float(success_curve(ious).mean())
 
 
 def success_rate(ious: np.ndarray, threshold: float) -> float:
-    """Share of frames with an IoU above ``threshold`` (SR of GOT-10k, TPAMI 2021)."""
+    """Return the share of frames with an IoU above ``threshold`` (SR of GOT-10k, TPAMI 2021)."""
     return float((ious > threshold).mean()) if len(ious) else float("nan")
 
 
 def mean_overlap(ious: np.ndarray) -> float:
-    """Mean IoU: GOT-10k's AO where the frame that a tracker starts on is left out."""
+    """Return the mean IoU. Without the init frame this is AO of GOT-10k."""
     return float(ious.mean()) if len(ious) else float("nan")
 
 
@@ -65,31 +68,33 @@ def _share_within(errors: np.ndarray, limit: float) -> float:
 
 
 def precision_curve(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The share of frames whose centre is within each of 0, 1, ... 50 px of the truth's: (51,)."""
+    """Return the share of frames with a centre error of at most 0, 1, ... 50 px: (51,)."""
     errors = _centre_errors(predicted, truth, normalised=False)
     return np.array([_share_within(errors, limit) for limit in PRECISION_LIMITS_PX])
 
 
 def normalised_precision_curve(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The same within 0, 0.01, ... 0.5 of the truth's size: (51,)."""
+    """Return the share of frames with a centre error of at most 0, 0.01, ... 0.5 target sizes: (51,)."""
     errors = _centre_errors(predicted, truth, normalised=True)
     return np.array([_share_within(errors, limit) for limit in NORMALISED_PRECISION_LIMITS])
 
 
 def precision(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Share of frames whose centre is within 20 px of the truth's."""
+    """Return the share of frames with a centre error of at most 20 px."""
     return _share_within(_centre_errors(predicted, truth, normalised=False), PRECISION_PX)
 
 
 def normalised_precision(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Share of frames whose centre error, in units of the truth's size, is within 0.2 (TrackingNet, ECCV 2018)."""
+    """Return the share of frames with a centre error of at most 0.2 target sizes (TrackingNet, ECCV 2018)."""
     return _share_within(_centre_errors(predicted, truth, normalised=True), NORMALISED_PRECISION)
 
 
 def measures(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """All measures of a sequence by name, each as its benchmark defines it: OTB's and LaSOT's count the first frame,
-    GOT-10k's AO and SR do not. ``present`` is the share of frames with the target: success and precision times it are
-    what toolkits give that count a frame without the target as missed."""
+    """Return all measures of a sequence by name, each as its benchmark defines it.
+
+    Measures of OTB and LaSOT count the init frame; AO and SR of GOT-10k do not. ``present`` is the share of frames that
+    show the target. Toolkits that count every other frame as a miss report success and precision times ``present``.
+    """
     ious = overlaps(predicted, truth)
     after_start = overlaps(predicted[1:], truth[1:])
     return {
@@ -105,9 +110,23 @@ def measures(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def levels(ious: np.ndarray) -> np.ndarray:
-    """The difficulty of frames by the IoU of exit 1 on them, 1 (at least 0.8: the easiest) to 5 (below 0.2); 0 for NaN.
+    """Return the difficulty (N,) of frames from the IoU of exit 1: 1 (IoU of at least 0.8) to 5 (below 0.2), 0 for NaN.
 
-    The paper sorts frames into five levels by exit 1's IoU; the equal fifths are our reading of it.
+    The paper sorts frames into five levels by the IoU of exit 1. Five equal ranges are this package's reading of it.
     """
     fifths = np.searchsorted(LEVEL_EDGES[1:-1], np.nan_to_num(ious), side="right")
     return np.where(np.isnan(ious), 0, len(LEVEL_EDGES) - 1 - fifths)
+
+
+def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float]:
+    """Return the bootstrap percentile interval of the mean: resamples ``values`` with replacement, NaN left out.
+
+    With one value a sequence it tells how far a mean over sequences depends on the choice of sequences. The resampling
+    is seeded, so equal values give an equal interval. Without values both ends are NaN.
+    """
+    known = np.array([value for value in values if not np.isnan(value)], float)
+    if not len(known):
+        return float("nan"), float("nan")
+    draws = np.random.default_rng(0).integers(0, len(known), (BOOTSTRAP_SAMPLES, len(known)))
+    low, high = np.quantile(known[draws].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

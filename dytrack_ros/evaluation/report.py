@@ -1,38 +1,46 @@
-"""What ``evaluate`` writes: the report of all runs and the accuracy in a model card."""
+"""The report of ``dytrack evaluate``: entries for JSON, the printed tables, and the accuracy in a model card."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from dytrack_ros.evaluation.breakdown import by_attribute, by_exit, by_level, curves, missed_where_absent, pooled
-from dytrack_ros.evaluation.plan import PlannedRun
+from dytrack_ros.evaluation.analysis import by_attribute, by_exit, by_level, curves, missed_where_absent, pooled
 from dytrack_ros.evaluation.run import SequenceRun, mean_over_sequences
+from dytrack_ros.evaluation.run_matrix import RunSpec, start_name
 from dytrack_ros.policies import ExitPolicy, FixedThresholds
 from dytrack_ros.tracking import TrackerConfig
 
 ACCURACY_MEASURES = ("success_auc", "precision", "normalised_precision", "mean_score", "mean_iou")
+HEADER = (
+    f"{'variant':16} {'stream':>8} {'policy':15} {'AUC':>6} {'95 %':>11} {'P':>6} {'Pnorm':>6} {'AO':>6} {'SR50':>6} "
+    f"{'SR75':>6} {'score':>6} {'ms':>7} {'p95':>7} {'skipped':>8} {'latency':>8}  exits taken"
+)
 
 
 def report_entry(
-    planned: PlannedRun,
+    spec: RunSpec,
     runs: list[SequenceRun],
     permitted_latency: float,
     levels: dict[str, np.ndarray] | None = None,
 ) -> dict:
-    """One run of the report: its means, also by attribute, by exit and, with the ``levels`` of the frames, by difficulty;
-    its budget if it has one, and every sequence's measures and trace."""
+    """Return the entry of one run.
+
+    It has the means over sequences, also by attribute, by exit and, with ``levels`` of the frames, by difficulty; the
+    budget if there is one; every sequence's measures and trace.
+    """
     summaries = [run.summary() for run in runs]
-    is_stream = planned.stream_hz is not None
     entry = {
-        "variant": planned.variant,
-        "init": planned.init,
-        "policy": planned.policy_name,
-        "stream_hz": planned.stream_hz,
-        "permitted_latency": permitted_latency if is_stream else None,
+        "variant": spec.variant,
+        "init": spec.init,
+        "policy": spec.policy_name,
+        "is_peer": spec.is_peer,
+        "stream_hz": spec.stream_hz,
+        "permitted_latency": None if spec.stream_hz is None else permitted_latency,
         "mean": mean_over_sequences(summaries),
         "mean_missed_where_absent": missed_where_absent(summaries),
         "pooled": pooled(runs),
@@ -42,14 +50,14 @@ def report_entry(
     }
     if levels is not None:
         entry["by_level"] = by_level(runs, levels)
-    if planned.budget:
-        entry["budget"] = planned.budget.compare(result for run in runs for result in run.results)
+    if spec.budget:
+        entry["budget"] = spec.budget.compare(result for run in runs for result in run.results)
     entry["sequences"] = [summary | run.trace() for summary, run in zip(summaries, runs, strict=True)]
     return entry
 
 
 def json_text(value) -> str:
-    """JSON, which has no NaN: null instead."""
+    """Return JSON with null in place of NaN."""
 
     def without_nan(part):
         if isinstance(part, dict):
@@ -62,7 +70,7 @@ def json_text(value) -> str:
 
 
 def rounded(value, digits: int = 4):
-    """What JSON can hold, with every float in it rounded."""
+    """Return a value ready for JSON with every float in it rounded."""
     if isinstance(value, float):
         return round(value, digits)
     if isinstance(value, dict):
@@ -71,10 +79,16 @@ def rounded(value, digits: int = 4):
 
 
 def add_to_card(
-    card_file: Path, policy: ExitPolicy, entry: dict, init_correction: float = TrackerConfig.init_correction
+    card_file: Path,
+    policy: ExitPolicy | None,
+    entry: dict,
+    init_correction: float = TrackerConfig.init_correction,
+    set_name: str = "",
 ) -> None:
-    """Puts the accuracy of a run, of which ``entry`` is the :func:`report_entry`, into a model card, with the calibration
-    error of each exit that was taken. Times stay out of it: they belong to a machine."""
+    """Write the accuracy of a run's ``entry`` and each exit's calibration error into a model card.
+
+    ``set_name`` precedes the variant where several sets are evaluated. Times belong to a machine and are left out.
+    """
     card = json.loads(card_file.read_text())
     accuracy = {measure: round(value, 4) for measure, value in entry["mean"].items() if measure in ACCURACY_MEASURES}
     errors = {index: found["reliability"]["calibration_error"] for index, found in entry["by_exit"].items()}
@@ -85,5 +99,118 @@ def add_to_card(
         if policy.trust.shifts:
             accuracy["trust"] = {"rate": policy.trust.rate, "impatience": policy.trust.impatience}
         accuracy["exits"] = entry["mean"]["exits"]
-    card.setdefault("evaluation", {}).setdefault(entry["variant"], {})[entry["policy"]] = accuracy
+    section = " ".join(filter(None, [set_name, entry["variant"]]))
+    card.setdefault("evaluation", {}).setdefault(section, {})[entry["policy"]] = accuracy
     card_file.write_text(json.dumps(card, indent=2) + "\n")
+
+
+# --- printed tables ---------------------------------------------------------------------------------------------------
+
+
+def row(entry: dict) -> str:
+    """Return the line of a run below :data:`HEADER`."""
+    mean, rate, skipped, latency = entry["mean"], "offline", "-", "-"
+    if entry["stream_hz"] is not None:
+        rate, skipped, latency = (
+            f"{entry['stream_hz']:g} Hz",
+            f"{mean['skipped']:.1%}",
+            f"{mean['mean_latency_ms']:.1f}",
+        )
+    low, high = mean["success_auc_interval"]
+    interval = f"{'-':>11}" if math.isnan(low) else f"{low:.3f}-{high:.3f}"
+    return (
+        f"{start_name(entry['variant'], entry['init']):16} {rate:>8} {entry['policy']:15} "
+        f"{_number(mean['success_auc'])} {interval} {_number(mean['precision'])} "
+        f"{_number(mean['normalised_precision'])} {_number(mean['ao'])} {_number(mean['sr50'])} "
+        f"{_number(mean['sr75'])} "
+        f"{_number(mean['mean_score'])} {mean['mean_ms']:7.1f} {mean['p95_ms']:7.1f} "
+        f"{skipped:>8} {latency:>8}  {'-' if entry['is_peer'] else mean['exits']}"
+    )
+
+
+def budget_note(compared: dict) -> str:
+    """Return the line below the row of a budget run, from :meth:`Budget.compare`."""
+    note = (
+        f"  all frames: {compared['mean_ms']:.1f} ms of {compared['budget_ms']:.1f} ms, p95 {compared['p95_ms']:.1f} ms"
+    )
+    if compared["deadline_ms"] is not None:
+        note += f", {compared['over_deadline']:.2%} over {compared['deadline_ms']:g} ms"
+    return note
+
+
+def absent_note(dataset: str, missed: dict) -> str:
+    """Return the line below a row for a dataset whose toolkit counts frames without the target as misses."""
+    return (
+        f"  as {dataset}'s toolkit counts (missed where absent): AUC {_number(missed['success_auc'])}, "
+        f"P {_number(missed['precision'])}, Pnorm {_number(missed['normalised_precision'])}"
+    )
+
+
+def sets_table(sets: Iterable[dict]) -> str:
+    """Return success AUC with its 95 % interval: one row a run, one column a set. Empty for a single set."""
+    sets = list(sets)
+    if len(sets) < 2:
+        return ""
+    labels = list(dict.fromkeys(_label(run) for each in sets for run in each["runs"]))
+    cells = {(each["name"], _label(run)): _auc_cell(run["mean"]) for each in sets for run in each["runs"]}
+    columns = [f"{each['name']} ({len(each['runs'][0]['sequences'])})" for each in sets]
+    left, width = max(map(len, labels)), max(20, *map(len, columns))
+    lines = [f"{'AUC, 95 % interval':{left}} " + " ".join(f"{column:>{width}}" for column in columns)]
+    for label in labels:
+        of_sets = (cells.get((each["name"], label), "-") for each in sets)
+        lines.append(f"{label:{left}} " + " ".join(f"{cell:>{width}}" for cell in of_sets))
+    return "\n".join(["", *lines])
+
+
+def _auc_cell(mean: dict) -> str:
+    low, high = mean["success_auc_interval"]
+    return "-" if math.isnan(low) else f"{mean['success_auc']:.3f} ({low:.3f}-{high:.3f})"
+
+
+def attribute_table(entries: Iterable[dict]) -> str:
+    """Return success AUC of every run by attribute; empty if no sequence has attributes."""
+    entries = list(entries)
+    names = sorted({name for entry in entries for name in entry["by_attribute"]})
+
+    def measure(entry: dict, name: str) -> float:
+        return entry["by_attribute"][name]["success_auc"]
+
+    counts = {name: entries[0]["by_attribute"][name]["sequences"] for name in names}
+    return _table("AUC by attribute", "sequences", counts, entries, measure)
+
+
+def level_table(entries: Iterable[dict], difficulties: Iterable[dict]) -> str:
+    """Return success AUC by difficulty, for each variant and init with known levels."""
+    entries, tables = list(entries), []
+    for difficulty in difficulties:
+        start = (difficulty["variant"], difficulty["init"])
+        own = [entry for entry in entries if (entry["variant"], entry["init"]) == start]
+        counts = {level: found["frames"] for level, found in difficulty["levels"].items()}
+        title = f"AUC by difficulty, {start_name(*start)}"
+        tables.append(
+            _table(title, "frames", counts, own, lambda entry, level: entry["by_level"][level]["success_auc"])
+        )
+    return "\n".join(tables)
+
+
+def _table(title: str, unit: str, counts: dict, entries: list[dict], measure: Callable[[dict, str], float]) -> str:
+    """Return a table with a row for each key of ``counts``, a numbered column for each entry, and their legend."""
+    if not counts:
+        return ""
+    legend = [f"  ({number}) {_label(entry)}" for number, entry in enumerate(entries, start=1)]
+    width = max(len(title), *(len(str(name)) for name in counts))
+    lines = [f"{title:{width}} {unit:>9} " + " ".join(f"{f'({n})':>6}" for n in range(1, len(entries) + 1))]
+    lines += [
+        f"{name!s:{width}} {count:9} " + " ".join(_number(measure(entry, name)) for entry in entries)
+        for name, count in counts.items()
+    ]
+    return "\n".join(["", *lines, *legend])
+
+
+def _label(entry: dict) -> str:
+    rate = "offline" if entry["stream_hz"] is None else f"{entry['stream_hz']:g} Hz"
+    return f"{start_name(entry['variant'], entry['init'])}, {rate}, {entry['policy']}"
+
+
+def _number(value: float) -> str:
+    return f"{'-':>6}" if math.isnan(value) else f"{value:6.3f}"

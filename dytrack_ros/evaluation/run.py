@@ -1,25 +1,40 @@
-"""Runs a tracker over sequences and sums up."""
+"""Run a tracker over a sequence frame by frame (one-pass evaluation) and summarise runs."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Several
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation import metrics
-from dytrack_ros.tracking.tracker import DyTracker, TrackResult
+from dytrack_ros.tracking import TrackResult
 
 OnFrame = Callable[[int, "TrackResult | None"], None]
 
 
+class Tracker(Protocol):
+    """What a run needs of a tracker: images are BGR uint8 (H, W, 3), boxes x, y, w, h in pixels."""
+
+    def initialize(self, image_bgr: np.ndarray, box: Several[float]) -> None: ...
+
+    def track(self, image_bgr: np.ndarray) -> TrackResult: ...
+
+
 @dataclass(frozen=True)
 class SequenceRun:
-    """One pass over a sequence: ``boxes`` (N, 4) for every frame (the first is what the tracker was started with),
-    ``results`` of every frame that was tracked, ``initialize_s`` the seconds that starting took."""
+    """One pass over a sequence of N frames.
+
+    Attributes:
+        boxes: (N, 4), x, y, w, h in pixels; the first is the init box.
+        results: of the tracked frames, in order.
+        initialize_s: seconds of ``initialize``.
+    """
 
     sequence: Sequence
     boxes: np.ndarray
@@ -28,12 +43,11 @@ class SequenceRun:
 
     @property
     def tracked_frames(self) -> np.ndarray:
-        """The number of the frame of each result (M,)."""
+        """The frame number of each of the M results: (M,)."""
         return np.arange(1, len(self.results) + 1)
 
     def summary(self) -> dict:
-        """The measures of this sequence; those over tracked frames are NaN where there is none, those against the truth
-        where it is not known."""
+        """Return the measures of this sequence by name; NaN without tracked frames or without ground truth."""
         return {
             "name": self.sequence.name,
             "frames": len(self.sequence),
@@ -45,16 +59,18 @@ class SequenceRun:
         }
 
     def trace(self) -> dict:
-        """Every frame's box and the scores of the exits that it reached, for figures and for choosing thresholds."""
+        """Return every frame's box and exit scores, ready for JSON."""
         return {
             "boxes": self.boxes.round(2).tolist(),
             "exit_scores": [[round(score, 4) for score in result.exit_scores] for result in self.results],
         }
 
 
-def run_sequence(tracker: DyTracker, sequence: Sequence, on_frame: OnFrame | None = None) -> SequenceRun:
-    """Initialises on the first frame's truth, or the part of it that the sequence says, and tracks to the end (one-pass
-    evaluation)."""
+def run_sequence(tracker: Tracker, sequence: Sequence, on_frame: OnFrame | None = None) -> SequenceRun:
+    """Initialise on the first frame with the sequence's start box, then track every frame.
+
+    ``on_frame`` is called with each frame's number and result, None for the first.
+    """
     boxes, results, initialize_s = [sequence.start_box], [], float("nan")
     for number, image in enumerate(sequence.images()):
         if number == 0:
@@ -72,30 +88,39 @@ def run_sequence(tracker: DyTracker, sequence: Sequence, on_frame: OnFrame | Non
 
 
 MEASURES = (
-    "success_auc", "mean_iou", "precision", "normalised_precision", "ao", "sr50", "sr75", "mean_score", "mean_ms", "p95_ms",
+    "success_auc", "mean_iou", "precision", "normalised_precision", "ao", "sr50", "sr75", "mean_score", "mean_ms",
+    "p95_ms",
 )  # fmt: skip
 STREAM_MEASURES = ("skipped", "mean_latency_ms", "p95_latency_ms")
 
 
 def mean_over_sequences(summaries: list[dict]) -> dict:
-    """The mean of each measure over sequences (each sequence counts once, one without the measure not), and the exits
-    of all frames. Summaries of streams have their own measures beside the others."""
+    """Return the mean of each measure over sequences, and the number of frames of each exit.
+
+    Each sequence counts once; NaN is left out. ``success_auc_interval`` is the 95 % bootstrap interval over sequences.
+    """
     exits: Counter = Counter()
     for summary in summaries:
         exits.update(summary["exits"])
     measures = MEASURES + tuple(measure for measure in STREAM_MEASURES if measure in summaries[0])
     means = {measure: mean(summary[measure] for summary in summaries) for measure in measures}
-    return {**means, "sequences": len(summaries), "exits": dict(sorted(exits.items()))}
+    interval = metrics.mean_interval(summary["success_auc"] for summary in summaries)
+    return {
+        **means,
+        "success_auc_interval": list(interval),
+        "sequences": len(summaries),
+        "exits": dict(sorted(exits.items())),
+    }
 
 
 def times_ms(seconds: Iterable[float], prefix: str = "") -> dict[str, float]:
-    """Mean and 95th percentile in milliseconds."""
+    """Return mean and 95th percentile in milliseconds."""
     values = 1e3 * np.fromiter(seconds, float)
     p95 = float(np.percentile(values, 95)) if len(values) else float("nan")
     return {f"mean_{prefix}ms": mean(values), f"p95_{prefix}ms": p95}
 
 
 def mean(values: Iterable[float]) -> float:
-    """The mean of the values that are numbers; NaN if there is none."""
+    """Return the mean of the values that are not NaN; NaN without any."""
     numbers = [value for value in values if not np.isnan(value)]
     return float(np.mean(numbers)) if numbers else float("nan")

@@ -1,19 +1,19 @@
-"""Runs a tracker over a sequence as if a camera delivered it: a tracker that is late is judged as late.
+"""Run a tracker over a sequence as if a camera delivered it: a late answer is judged as late.
 
 The method is the latency-aware evaluation of trackers, e-LAE (Li et al., "PVT++", ICCV 2023, and its code,
 ``tools/test_rt.py`` and ``tools/rt_eva_new.py``), which pairs as streaming perception does (Li et al., "Towards
 Streaming Perception", ECCV 2020). Times are in seconds since frame 0 arrived, at a rate of ``hz`` frames a second:
 
-- Frame i arrives at i / hz. A free tracker takes the newest frame that has arrived, and the older ones are skipped;
-  if it has already tracked the newest, it waits for the next. The stream ends at N / hz.
-- The truth of frame i is due at (i + sigma) / hz, where sigma in [0, 1) is the permitted latency in frames, and is
-  paired with the last answer finished by then (<=). Sigma 0 is strict: an answer that takes any time at all can at
-  best be paired with the next frame's truth, so even a fast tracker's boxes are one frame old.
-- The clock starts when frame 0 arrives with its box. The initialisation takes its time, and frames that arrive
-  meanwhile are late or skipped, but its box holds from 0 on, until the first answer.
+- Frame i arrives at i / hz. A free tracker takes the newest frame that has arrived; older ones are skipped. If it has
+  already tracked the newest, it waits for the next. The stream ends at N / hz.
+- The truth of frame i is due at (i + sigma) / hz, where sigma in [0, 1) is the permitted latency in frames. It is
+  paired with the last answer finished by then (<=). With sigma 0 an answer that takes any time at all is paired with
+  the next frame's truth at best, so even a fast tracker's boxes are one frame old.
+- The clock starts when frame 0 arrives with its box. ``initialize`` takes its time, and frames that arrive meanwhile
+  are late or skipped, but the init box is the answer from time 0 until the first tracked frame.
 
-The clock is virtual: it advances by the measured time of each call of the tracker, and waiting or reading an image
-takes none of it. So results depend on the machine, and a slow disk does not change them.
+The clock is virtual: it advances by the measured time of each call of the tracker, and not while waiting or reading an
+image. So results depend on the machine's speed, but not on its disk.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from dytrack_ros.data.sequences import Sequence
-from dytrack_ros.evaluation.run import OnFrame, SequenceRun, times_ms
-from dytrack_ros.tracking.tracker import DyTracker
+from dytrack_ros.evaluation.run import OnFrame, SequenceRun, Tracker, run_sequence, times_ms
 
 
 @dataclass(frozen=True)
 class StreamRun(SequenceRun):
-    """One pass over a stream. ``boxes`` (N, 4) hold for each frame the answer that its truth is paired with,
-    ``results`` the M frames tracked; ``frame_numbers`` (M,) says which those were, ``started_s`` and ``finished_s``
-    (M,) when, in seconds since frame 0 arrived."""
+    """One pass over a stream of N frames, of which M were tracked.
+
+    Attributes:
+        boxes: (N, 4), the answer that each frame's truth is paired with.
+        frame_numbers: (M,), the numbers of the tracked frames.
+        started_s, finished_s: (M,), start and end of each ``track`` call in seconds since frame 0 arrived.
+    """
 
     hz: float
     permitted_latency: float
@@ -48,12 +51,11 @@ class StreamRun(SequenceRun):
 
     @property
     def latencies_s(self) -> np.ndarray:
-        """From each tracked frame's arrival to its answer (M,)."""
+        """Seconds from each tracked frame's arrival to its answer: (M,)."""
         return self.finished_s - self.frame_numbers / self.hz
 
     def summary(self) -> dict:
-        """As of any run, with how many frames after the first were tracked, the share that was skipped, and how old
-        the answers were when they came."""
+        """Add to :meth:`SequenceRun.summary` the tracked frames, the skipped share and the latencies."""
         to_track = len(self.sequence) - 1
         return {
             **super().summary(),
@@ -71,21 +73,24 @@ class StreamRun(SequenceRun):
 
 
 def run_stream(
-    tracker: DyTracker,
+    tracker: Tracker,
     sequence: Sequence,
     hz: float,
     permitted_latency: float = 0.0,
     on_frame: OnFrame | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> StreamRun:
-    """Initialises as :func:`run_sequence` does and tracks what a stream of ``hz`` frames a second leaves time for.
+    """Initialise as :func:`run_sequence` does and track the frames that a stream of ``hz`` Hz leaves time for.
 
-    ``permitted_latency`` is sigma of e-LAE, in frames. ``clock`` gives seconds and times the tracker's calls.
-    ``on_frame`` is told the number and the result of each tracked frame. Raises ValueError for a rate that is not
-    positive or a latency outside [0, 1).
+    Args:
+        permitted_latency: sigma of e-LAE, in frames.
+        on_frame: called with number and result of each tracked frame.
+        clock: returns seconds; times the tracker's calls.
+
+    Raises ValueError for a rate that is not positive or a latency outside [0, 1).
     """
     if not (math.isfinite(hz) and hz > 0):
-        raise ValueError(f"a stream of {hz} frames a second is none: the rate must be positive")
+        raise ValueError(f"the rate of a stream is {hz} Hz; it must be positive")
     if not 0 <= permitted_latency < 1:
         raise ValueError(f"permitted latency {permitted_latency} must lie in [0, 1), in frames")
 
@@ -124,3 +129,16 @@ def run_stream(
         sequence, boxes, tuple(results), initialize_s, hz, permitted_latency,
         np.array(numbers, int), np.array(started, float), np.array(finished, float),
     )  # fmt: skip
+
+
+def run_at(
+    tracker: Tracker,
+    sequence: Sequence,
+    stream_hz: float | None = None,
+    permitted_latency: float = 0.0,
+    on_frame: OnFrame | None = None,
+) -> SequenceRun:
+    """Run offline (``stream_hz`` None) or in a stream."""
+    if stream_hz is None:
+        return run_sequence(tracker, sequence, on_frame)
+    return run_stream(tracker, sequence, stream_hz, permitted_latency, on_frame)

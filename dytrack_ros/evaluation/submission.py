@@ -1,4 +1,4 @@
-"""What the servers of GOT-10k's and TrackingNet's test sets take: boxes, and for GOT-10k times, in a zip."""
+"""Write zips of boxes (GOT-10k: and times) for the servers of the test sets of GOT-10k and TrackingNet."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import numpy as np
 
 from dytrack_ros.data.sequences import FULL
-from dytrack_ros.evaluation.kept_runs import file_name
-from dytrack_ros.evaluation.plan import OFFLINE
+from dytrack_ros.evaluation.result_cache import file_name
 from dytrack_ros.evaluation.run import SequenceRun
 
 
 def got10k_files(run: SequenceRun) -> Iterator[tuple[str, str]]:
-    """NAME/NAME_001.txt, a box x, y, w, h in pixels a frame, and NAME/NAME_time.txt, its seconds: name and text."""
+    """Yield name and text of NAME/NAME_001.txt (x, y, w, h in pixels a line) and NAME/NAME_time.txt (seconds)."""
     name = run.sequence.name
     seconds = np.array([run.initialize_s, *(result.seconds for result in run.results)])
     yield f"{name}/{name}_001.txt", _lines(run.boxes, "{:.3f}")
@@ -24,7 +23,7 @@ def got10k_files(run: SequenceRun) -> Iterator[tuple[str, str]]:
 
 
 def trackingnet_files(run: SequenceRun) -> Iterator[tuple[str, str]]:
-    """NAME.txt, a box x, y, w, h in pixels a frame: name and text."""
+    """Yield name and text of NAME.txt (x, y, w, h in pixels, a line a frame)."""
     yield f"{run.sequence.name}.txt", _lines(run.boxes, "{:.3f}")
 
 
@@ -32,17 +31,17 @@ FILES = {"got10k_test": got10k_files, "trackingnet": trackingnet_files}
 
 
 def check_options(args: argparse.Namespace, dataset: str) -> None:
-    """Raises ValueError for options whose results a server cannot judge."""
+    """Raise ValueError for options whose results a server cannot judge."""
     if dataset not in FILES:
-        raise ValueError(f"--submission is for {' and '.join(FILES)}; {dataset} has its truth here, or takes no zip")
-    if args.variants != ["standard"] or args.init != [FULL] or args.stream != [OFFLINE] or args.frames is not None:
+        raise ValueError(f"--submission is for {' and '.join(FILES)}; {dataset} has no such server")
+    if args.variants != ["standard"] or args.init != [FULL] or args.stream or args.first is not None:
         raise ValueError(
-            "--submission takes whole standard sequences: leave out --variants, --init, --stream and --frames"
+            "--submission takes whole standard sequences: leave out --variants, --init, --stream and --first"
         )
 
 
 def write_submission(folder: Path, dataset: str, label: str, runs: Iterable[SequenceRun]) -> Path:
-    """Writes ``folder/DATASET-LABEL.zip`` and returns its path. Raises OSError."""
+    """Write ``folder/DATASET-LABEL.zip`` and return its path. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{dataset}-{file_name(label)}.zip"
     with ZipFile(path, "w", ZIP_DEFLATED) as archive:

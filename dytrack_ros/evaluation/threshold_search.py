@@ -1,4 +1,4 @@
-"""Which thresholds buy the most accuracy for a mean cost: from measured frames to a nested family."""
+"""Search exit thresholds with the highest accuracy for each mean cost, and make them a nested family."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIN_THRIFT_STEP = 1e-3  # rows closer than this are one row
 
 @dataclass(frozen=True)
 class ExitSample:
-    """One calibration frame: every exit's predicted IoU, and the IoU that its box really has, all on the same crop."""
+    """One calibration frame: predicted and true IoU of every exit on the same crop."""
 
     scores: tuple[float, ...]
     ious: tuple[float, ...]
@@ -22,7 +22,7 @@ class ExitSample:
 
 @dataclass(frozen=True)
 class Mix:
-    """What thresholds give over a set of frames: mean cost, mean IoU, and the share of frames of each exit."""
+    """Mean cost, mean IoU and each exit's share of frames that ``thresholds`` give over a set of frames."""
 
     thresholds: Thresholds
     cost: float
@@ -31,7 +31,7 @@ class Mix:
 
 
 def exit_taken(scores: Sequence[float], thresholds: Thresholds) -> int:
-    """0-based exit of the paper's rule, ``min{k : s_k > tau_k}``."""
+    """Return the 0-based exit of the paper's rule, ``min{k : s_k > tau_k}``."""
     for position, (score, tau) in enumerate(zip(scores, thresholds, strict=False)):
         if score > tau:
             return position
@@ -39,7 +39,7 @@ def exit_taken(scores: Sequence[float], thresholds: Thresholds) -> int:
 
 
 def mix(samples: Sequence[ExitSample], thresholds: Thresholds, costs: Sequence[float]) -> Mix:
-    """Applies ``thresholds`` to the frames; ``costs`` are c_1 ... c_K in any unit."""
+    """Apply ``thresholds`` to the frames; ``costs`` are c_1 ... c_K in any unit."""
     taken = [exit_taken(sample.scores, thresholds) for sample in samples]
     count = len(samples)
     return Mix(
@@ -51,13 +51,13 @@ def mix(samples: Sequence[ExitSample], thresholds: Thresholds, costs: Sequence[f
 
 
 def _grid(samples: Sequence[ExitSample], position: int, levels: int) -> list[float]:
-    """``levels`` + 1 quantiles of an exit's scores, falling: from one that no score exceeds to one that all exceed."""
+    """Return ``levels`` + 1 falling quantiles of an exit's scores: no score exceeds the first, all exceed the last."""
     ordered = sorted(sample.scores[position] for sample in samples)
     return [quantile(ordered, 1 - level / levels) for level in range(levels)] + [ordered[0] - 1e-6]
 
 
 def quantile(ordered: Sequence[float], part: float) -> float:
-    """The value below which ``part`` of the ``ordered`` values lie, linear in between."""
+    """Return the quantile ``part`` in [0, 1] of ``ordered`` values by linear interpolation."""
     place = part * (len(ordered) - 1)
     low = min(int(place), len(ordered) - 2) if len(ordered) > 1 else 0
     high = min(low + 1, len(ordered) - 1)
@@ -65,8 +65,11 @@ def quantile(ordered: Sequence[float], part: float) -> float:
 
 
 def geometric_path(samples: Sequence[ExitSample], costs: Sequence[float], steps: int = 32) -> list[Mix]:
-    """Exit shares in proportion to q^k, each exit's threshold a quantile of its scores over the frames that reach it
-    (MSDNet, Huang et al., ICLR 2018, Section 4), from full depth (q -> infinity) to the first exit (q = 0)."""
+    """Return thresholds with exit shares in proportion to q^k (MSDNet, Huang et al., ICLR 2018, Section 4).
+
+    Each threshold is a quantile of its exit's scores over the frames that reach it. The path leads from full depth
+    (q -> infinity) to the first exit (q = 0).
+    """
     exits = range(len(costs))
     highest, lowest = zip(*(_grid(samples, position, 1) for position in exits[:-1]), strict=True)
     path = [mix(samples, highest, costs)]
@@ -77,7 +80,7 @@ def geometric_path(samples: Sequence[ExitSample], costs: Sequence[float], steps:
         for position in exits[:-1]:
             ordered = sorted(sample.scores[position] for sample in remaining) or [lowest[position]]
             tau = quantile(ordered, 1 - shares[position] / left)
-            thresholds.append(min(tau, path[-1].thresholds[position]))  # nested, whatever the sample's noise
+            thresholds.append(min(tau, path[-1].thresholds[position]))  # keeps the path nested in spite of noise
             left -= shares[position]
             remaining = [sample for sample in remaining if sample.scores[position] <= tau]
         path.append(mix(samples, tuple(thresholds), costs))
@@ -85,9 +88,11 @@ def geometric_path(samples: Sequence[ExitSample], costs: Sequence[float], steps:
 
 
 def direct_path(samples: Sequence[ExitSample], costs: Sequence[float], levels: int = 24) -> list[Mix]:
-    """The best nested path through a grid of thresholds: each tau_k runs over ``levels`` quantiles of s_k, a step
-    lowers one of them, and of all such paths from full depth to the first exit the one with the greatest area under
-    mean IoU against mean cost is taken (dynamic programming; exact on the grid)."""
+    """Return the best nested path through a grid of thresholds, by dynamic programming.
+
+    Each tau_k takes ``levels`` quantiles of s_k, and a step lowers one of them. Of all such paths from full depth to
+    the first exit, the result has the greatest area under mean IoU against mean cost.
+    """
     grids = [_grid(samples, position, levels) for position in range(len(costs) - 1)]
     corner = tuple(len(grid) - 1 for grid in grids)
     cells: dict[tuple[int, ...], Mix] = {}
@@ -116,7 +121,7 @@ def _predecessors(index: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 def mean_iou_at_costs(
     path: Sequence[Mix], samples: Sequence[ExitSample], costs: Sequence[float], points: int = 64
 ) -> float:
-    """Mean IoU of a path's thresholds on ``samples``, averaged over all mean costs between c_1 and c_K."""
+    """Return the mean IoU of a path's thresholds on ``samples``, averaged over all mean costs between c_1 and c_K."""
     measured = sorted((mix(samples, step.thresholds, costs) for step in path), key=lambda step: step.cost)
     total, start = 0.0, 0
     for point in range(points):
@@ -130,9 +135,9 @@ def mean_iou_at_costs(
 
 
 def family_of(path: Sequence[Mix], costs: Sequence[float]) -> tuple[ThresholdFamily, list[Mix]]:
-    """The path as a family in which thrift = (c_K - mean cost) / (c_K - c_1), and the mixes of its rows.
+    """Return the path as a family with thrift = (c_K - mean cost) / (c_K - c_1), and the mixes of its rows.
 
-    That makes a step of thrift cost the same wherever it is taken, which is what the controller's gain supposes.
+    A step of thrift then changes the mean cost equally everywhere, as the controller's gain assumes.
     """
     span = costs[-1] - costs[0]
     thrifts, rows = [0.0], [path[0]]

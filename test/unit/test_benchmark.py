@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from dytrack_ros.benchmark.frames import open_frames
 from random_network import TINY, random_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dytrack_ros.benchmark import peers as benchmark_peers
-from dytrack_ros.benchmark.frames import open_frames
 from dytrack_ros.benchmark.machine import machine_facts
 from dytrack_ros.benchmark.peers import Peer, available_peers
 from dytrack_ros.benchmark.run import Contestant, Plan, Start, find_peers, measure

@@ -1,60 +1,43 @@
-"""Sequences, their hard variants, the measures, and the command `evaluate`."""
+"""Sequences, their hard variants, the measures, the run matrix and the command `dytrack evaluate`."""
 
 import json
-import subprocess
-import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from square_sequences import write_sequences
 
+from dytrack_ros.benchmark import peers
 from dytrack_ros.cli.evaluate import main, parser
 from dytrack_ros.data.sequences import as_variant, load_sequence, load_sequences, read_truth
 from dytrack_ros.evaluation import metrics
 from dytrack_ros.evaluation.execution import TrackerRecipe
-from dytrack_ros.evaluation.plan import Budget, plan, policies
 from dytrack_ros.evaluation.report import add_to_card, json_text
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
+from dytrack_ros.evaluation.run_matrix import Budget, policies, run_matrix
 from dytrack_ros.tracking import DyTracker
 
 
 @pytest.fixture(scope="module")
-def sequence_folder(tmp_path_factory):
-    """Seven frames in which a 64 px square moves; it is absent in frame 3."""
-    folder = tmp_path_factory.mktemp("sequences")
-    images = folder / "square" / "img"
-    images.mkdir(parents=True)
-    lines = []
-    for number in range(7):
-        image = np.full((240, 320, 3), 60, np.uint8)
-        x = 40 + 10 * number
-        if number != 3:
-            image[80:144, x : x + 64] = (10, 10, 220)
-        cv2.imwrite(str(images / f"{number:05d}.png"), image)
-        lines.append("nan,nan,nan,nan" if number == 3 else f"{x}.0\t80.0\t64.0\t64.0")
-    (folder / "square" / "groundtruth.txt").write_text("\n".join(lines) + "\n")
-    return folder
+def folder(tmp_path_factory):
+    """Seven frames in which a square moves; it is absent in frame 3."""
+    return write_sequences(tmp_path_factory.mktemp("sequences"), {"square": 10}, 7, {("square", 3)})
 
 
-def test_sequences_are_read(sequence_folder):
-    (sequence,) = load_sequences(sequence_folder)
+def test_sequences_and_their_variants(folder):
+    (sequence,) = load_sequences(folder)
     assert sequence.name == "square" and len(sequence) == 7
-    assert np.isnan(sequence.truth[3]).all()
-    assert sequence.truth[2].tolist() == [60, 80, 64, 64]
-    assert sequence.image(2)[100, 61].tolist() == [10, 10, 220]
-
-
-def test_variants(sequence_folder):
-    sequence = load_sequence(sequence_folder / "square")
+    assert np.isnan(sequence.truth[3]).all() and sequence.truth[2].tolist() == [50, 40, 32, 32]
+    assert sequence.image(2)[60, 51].tolist() == [10, 10, 220]
     skipped = as_variant(sequence, "skip3")
     assert [path.stem for path in skipped.frames] == ["00000", "00003", "00006"]
-    small = as_variant(sequence, "small")
-    assert small.scale == 0.5 and small.truth[0].tolist() == [20, 40, 32, 32]
-    assert small.image(0).shape == (120, 160, 3)
-    assert small.image(0)[56, 36].tolist() == [10, 10, 220], "picture and truth shrink together"
-    both = as_variant(sequence, "skip3_small")
-    assert len(both) == 3 and both.scale == 0.5
+    large = replace(sequence, truth=sequence.truth * [1, 1, 2, 2])
+    both = as_variant(large, "skip3_small")
+    assert len(both) == 3 and both.scale == 0.5 and both.truth[0].tolist() == [15, 20, 32, 32]
+    assert both.image(0).shape == (60, 80, 3)
+    assert both.image(0)[28, 18].tolist() == [10, 10, 220], "image and truth shrink together"
     with pytest.raises(ValueError, match="standard, skip3"):
         as_variant(sequence, "dark")
 
@@ -81,16 +64,15 @@ def test_success_auc_of_known_overlaps():
     assert metrics.success_auc(np.array([1.0, 0.0])) == pytest.approx(10 / 21)
 
 
-def test_success_auc_against_a_plain_loop():
-    rng = np.random.default_rng(0)
-    predicted, truth = rng.uniform(1, 50, (200, 4)), rng.uniform(1, 50, (200, 4))
-    ious = []
-    for (ax, ay, aw, ah), (bx, by, bw, bh) in zip(predicted, truth, strict=True):
-        width, height = min(ax + aw, bx + bw) - max(ax, bx), min(ay + ah, by + bh) - max(ay, by)
-        both = max(width, 0) * max(height, 0)
-        ious.append(both / (aw * ah + bw * bh - both))
-    curve = [sum(iou > t * 0.05 for iou in ious) / 200 for t in range(21)]
-    assert metrics.success_auc(metrics.overlaps(predicted, truth)) == pytest.approx(sum(curve) / 21, abs=1e-9)
+def test_the_interval_of_a_mean_narrows_with_the_number_of_sequences():
+    random = np.random.default_rng(0)
+    few, many = (metrics.mean_interval(random.normal(0.6, 0.2, count)) for count in (10, 160))
+    for low, high in (few, many):
+        assert low < 0.6 < high
+    assert (few[1] - few[0]) / (many[1] - many[0]) == pytest.approx(4, rel=0.4), "as the square root"
+    assert many[1] - many[0] == pytest.approx(2 * 1.96 * 0.2 / 160**0.5, rel=0.15), "as the normal distribution has it"
+    assert metrics.mean_interval([0.5, float("nan")]) == (0.5, 0.5)
+    assert np.isnan(metrics.mean_interval([float("nan")])).all()
 
 
 def test_precision_counts_only_frames_with_a_target():
@@ -102,17 +84,17 @@ def test_precision_counts_only_frames_with_a_target():
     assert len(metrics.overlaps(predicted, truth)) == 2
 
 
-def test_a_run_starts_from_the_truth_and_sums_up(sequence_folder, tiny_weights):
-    tracker = DyTracker.from_pretrained(tiny_weights)
-    tracker.set_policy(policies("2", 3, None)["exit 2"])
-    run = run_sequence(tracker, load_sequence(sequence_folder / "square"))
+def test_a_run_starts_from_the_truth_and_sums_up(folder, tiny_weights):
+    tracker = DyTracker.from_pretrained(tiny_weights, engine="torch", policy=policies("2", 3, None)["exit 2"])
+    run = run_sequence(tracker, load_sequence(folder / "square"))
     assert run.boxes.shape == (7, 4) and len(run.results) == 6
-    assert run.boxes[0].tolist() == [40, 80, 64, 64]
+    assert run.boxes[0].tolist() == [30, 40, 32, 32]
     summary = run.summary()
     assert summary["exits"] == {2: 6}
     expected = metrics.success_auc(metrics.overlaps(run.boxes, run.sequence.truth))
     assert summary["success_auc"] == expected
-    assert mean_over_sequences([summary, {**summary, "success_auc": 0.0}])["success_auc"] == expected / 2
+    mean = mean_over_sequences([summary, {**summary, "success_auc": 0.0}])
+    assert mean["success_auc"] == expected / 2 and mean["success_auc_interval"] == [0.0, expected]
 
 
 def test_unknown_exits_are_refused():
@@ -123,46 +105,49 @@ def test_unknown_exits_are_refused():
         policies("adaptive", 3, [0.5])
 
 
-def planned(*options: str):
-    runs = plan(parser().parse_args(["--data", "none", *options]), exit_count=3)
+def planned(*options: str, **given):
+    runs = run_matrix(parser().parse_args(["--sequences", "none", *options]), exit_count=3, **given)
     return [(run.variant, run.stream_hz, run.policy_name) for run in runs], runs
 
 
 def test_every_policy_runs_at_every_rate_on_every_variant():
-    names, runs = planned("--exits", "1,random", "--stream", "offline", "30", "--variants", "standard", "skip3")
+    names, runs = planned(
+        "--exits", "1,random", "--stream", "30", "--variants", "standard", "skip3", peers=["NanoTrack"]
+    )
     assert names == [
         (variant, hz, policy)
-        for variant in ("standard", "skip3") for hz in (None, 30.0) for policy in ("exit 1", "random")
+        for variant in ("standard", "skip3") for hz in (None, 30.0) for policy in ("exit 1", "random", "NanoTrack")
     ]  # fmt: skip
-    assert len({id(run.policy) for run in runs}) == len(runs), "what a policy learns in a run stays there"
+    assert [run.is_peer for run in runs[:3]] == [False, False, True]
+    own = [run.policy for run in runs if not run.is_peer]
+    assert len(set(map(id, own))) == len(own), "what a policy learns in a run stays there"
 
 
 def test_thresholds_may_trust_their_target():
     _, (plain,) = planned("--exits", "adaptive")
-    assert not plain.policy.needs_comparison
+    assert not plain.policy.compares_exits
     names, (trusting,) = planned("--exits", "adaptive", "--thresholds", "0.8", "0.1", "--trust", "0.2", "0.3")
     assert names == [("standard", None, "trusting")]
-    assert trusting.policy.needs_comparison and trusting.policy.thresholds == (0.8, 0.1)
+    assert trusting.policy.compares_exits and trusting.policy.thresholds == (0.8, 0.1)
     assert (trusting.policy.trust.rate, trusting.policy.trust.impatience) == (0.2, 0.3)
-    assert trusting.settings() != plain.settings(), "kept runs of the one are not those of the other"
+    assert trusting.settings() != plain.settings(), "cached runs of the one are not those of the other"
 
 
 def test_budgets_by_name():
     options = ["--exits", "none", "--budget-ms", "33.3", "camera", "--deadline-ms", "50"]
-    names, runs = planned(*options, "--stream", "offline", "20")
+    names, runs = planned(*options, "--stream", "20")
     assert names == [
         ("standard", None, "budget 33.3 ms"), ("standard", 20, "budget 33.3 ms"), ("standard", 20, "budget camera"),
     ]  # fmt: skip
     assert [run.policy.budget_s for run in runs] == pytest.approx([0.0333, 0.0333, 0.9 * 0.05])
     assert all(run.policy.deadline_s == 0.05 for run in runs)
-    _, (run,) = planned("--exits", "none", "--budget-ms", "camera", "--stream", "30")
+    _, (run,) = planned("--exits", "none", "--budget-ms", "camera", "--stream", "30", "--no-offline")
     assert run.policy.deadline_s == pytest.approx(1 / 30), "the next image, as in the node"
     assert runs[2].budget.budget_ms == pytest.approx(45), "a period of the stream, less the headroom, as in the node"
 
 
 def test_a_stream_too_fast_for_the_first_exit_has_a_budget_of_several_periods():
-    args = parser().parse_args(["--data", "none", "--exits", "none", "--budget-ms", "camera", "--stream", "30"])
-    (run,) = plan(args, exit_count=3, first_exit_s=0.061)
+    _, (run,) = planned("--exits", "none", "--budget-ms", "camera", "--stream", "30", first_exit_s=0.061)
     assert run.budget.budget_ms == pytest.approx(3 * 0.9 * 1e3 / 30)
     assert run.budget.deadline_ms == pytest.approx(3 * 1e3 / 30)
 
@@ -171,8 +156,9 @@ def test_a_stream_too_fast_for_the_first_exit_has_a_budget_of_several_periods():
     ("options", "message"),
     [
         (["--deadline-ms", "50"], "give --budget-ms"),
+        (["--no-offline"], "give --stream HZ"),
         (["--budget-ms", "camera"], "give --stream HZ"),
-        (["--stream", "30", "--card", "card.json"], "add `offline`"),
+        (["--stream", "30", "--no-offline", "--card", "card.json"], "leave out --no-offline"),
         (["--exits", "none"], "needs --budget-ms"),
         (["--budget-ms", "0.001"], "budget_s is"),
     ],
@@ -183,20 +169,21 @@ def test_options_that_make_no_sense_together_are_refused(options, message):
 
 
 @pytest.mark.parametrize(
-    "options", [["--stream", "0"], ["--stream", "fast"], ["--latency", "1"], ["--budget-ms", "-3"]]
+    "options",
+    [["--stream", "0"], ["--stream", "fast"], ["--latency", "1"], ["--budget-ms", "-3"], ["--init-correction", "1.5"]],
 )
 def test_numbers_out_of_range_are_refused(options, capsys):
     with pytest.raises(SystemExit):
-        parser().parse_args(["--data", "none", *options])
+        parser().parse_args(["--sequences", "none", *options])
     assert options[1] in capsys.readouterr().err
 
 
 def test_a_budget_is_compared_over_all_frames():
     results = [SimpleNamespace(seconds=seconds) for seconds in (0.01, 0.02, 0.03, 0.08)]
-    kept = Budget(30.0, 30.0).compare(results)
-    assert kept["budget_ms"] == 30 and kept["deadline_ms"] == 30
-    assert kept["mean_ms"] == pytest.approx(35) and kept["p95_ms"] == pytest.approx(72.5)
-    assert kept["over_deadline"] == 0.25, "exactly on time is in time"
+    compared = Budget(30.0, 30.0).compare(results)
+    assert compared["budget_ms"] == 30 and compared["deadline_ms"] == 30
+    assert compared["mean_ms"] == pytest.approx(35) and compared["p95_ms"] == pytest.approx(72.5)
+    assert compared["over_deadline"] == 0.25, "exactly on time is in time"
     assert Budget(30.0).compare(results)["over_deadline"] is None
 
 
@@ -226,35 +213,99 @@ def test_cards_take_accuracy_and_no_times(tmp_path):
     }  # fmt: skip
 
 
-def test_the_evaluate_command_end_to_end(sequence_folder, tiny_weights, tmp_path):
-    command = [sys.executable, "-m", "dytrack_ros.cli.evaluate", "--data", str(sequence_folder)]
-    command += ["--model", str(tiny_weights), "--exits", "1,adaptive", "--variants", "standard", "skip3"]
-    done = subprocess.run([*command, "--out", str(tmp_path / "report.json")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    runs = json.loads((tmp_path / "report.json").read_text())["runs"]
-    assert [(run["variant"], run["policy"]) for run in runs] == [
+def test_several_sets_with_names_and_intervals(folder, tiny_weights, tmp_path, capsys):
+    other = write_sequences(tmp_path / "other", {"slow": 2, "fast": 12})
+    command = ["--sequences", str(folder), f"hard={other}", "--model", str(tiny_weights), "--engine", "torch"]
+    command += ["--exits", "1,adaptive", "--first", "3", "--out", str(tmp_path / "report.json")]
+    assert main([*command, "--variants", "standard", "skip3"]) == 0
+    printed = capsys.readouterr().out
+    first, second = json.loads((tmp_path / "report.json").read_text())["sets"]
+    assert (first["name"], second["name"], second["dataset"]) == (folder.name, "hard", "plain")
+    assert [(run["variant"], run["policy"]) for run in second["runs"]] == [
         ("standard", "exit 1"), ("standard", "adaptive"), ("skip3", "exit 1"), ("skip3", "adaptive"),
     ]  # fmt: skip
-    assert runs[0]["mean"]["exits"] == {"1": 6}
-    (traced,) = runs[0]["sequences"]
-    assert len(traced["boxes"]) == 7 and [len(scores) for scores in traced["exit_scores"]] == [1] * 6
-    wrong = subprocess.run([*command[:4], str(tmp_path)], capture_output=True, text=True)
-    assert wrong.returncode == 2 and "no sequences" in wrong.stderr
+    assert [run["mean"]["sequences"] for run in (first["runs"][0], second["runs"][0])] == [1, 2]
+    (traced,) = first["runs"][0]["sequences"]
+    assert len(traced["boxes"]) == 3 and [len(scores) for scores in traced["exit_scores"]] == [1] * 2
+    mean = second["runs"][0]["mean"]
+    low, high = mean["success_auc_interval"]
+    assert low <= mean["success_auc"] <= high and mean["exits"] == {"1": 4}
+    assert f"{mean['success_auc']:.3f} ({low:.3f}-{high:.3f})" in printed, "the sets side by side"
+    assert f"{folder.name} (1)" in printed and "hard (2)" in printed
 
 
-def test_the_evaluate_command_in_a_stream_and_with_a_budget(sequence_folder, tiny_weights, tmp_path, capsys):
-    start = tmp_path / "sequences" / "start"
-    start.mkdir(parents=True)
-    truth = (sequence_folder / "square" / "groundtruth.txt").read_text().splitlines()
-    (start / "groundtruth.txt").write_text("\n".join(truth[:3]))
-    for image in sorted((sequence_folder / "square" / "img").iterdir())[:3]:
-        (start / image.name).symlink_to(image)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sequences", "nowhere"], "no sequences in nowhere"),
+        (["--sequences", "{folder}", "{folder}"], "must differ"),
+        (["--sequences", "{folder}", "--peers-python", "python3"], "give one of them"),
+        (["--sequences", "{folder}", "--nanotrack", "no.onnx", "no.onnx"], "no file no.onnx"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said(folder, tiny_weights, options, message, capsys):
+    options = [option.format(folder=folder) for option in options]
+    assert main([*options, "--model", str(tiny_weights), "--engine", "torch"]) == 2
+    assert message in capsys.readouterr().err
+
+
+class OpenCVStandIn:
+    """A tracker of OpenCV that moves 12 px to the right with every frame and is lost at the third."""
+
+    def init(self, image, box):
+        assert all(isinstance(value, int) for value in box)
+        self.box, self.frames = box, 0
+
+    def update(self, image):
+        self.frames += 1
+        x, y, w, h = self.box
+        return self.frames < 3, (x + 12 * self.frames, y, w, h)
+
+
+def test_a_peer_runs_in_the_same_evaluation(tiny_weights, tmp_path, monkeypatch, capsys):
+    """The worker is a thread here; test_benchmark.py runs it as a process, also of another Python."""
+    folder = write_sequences(tmp_path / "sequences", {"fast": 12})
+    monkeypatch.setattr(peers.Peer, "create", lambda self: OpenCVStandIn())
+    monkeypatch.setattr(peers, "find_peers", lambda *_: ([peers.Peer("NanoTrack")], {}))
+    asked = []
+
+    class Here:
+        def __init__(self, label, make_bench, *arguments, python):
+            assert (label, python) == ("NanoTrack", "python3")
+            self.bench = make_bench(*arguments)
+
+        def ask(self, name, *arguments):
+            asked.append(name)
+            return getattr(self.bench, name)(*arguments)
+
+        def stop(self):
+            asked.append("stop")
+
+    monkeypatch.setattr(peers, "Worker", Here)
+    command = ["--sequences", str(folder), "--model", str(tiny_weights), "--engine", "torch", "--exits", "1"]
+    command += ["--stream", "0.02", "--nanotrack", "a", "b", "--peers-python", "python3", "--results", str(tmp_path)]
+    assert main([*command, "--out", str(tmp_path / "report.json")]) == 0
+    (each,) = json.loads((tmp_path / "report.json").read_text())["sets"]
+    assert [(run["stream_hz"], run["policy"], run["is_peer"]) for run in each["runs"]] == [
+        (None, "exit 1", False), (None, "NanoTrack", True), (0.02, "exit 1", False), (0.02, "NanoTrack", True),
+    ]  # fmt: skip
+    offline, streamed = each["runs"][1], each["runs"][3]
+    assert [box[0] for box in offline["sequences"][0]["boxes"]] == [30, 42, 54, 54], "a lost target keeps its box"
+    assert [box[0] for box in streamed["sequences"][0]["boxes"]] == [30, 30, 42, 54], "a frame late, as sigma is 0"
+    assert offline["mean"]["mean_score"] is None and offline["mean"]["success_auc"] > 0.6
+    assert asked == ["run", "run", "stop"]
+    assert "NanoTrack" in capsys.readouterr().out and not list(tmp_path.glob("*NanoTrack*"))
+
+
+def test_a_stream_beside_offline_and_with_a_budget(folder, tiny_weights, tmp_path, capsys):
     card = tmp_path / "card.json"
     card.write_text("{}")
-    command = ["--data", str(start.parent), "--model", str(tiny_weights), "--exits", "2", "--card", str(card)]
-    command += ["--budget-ms", "camera", "50000", "--deadline-ms", "50000", "--stream", "offline", "0.02"]
-    assert main([*command, "--latency", "0.9", "--out", str(tmp_path / "report.json")]) == 0
-    runs = json.loads((tmp_path / "report.json").read_text())["runs"]
+    start = write_sequences(tmp_path / "sequences", {"start": 10}, 3)
+    command = ["--sequences", str(start), "--model", str(tiny_weights), "--engine", "torch", "--exits", "2"]
+    command += ["--card", str(card)]
+    command += ["--budget-ms", "camera", "50000", "--deadline-ms", "50000", "--stream", "0.02", "--latency", "0.9"]
+    assert main([*command, "--out", str(tmp_path / "report.json")]) == 0
+    runs = json.loads((tmp_path / "report.json").read_text())["sets"][0]["runs"]
     assert [(run["stream_hz"], run["policy"]) for run in runs] == [
         (None, "exit 2"), (None, "budget 50000 ms"), (0.02, "exit 2"), (0.02, "budget camera"), (0.02, "budget 50000 ms"),
     ]  # fmt: skip
@@ -270,9 +321,6 @@ def test_the_evaluate_command_in_a_stream_and_with_a_budget(sequence_folder, tin
     assert "0.02 Hz budget camera" in printed and "0.00% over 50000 ms" in printed
 
 
-def test_the_init_correction_is_the_trackers_and_a_wrong_one_is_refused(tiny_weights):
-    args = parser().parse_args(["--data", "none", "--engine", "torch", "--init-correction", "0.25"])
-    assert TrackerRecipe.of(args, tiny_weights).make().init_correction == 0.25
-    args.init_correction = 1.5
-    with pytest.raises(ValueError, match=r"1\.5 must lie in \[0, 1\]"):
-        TrackerRecipe.of(args, tiny_weights)
+def test_the_init_correction_is_the_trackers(tiny_weights):
+    args = parser().parse_args(["--sequences", "none", "--engine", "torch", "--init-correction", "0.25"])
+    assert TrackerRecipe.of(args, tiny_weights).make().config.init_correction == 0.25

@@ -1,4 +1,4 @@
-"""What `evaluate --report` draws, and how far scores can be believed."""
+"""The figures of `dytrack evaluate --report`, and the reliability of scores."""
 
 import json
 import math
@@ -8,16 +8,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from square_sequences import write_sequences
 
 from dytrack_ros.cli import evaluate as cli
 from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.engines import create_engine
-from dytrack_ros.evaluation import execution, metrics
+from dytrack_ros.evaluation import execution
+from dytrack_ros.evaluation.analysis import pooled_reliability, reliability
 from dytrack_ros.evaluation.figures import plots
-from dytrack_ros.evaluation.figures.score_maps import ScoreMapper
+from dytrack_ros.evaluation.figures.frames import ScoreMapper, chosen_sequences, shown_frames, view_around
 from dytrack_ros.evaluation.figures.section import Section, sections
-from dytrack_ros.evaluation.figures.strips import chosen_sequences, shown_frames, view_around
-from dytrack_ros.evaluation.reliability import pooled_reliability, reliability
 
 # --- scores -----------------------------------------------------------------------------------------------------------
 
@@ -63,24 +63,6 @@ def test_parts_pool_to_the_whole():
     assert [each["frames"] for each in pooled["bins"]] == [each["frames"] for each in whole["bins"]]
 
 
-# --- curves -----------------------------------------------------------------------------------------------------------
-
-
-def test_curves_hold_the_numbers_that_they_are_judged_by():
-    random = np.random.default_rng(2)
-    truth = np.concatenate([random.uniform(0, 200, (300, 2)), random.uniform(20, 90, (300, 2))], axis=1)
-    truth[::9] = np.nan
-    predicted = np.nan_to_num(truth) + random.normal(0, 12, (300, 4))
-    measures = metrics.measures(predicted, truth)
-    success = metrics.success_curve(metrics.overlaps(predicted, truth))
-    assert success.shape == (21,) and success.mean() == pytest.approx(measures["success_auc"])
-    assert (np.diff(success) <= 0).all() and success[-1] == 0
-    precision = metrics.precision_curve(predicted, truth)
-    assert precision[20] == measures["precision"] and (np.diff(precision) >= 0).all()
-    normalised = metrics.normalised_precision_curve(predicted, truth)
-    assert normalised[20] == measures["normalised_precision"] and 0 < normalised[5] < normalised[50]
-
-
 # --- sections ---------------------------------------------------------------------------------------------------------
 
 
@@ -97,21 +79,20 @@ def test_runs_that_can_be_compared_stand_together():
     runs = [entry("exit 1", {1: 4}), entry("adaptive", {1: 2, 3: 2}), entry("exit 1", {1: 4}, hz=30.0)]
     runs += [entry("exit 3", {3: 4}), entry("exit 3", {3: 4}, variant="skip3")]
     difficulty = {"variant": "skip3", "init": "full", "reliability_by_exit": [{"calibration_error": 0.5}]}
-    report = {"runs": runs, "difficulty": [difficulty]}
-    found = sections(report, {("standard", "full"): [], ("skip3", "full"): []})
-    assert [section.title for section in found] == ["standard", "standard, 30 Hz", "skip3"]
-    assert [section.file_name for section in found] == ["standard", "standard_30_Hz", "skip3"]
+    sequences = {("hard", variant, "full"): [] for variant in ("standard", "skip3")}
+    found = sections({"sets": [{"name": "hard", "runs": runs, "difficulty": [difficulty]}]}, sequences)
+    assert [section.title for section in found] == ["hard: standard", "hard: standard, 30 Hz", "hard: skip3"]
+    assert [section.file_name for section in found] == ["hard_standard", "hard_standard_30_Hz", "hard_skip3"]
     assert found[0].deepest is runs[3] and list(found[0].fixed_exits) == [1, 3] and found[0].mixed == [runs[1]]
-    assert found[0].reliability()[0].keys() == {1, 3} and "held" in found[0].reliability()[1]
+    assert found[0].reliability()[0].keys() == {1, 3} and "own" in found[0].reliability()[1]
     assert found[2].reliability()[0] == {1: {"calibration_error": 0.5}}, (
         "those of all exits on all frames, where there are any"
     )
 
-    only_adaptive = sections(
-        {"runs": [runs[1], entry("random", {1: 9})], "difficulty": []}, {("standard", "full"): []}
-    )[0]
+    mixed = {"name": "hard", "runs": [runs[1], entry("random", {1: 9})], "difficulty": []}
+    only_adaptive = sections({"sets": [mixed]}, sequences)[0]
     pooled, source = only_adaptive.reliability()
-    assert only_adaptive.deepest is runs[1] and source == "only the frames that left there"
+    assert only_adaptive.deepest is runs[1] and source == "only the frames that took the exit"
     assert {k: each["frames"] for k, each in pooled.items()} == {1: 4, 3: 2}
 
 
@@ -119,13 +100,15 @@ def test_shares_are_by_attribute_where_there_are_any_and_few_enough_to_read():
     taken = {f"s{number:03d}": {1: number, 2: 100 - number} for number in range(101)}
     by_sequence = [{"name": name, "exits": exits} for name, exits in taken.items()]
     run = entry("adaptive", {1: 5050, 2: 5050}, sequences=by_sequence)
-    figure, what = plots.exit_shares(Section(("standard", "full"), None, [run], {}))
+    figure, what = plots.exit_shares(Section(("hard", "standard", "full"), None, [run], {}))
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert len(names) == 40 and names[0] == "s100" and names[-1] == "s000" and "of 101" in what
     widths = [bar.get_width() for bar in figure.axes[0].patches]
     assert widths[0] == 1.0 and widths[39] == 0.0 and widths[40 + 39] == 1.0
     by_attribute = {"Blur": {"exits": {1: 1, 2: 3}}, "Dark": {"exits": {2: 1}}}
-    figure, what = plots.exit_shares(Section(("standard", "full"), None, [{**run, "by_attribute": by_attribute}], {}))
+    figure, what = plots.exit_shares(
+        Section(("hard", "standard", "full"), None, [{**run, "by_attribute": by_attribute}], {})
+    )
     assert what == "by attribute" and [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
         "Blur",
         "Dark",
@@ -154,14 +137,14 @@ def test_frames_shown_have_a_target_and_sequences_run_from_worst_to_best():
     known["start_only"] = Sequence("start_only", (None,), truth[:1])
     summaries = [{"name": name, "success_auc": auc} for name, auc in zip("abcdefg", [3, 8, 1, 5, 6, 7, 2], strict=True)]
     summaries.append({"name": "start_only", "success_auc": 9})
-    section = Section(("standard", "full"), None, [entry("exit 3", {3: 9}, sequences=summaries)], known)
+    section = Section(("hard", "standard", "full"), None, [entry("exit 3", {3: 9}, sequences=summaries)], known)
     frames = shown_frames(section, summaries[0])
     assert len(frames) == 5 and frames[-1] == 29 and not set(frames) & {0, *range(5, 15)}
     assert chosen_sequences(section, 3) == ["c", "d", "b"], "nothing to show of a sequence that ends as it starts"
     assert chosen_sequences(section, 20) == ["c", "g", "a", "d", "e", "f", "b"]
 
 
-def test_score_maps_are_the_engines_answers(lively_weights):
+def test_heat_maps_belong_to_the_engines_answers(lively_weights):
     random = np.random.default_rng(0)
     mapper, engine = ScoreMapper(lively_weights), create_engine("torch", lively_weights, "cpu")
     template = random.integers(0, 256, (engine.template_size,) * 2 + (3,), np.uint8)
@@ -183,46 +166,29 @@ def test_score_maps_are_the_engines_answers(lively_weights):
 def folder(tmp_path_factory):
     """Two sequences of five frames; the target of one is absent at its end."""
     root = tmp_path_factory.mktemp("sequences")
-    for name, step in (("still", 0), ("fast <&>", 9)):
-        (root / name).mkdir()
-        lines = []
-        for number in range(5):
-            image = np.full((120, 160, 3), 60, np.uint8)
-            x = 30 + step * number
-            image[40:72, x : x + 32] = (10, 10, 220)
-            cv2.imwrite(str(root / name / f"{number}.png"), image)
-            lines.append("nan,nan,nan,nan" if (name, number) == ("still", 4) else f"{x},40,32,32")
-        (root / name / "groundtruth.txt").write_text("\n".join(lines) + "\n")
-    return root
+    return write_sequences(root, {"still": 0, "fast <&>": 9}, 5, {("still", 4)})
 
 
 def images_of(page: Path) -> list[str]:
     return re.findall(r'<img src="([^"]+)"', page.read_text())
 
 
-def test_the_report_shows_what_there_is_and_is_redrawn_from_kept_results(
+def test_the_report_shows_what_there_is_and_is_redrawn_from_cached_results(
     folder, tiny_weights, tmp_path, monkeypatch, capsys
 ):
-    command = ["--data", str(folder), "--model", str(tiny_weights), "--engine", "torch", "--threads", "1"]
-    command += [
-        "--exits",
-        "1,3,random",
-        "--levels",
-        "--results",
-        str(tmp_path / "kept"),
-        "--out",
-        str(tmp_path / "out.json"),
-    ]
+    command = ["--sequences", f"squares={folder}", "--model", str(tiny_weights), "--engine", "torch", "--threads", "1"]
+    command += ["--exits", "1,3,random", "--levels", "--results", str(tmp_path / "cache")]
+    command += ["--out", str(tmp_path / "out.json")]
     assert cli.main([*command, "--report", str(tmp_path / "first")]) == 0
     page = tmp_path / "first" / "report.html"
     assert f"wrote {page}" in capsys.readouterr().out
     names = ["pareto", "curves", "exits", "difficulty", "reliability", "sequences", "score_maps"]
-    assert images_of(page) == [f"standard_{name}.png" for name in names]
+    assert images_of(page) == [f"squares_standard_{name}.png" for name in names]
     for name in images_of(page):
-        picture = cv2.imread(str(page.parent / name))
-        assert min(picture.shape[:2]) > 150 and picture.std() > 5, f"{name} shows something"
+        image = cv2.imread(str(page.parent / name))
+        assert min(image.shape[:2]) > 150 and image.std() > 5, f"{name} shows something"
     assert sorted(path.name for path in page.parent.iterdir()) == sorted(["report.html", *images_of(page)])
-    report = json.loads((tmp_path / "out.json").read_text())
+    (report,) = json.loads((tmp_path / "out.json").read_text())["sets"]
     mean = report["runs"][0]["mean"]
     assert f"<td>exit 1</td><td>{mean['success_auc']:.3f}</td>" in page.read_text()
     errors = [each["calibration_error"] for each in report["difficulty"][0]["reliability_by_exit"]]
@@ -236,22 +202,22 @@ def test_the_report_shows_what_there_is_and_is_redrawn_from_kept_results(
     monkeypatch.setattr(execution, "perform", never)
     assert cli.main([*command, "--report", str(tmp_path / "again")]) == 0
     assert images_of(tmp_path / "again" / "report.html") == images_of(page)
-    same = cv2.imread(str(tmp_path / "again" / "standard_curves.png")) == cv2.imread(
-        str(page.parent / "standard_curves.png")
+    same = cv2.imread(str(tmp_path / "again" / "squares_standard_curves.png")) == cv2.imread(
+        str(page.parent / "squares_standard_curves.png")
     )
     assert same.all()
 
 
 def test_streams_have_no_score_maps_and_only_what_was_run_is_drawn(folder, tiny_weights, tmp_path):
-    command = ["--data", str(folder), "--model", str(tiny_weights), "--engine", "torch", "--exits", "2"]
-    assert cli.main([*command, "--stream", "0.02", "--report", str(tmp_path)]) == 0
+    command = ["--sequences", f"squares={folder}", "--model", str(tiny_weights), "--engine", "torch", "--exits", "2"]
+    assert cli.main([*command, "--stream", "0.02", "--no-offline", "--report", str(tmp_path)]) == 0
     assert images_of(tmp_path / "report.html") == [
-        f"standard_0.02_Hz_{name}.png" for name in ("pareto", "curves", "reliability", "sequences")
+        f"squares_standard_0.02_Hz_{name}.png" for name in ("pareto", "curves", "reliability", "sequences")
     ]
 
 
 def test_what_a_report_needs_is_said_before_anything_runs(folder, tiny_weights, tmp_path, monkeypatch, capsys):
-    command = ["--data", str(folder), "--model", str(tiny_weights), "--engine", "torch", "--exits", "1"]
+    command = ["--sequences", f"squares={folder}", "--model", str(tiny_weights), "--engine", "torch", "--exits", "1"]
     (tmp_path / "file").write_text("")
     assert cli.main([*command, "--report", str(tmp_path / "file" / "report")]) == 2
     monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)

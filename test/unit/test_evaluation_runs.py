@@ -1,24 +1,23 @@
-"""What `evaluate` makes of many sequences: kept results, several processes, difficulty, parts of the first box, and the
-zips for the servers."""
+"""Evaluation of many sequences: cached results, several processes, difficulty, parts of the init box, submissions."""
 
 import json
 import math
 import re
-from types import SimpleNamespace
 from zipfile import ZipFile
 
 import cv2
 import numpy as np
 import pytest
+from square_sequences import write_sequences
 
 from dytrack_ros.cli import evaluate as cli
 from dytrack_ros.data.sequences import Sequence, load_sequences
-from dytrack_ros.evaluation import breakdown, execution, metrics, table
-from dytrack_ros.evaluation.all_exits import AllExitsRun, run_all_exits
+from dytrack_ros.evaluation import analysis, execution, metrics, report
+from dytrack_ros.evaluation.analysis import AllExitsRun, run_all_exits
 from dytrack_ros.evaluation.execution import Work, run_here
-from dytrack_ros.evaluation.kept_runs import KeptRuns
-from dytrack_ros.evaluation.plan import Budget, DifficultyPass, PlannedRun, difficulty_passes, policies
-from dytrack_ros.evaluation.run import SequenceRun, mean_over_sequences, run_sequence
+from dytrack_ros.evaluation.result_cache import ResultCache
+from dytrack_ros.evaluation.run import SequenceRun, run_sequence
+from dytrack_ros.evaluation.run_matrix import AllExitsSpec, Budget, RunSpec, all_exits_specs, policies
 from dytrack_ros.evaluation.streaming import run_stream
 from dytrack_ros.policies import RandomExit
 from dytrack_ros.tracking import DyTracker, TrackResult, TrackState
@@ -28,18 +27,7 @@ from dytrack_ros.tracking import DyTracker, TrackResult, TrackState
 def folder(tmp_path_factory):
     """Three sequences of four frames in which a square moves; absent in one of them."""
     root = tmp_path_factory.mktemp("sequences")
-    for name, step in (("slow", 2), ("fast", 12), ("still", 0)):
-        images = root / name / "img"
-        images.mkdir(parents=True)
-        lines = []
-        for number in range(4):
-            image = np.full((120, 160, 3), 60, np.uint8)
-            x = 30 + step * number
-            image[40:72, x : x + 32] = (10, 10, 220)
-            cv2.imwrite(str(images / f"{number:05d}.png"), image)
-            lines.append("0,0,0,0" if (name, number) == ("slow", 2) else f"{x},40,32,32")
-        (root / name / "groundtruth.txt").write_text("\n".join(lines) + "\n")
-    return root
+    return write_sequences(root, {"slow": 2, "fast": 12, "still": 0}, absent={("slow", 2)})
 
 
 @pytest.fixture(scope="module")
@@ -56,24 +44,14 @@ def without_times(report: dict) -> dict:
 
 
 def evaluate(folder, tiny_weights, tmp_path, *options: str, exits: str = "1,random") -> dict:
-    out = tmp_path / "report.json"
-    command = [
-        "--data",
-        str(folder),
-        "--model",
-        str(tiny_weights),
-        "--engine",
-        "torch",
-        "--threads",
-        "1",
-        "--exits",
-        exits,
-    ]
-    assert cli.main([*command, "--out", str(out), *options]) == 0
-    return json.loads(out.read_text())
+    """The report's only set."""
+    command = ["--sequences", str(folder), "--model", str(tiny_weights), "--engine", "torch", "--threads", "1"]
+    assert cli.main([*command, "--exits", exits, "--out", str(tmp_path / "report.json"), *options]) == 0
+    (found,) = json.loads((tmp_path / "report.json").read_text())["sets"]
+    return found
 
 
-def test_processes_give_the_same_as_one_and_results_are_kept(folder, tiny_weights, tmp_path, monkeypatch, capsys):
+def test_processes_give_the_same_as_one_and_results_are_cached(folder, tiny_weights, tmp_path, monkeypatch, capsys):
     here = evaluate(folder, tiny_weights, tmp_path, "--levels")
     results = tmp_path / "results"
     options = ("--levels", "--jobs", "2", "--results", str(results))
@@ -82,18 +60,16 @@ def test_processes_give_the_same_as_one_and_results_are_kept(folder, tiny_weight
     assert folders == ["standard_all_exits", "standard_exit_1", "standard_random"]
     assert [len(list(path.glob("*.npz"))) for path in results.iterdir()] == [3, 3, 3]
 
-    (kept,) = results.glob("standard_exit_1-*/fast.npz")
-    kept.write_bytes(kept.read_bytes()[:100])
-    (kept.parent / "slow.npz").unlink()
+    (cache,) = results.glob("standard_exit_1-*/fast.npz")
+    cache.write_bytes(cache.read_bytes()[:100])
+    (cache.parent / "slow.npz").unlink()
     performed, perform = [], execution.perform
     monkeypatch.setattr(execution, "perform", lambda *a: performed.append((a[1].label, a[2].name)) or perform(*a))
     again = evaluate(folder, tiny_weights, tmp_path, "--levels", "--results", str(results))
-    assert performed == [("standard, exit 1", "fast"), ("standard, exit 1", "slow")], (
-        "what is spoilt or gone, and no more"
-    )
+    assert performed == [("standard, exit 1", "fast"), ("standard, exit 1", "slow")], "damaged and missing results only"
     assert without_times(again) == without_times(here)
     performed.clear()
-    evaluate(folder, tiny_weights, tmp_path, "--results", str(results), "--frames", "2", exits="1")
+    evaluate(folder, tiny_weights, tmp_path, "--results", str(results), "--first", "2", exits="1")
     assert len(performed) == 3, "other settings, other results"
 
     entry = again["runs"][0]
@@ -103,49 +79,49 @@ def test_processes_give_the_same_as_one_and_results_are_kept(folder, tiny_weight
     assert "plain, 3 sequences" in printed and "AUC by difficulty, standard" in printed
 
 
-def test_what_is_kept_is_what_was_run(folder, tracker, tmp_path):
+def test_a_cached_run_is_what_was_run(folder, tracker, tmp_path):
     sequence = load_sequences(folder)[0]
-    kept = KeptRuns(tmp_path, {"weights": "a"})
-    offline = PlannedRun("standard", None, "adaptive", policies("adaptive", 3, [0.5, 0.5])["adaptive"])
+    cache = ResultCache(tmp_path, {"weights": "a"})
+    offline = RunSpec("standard", None, "adaptive", policies("adaptive", 3, [0.5, 0.5])["adaptive"])
     tracker.set_policy(offline.policy)
     clock = iter(np.arange(100) / 4)
-    streamed = PlannedRun("standard", 2.0, "adaptive", offline.policy)
+    streamed = RunSpec("standard", 2.0, "adaptive", offline.policy)
     runs = {
         offline: run_sequence(tracker, sequence),
         streamed: run_stream(tracker, sequence, 2.0, 0.25, clock=lambda: next(clock)),
     }
     for planned, run in runs.items():
-        assert kept.load(planned, sequence) is None
-        kept.save(planned, run)
-        found = kept.load(planned, sequence)
+        assert cache.load(planned, sequence) is None
+        cache.save(planned, run)
+        found = cache.load(planned, sequence)
         assert type(found) is type(run) and found.results == run.results
         assert json.dumps(found.summary()) == json.dumps(run.summary())
         assert found.trace() == run.trace() and found.initialize_s == run.initialize_s
     every = run_all_exits(tracker, sequence)
-    kept.save(DifficultyPass("standard"), every)
-    assert np.array_equal(kept.load(DifficultyPass("standard"), sequence).ious, every.ious, equal_nan=True)
+    cache.save(AllExitsSpec("standard"), every)
+    assert np.array_equal(cache.load(AllExitsSpec("standard"), sequence).ious, every.ious, equal_nan=True)
 
-    assert KeptRuns(tmp_path, {"weights": "b"}).load(offline, sequence) is None, "other weights"
-    assert kept.load(offline, sequence.started_with("half")) is None, "another start"
-    assert kept.load(offline, sequence.head(2)) is None, "another length"
-    assert KeptRuns(None, {}).load(offline, sequence) is None
-    KeptRuns(None, {}).save(offline, runs[offline])
+    assert ResultCache(tmp_path, {"weights": "b"}).load(offline, sequence) is None, "other weights"
+    assert cache.load(offline, sequence.started_with("half")) is None, "another start"
+    assert cache.load(offline, sequence.head(2)) is None, "another length"
+    assert ResultCache(None, {}).load(offline, sequence) is None
+    ResultCache(None, {}).save(offline, runs[offline])
 
 
 def test_a_budget_starts_again_at_the_first_sequence(folder, tracker, tmp_path):
     sequences = load_sequences(folder)
-    kept = KeptRuns(tmp_path, {})
-    plain = PlannedRun("standard", None, "exit 1", policies("1", 3, None)["exit 1"])
-    budget = PlannedRun("standard", None, "budget", plain.policy, Budget(50.0))
+    cache = ResultCache(tmp_path, {})
+    plain = RunSpec("standard", None, "exit 1", policies("1", 3, None)["exit 1"])
+    budget = RunSpec("standard", None, "budget", plain.policy, Budget(50.0))
     for planned in (plain, budget):
-        ((_, runs),) = run_here(tracker, [Work(planned, sequences[:2])], kept, 0.0)
+        ((_, runs),) = run_here(tracker, [Work(planned, sequences[:2], cache)], 0.0, {})
         assert [run.sequence.name for run in runs] == ["fast", "slow"]
-    assert [run is None for run in execution.kept_of(kept, Work(plain, sequences))] == [False, False, True]
-    assert execution.kept_of(kept, Work(budget, sequences)) == [None] * 3, "it learnt from the first two"
-    assert None not in execution.kept_of(kept, Work(budget, sequences[:2]))
+    assert [run is None for run in Work(plain, sequences, cache).cached_runs()] == [False, False, True]
+    assert Work(budget, sequences, cache).cached_runs() == [None] * 3, "it learnt from the first two"
+    assert None not in Work(budget, sequences[:2], cache).cached_runs()
     tracker.set_policy(policies("3", 3, None)["exit 3"])
-    list(run_here(tracker, [Work(budget, sequences[:2])], kept, 0.0))
-    assert tracker.policy is budget.policy, "prepared, though nothing was left to run"
+    list(run_here(tracker, [Work(budget, sequences[:2], cache)], 0.0, {}))
+    assert tracker.policy is budget.policy, "it has the exit costs, though nothing was left to run"
 
 
 def test_a_failure_in_a_process_is_reported(folder, tiny_weights, tmp_path, capsys):
@@ -153,24 +129,14 @@ def test_a_failure_in_a_process_is_reported(folder, tiny_weights, tmp_path, caps
     (tmp_path / "broken" / "groundtruth.txt").write_text("1,2,30,40\n" * 2)
     for number in range(2):
         (tmp_path / "broken" / "img" / f"{number}.png").write_text("no image")
-    command = [
-        "--data",
-        str(tmp_path),
-        "--model",
-        str(tiny_weights),
-        "--exits",
-        "1",
-        "--engine",
-        "torch",
-        "--threads",
-        "1",
-    ]
+    command = ["--sequences", str(tmp_path), "--model", str(tiny_weights), "--exits", "1", "--engine", "torch"]
+    command += ["--threads", "1"]
     assert cli.main([*command, "--jobs", "2"]) == 2
     assert "0.png is not a readable image" in capsys.readouterr().err
 
 
-def test_lots_are_drawn_for_each_sequence_alone():
-    planned = PlannedRun("standard", None, "random", RandomExit())
+def test_random_exits_are_seeded_by_the_sequence():
+    planned = RunSpec("standard", None, "random", RandomExit())
     first, second = (planned.policy_for(Sequence(name, (), np.zeros((0, 4)))) for name in ("a", "b"))
     again = planned.policy_for(Sequence("a", (), np.zeros((0, 4))))
 
@@ -188,8 +154,8 @@ def test_the_start_is_a_part_of_the_first_box(folder, tiny_weights, tmp_path, ca
     assert full == [30, 40, 32, 32] and quarter == [30, 40, 16, 16]
     assert report["runs"][1]["sequences"][2]["success_auc"] < report["runs"][0]["sequences"][2]["success_auc"]
     assert "small quarter" in capsys.readouterr().out
-    assert difficulty_passes([PlannedRun("small", None, "1", None, init=i) for i in ("half", "full", "half")]) == [
-        DifficultyPass("small", "half"), DifficultyPass("small", "full"),
+    assert all_exits_specs([RunSpec("small", None, "1", None, init=i) for i in ("half", "full", "half")]) == [
+        AllExitsSpec("small", "half"), AllExitsSpec("small", "full"),
     ]  # fmt: skip
 
 
@@ -220,7 +186,15 @@ def made_run(name: str, ious, exits, attributes=(), judged: bool = True) -> Sequ
     sequence = Sequence(name, (None,) * len(truth), truth, attributes=attributes, is_judged=judged)
     boxes = overlapping([1.0, *np.nan_to_num(ious)])
     results = tuple(
-        TrackResult(k, (0.5,) * k, (0.01,) * k, 0.01 * k, box=tuple(box), score=0.1 * k, state=TrackState.TRACKING)
+        TrackResult(
+            exit_index=k,
+            exit_scores=(0.5,) * k,
+            stage_seconds=(0.01,) * k,
+            seconds=0.01 * k,
+            box=tuple(box),
+            score=0.1 * k,
+            state=TrackState.TRACKING,
+        )
         for box, k in zip(boxes[1:], exits, strict=True)
     )
     return SequenceRun(sequence, boxes, results, 0.5)
@@ -231,7 +205,7 @@ RUNS = [made_run("a", [0.9, 0.6, np.nan], [1, 2, 3], ("Blur", "Dark")), made_run
 
 def test_by_attribute():
     summaries = [run.summary() for run in RUNS]
-    found = breakdown.by_attribute(summaries)
+    found = analysis.by_attribute(summaries)
     assert {name: values["sequences"] for name, values in found.items()} == {"Blur": 1, "Dark": 2}
     assert found["Blur"]["ao"] == pytest.approx(0.75) and found["Blur"]["sr75"] == 0.5
     assert found["Dark"]["success_auc"] == pytest.approx(np.mean([s["success_auc"] for s in summaries]))
@@ -239,10 +213,10 @@ def test_by_attribute():
 
 
 def test_measures_over_frames_and_over_sequences():
-    assert breakdown.pooled(RUNS) == pytest.approx({"ao": 0.6, "sr50": 2 / 3, "sr75": 1 / 3})
+    assert analysis.pooled(RUNS) == pytest.approx({"ao": 0.6, "sr50": 2 / 3, "sr75": 1 / 3})
     summaries = [run.summary() for run in RUNS]
     assert summaries[0]["ao"] == pytest.approx(0.75) and summaries[0]["mean_iou"] == pytest.approx(2.5 / 3)
-    missed = breakdown.missed_where_absent(summaries)
+    missed = analysis.missed_where_absent(summaries)
     assert summaries[0]["present"] == 0.75
     assert missed["success_auc"] == pytest.approx(
         (0.75 * summaries[0]["success_auc"] + summaries[1]["success_auc"]) / 2
@@ -250,7 +224,7 @@ def test_measures_over_frames_and_over_sequences():
 
 
 def test_by_exit():
-    found = breakdown.by_exit(RUNS)
+    found = analysis.by_exit(RUNS)
     assert {k: (values["share"], values["frames"]) for k, values in found.items()} == {
         1: (0.25, 1), 2: (0.25, 1), 3: (0.5, 1),
     }  # fmt: skip
@@ -269,16 +243,16 @@ def difficult(name: str, ious) -> AllExitsRun:
 
 def test_by_level():
     passes = [difficult("a", [0.95, 0.1, np.nan]), difficult("b", [0.1])]
-    levels = breakdown.levels_by_sequence(passes)
+    levels = analysis.levels_by_sequence(passes)
     assert {name: found.tolist() for name, found in levels.items()} == {"a": [0, 1, 5, 0], "b": [0, 5]}
-    found = breakdown.by_level(RUNS, levels)
+    found = analysis.by_level(RUNS, levels)
     assert {level: (values["frames"], values["exits"]) for level, values in found.items()} == {
         1: (1, {1: 1}), 2: (0, {}), 3: (0, {}), 4: (0, {}), 5: (2, {2: 1, 3: 1}),
     }  # fmt: skip
     assert found[1]["ao"] == pytest.approx(0.9) and found[5]["ao"] == pytest.approx(0.45)
     assert math.isnan(found[2]["ao"])
 
-    entry = breakdown.difficulty_entry(passes)
+    entry = analysis.difficulty_entry(passes)
     assert entry["levels"][5] == {
         "exit_1_iou": [0.0, 0.2], "frames": 2, "share": pytest.approx(2 / 3),
         "mean_iou_by_exit": pytest.approx([0.1, 1.0]),
@@ -287,19 +261,19 @@ def test_by_level():
     assert entry["mean_iou_by_exit"] == pytest.approx([(0.95 + 0.2) / 3, 1.0])
 
     run = {"variant": "standard", "init": "full", "stream_hz": None, "policy": "exit 1", "by_level": found}
-    printed = table.level_table([run], [{"variant": "standard", "init": "full", **entry}]).splitlines()
+    printed = report.level_table([run], [{"variant": "standard", "init": "full", **entry}]).splitlines()
     assert printed[1].split() == ["AUC", "by", "difficulty,", "standard", "frames", "(1)"]
     assert printed[2].split() == ["1", "1", "0.857"] and printed[3].split() == ["2", "0", "-"]
     assert printed[-1] == "  (1) standard, offline, exit 1"
 
 
 def test_the_table_of_attributes():
-    attributes = breakdown.by_attribute([run.summary() for run in RUNS])
+    attributes = analysis.by_attribute([run.summary() for run in RUNS])
     run = {"variant": "standard", "init": "half", "stream_hz": 30.0, "policy": "exit 1", "by_attribute": attributes}
-    printed = table.attribute_table([run]).splitlines()
+    printed = report.attribute_table([run]).splitlines()
     assert printed[2].split() == ["Blur", "1", f"{attributes['Blur']['success_auc']:.3f}"]
     assert printed[-1] == "  (1) standard half, 30 Hz, exit 1"
-    assert table.attribute_table([{**run, "by_attribute": {}}]) == ""
+    assert report.attribute_table([{**run, "by_attribute": {}}]) == ""
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------
@@ -346,10 +320,10 @@ def test_submissions(server_sets, tiny_weights, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        ("got10k", ["--levels"], "got10k_test's is known to its server alone"),
-        ("got10k", ["--submission", "z", "--frames", "2"], "whole standard sequences"),
+        ("got10k", ["--levels"], "only got10k_test's server has it"),
+        ("got10k", ["--submission", "z", "--first", "2"], "whole standard sequences"),
         ("got10k", ["--submission", "z", "--init", "half"], "whole standard sequences"),
-        (None, ["--submission", "z"], "plain has its truth here"),
+        (None, ["--submission", "z"], "plain has no such server"),
         (None, ["--dataset", "otb"], r"expected NAME/\{img"),
         (None, ["--jobs", "2", "--stream", "30"], "leave it at 1"),
         (None, ["--jobs", "2", "--budget-ms", "30"], "leave it at 1"),
@@ -358,16 +332,13 @@ def test_submissions(server_sets, tiny_weights, tmp_path, capsys):
 )
 def test_what_cannot_be_asked_for(folder, server_sets, tiny_weights, data, options, message, capsys):
     path = folder if data is None else server_sets / data
-    assert cli.main(["--data", str(path), "--model", str(tiny_weights), "--engine", "torch", *options]) == 2
+    assert cli.main(["--sequences", str(path), "--model", str(tiny_weights), "--engine", "torch", *options]) == 2
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_absent_frames_are_told_as_the_toolkit_counts_them(capsys):
-    dataset = SimpleNamespace(layout=SimpleNamespace(name="lasot", absent_is_missed=True))
-    summaries = [run.summary() for run in RUNS]
-    missed = breakdown.missed_where_absent(summaries)
-    planned = PlannedRun("standard", None, "exit 1", None)
-    cli.show_run(planned, {"mean": mean_over_sequences(summaries), "mean_missed_where_absent": missed}, dataset)
-    assert (
-        f"as lasot's toolkit counts (missed where absent): AUC  {missed['success_auc']:.3f}" in capsys.readouterr().out
+def test_absent_frames_are_told_as_the_toolkit_counts_them():
+    missed = analysis.missed_where_absent([run.summary() for run in RUNS])
+    assert report.absent_note("lasot", missed).endswith(
+        f"(missed where absent): AUC  {missed['success_auc']:.3f}, P  {missed['precision']:.3f}, "
+        f"Pnorm  {missed['normalised_precision']:.3f}"
     )

@@ -87,6 +87,19 @@ def test_curves_threshold_by_threshold(boxes, toolkit):
     assert metrics.normalised_precision_curve(predicted, truth) == pytest.approx(within, abs=TOLERANCE)
 
 
+def test_curves_contain_the_measures():
+    predicted, truth = random_boxes(2)
+    truth[::9] = np.nan
+    measures = metrics.measures(predicted, truth)
+    success = metrics.success_curve(metrics.overlaps(predicted, truth))
+    assert success.mean() == pytest.approx(measures["success_auc"])
+    assert (np.diff(success) <= 0).all() and success[-1] == 0
+    precision = metrics.precision_curve(predicted, truth)
+    assert precision[20] == measures["precision"] and (np.diff(precision) >= 0).all()
+    normalised = metrics.normalised_precision_curve(predicted, truth)
+    assert normalised[20] == measures["normalised_precision"] and 0 < normalised[5] < normalised[50]
+
+
 def test_a_perfect_box_is_above_no_threshold_of_1():
     """The sum x + w, rounded, may make an overlap of equal boxes larger than 1."""
     boxes, _ = random_boxes(0)

@@ -1,4 +1,4 @@
-"""``report.html`` and its pictures."""
+"""Write ``report.html`` and its figures."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from tqdm import tqdm
 
 from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.figures import plots
-from dytrack_ros.evaluation.figures.score_maps import ScoreMapper, score_maps
+from dytrack_ros.evaluation.figures.frames import ScoreMapper, score_maps, strips
 from dytrack_ros.evaluation.figures.section import Section, Start, sections
-from dytrack_ros.evaluation.figures.strips import strips
 
 DPI = 100
 STYLE = """
@@ -31,17 +30,17 @@ MEASURES = {
 
 
 def write_report(folder: Path, report: dict, sequences: dict[Start, list[Sequence]], weights: Path) -> Path:
-    """Draws everything that ``report`` (what ``evaluate`` puts into its JSON file) has the numbers for, and writes the page
-    that shows it; ``sequences`` are those of each start. Only score maps need the network, and only of a few frames.
+    """Draw all figures that ``report`` (the JSON of ``dytrack evaluate``) has numbers for, and write the page.
 
-    Returns the page's path. Raises OSError where nothing can be written.
+    ``sequences`` are those of each start. Heat maps run the network on a few frames. Returns the page's path. Raises
+    OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mapper, no_maps = None, ""
     try:
         mapper = ScoreMapper(weights)
     except ImportError as error:
-        no_maps = f"Without score maps: they need PyTorch ({error})."
+        no_maps = f"No heat maps: they need PyTorch ({error})."
     parts = [_heading(report), f"<p>{escape(no_maps)}</p>" if no_maps else ""]
     for section in tqdm(sections(report, sequences), desc="drawing", unit="part", leave=False):
         parts.append(f"<h2>{escape(section.title)}</h2>")
@@ -57,32 +56,35 @@ def write_report(folder: Path, report: dict, sequences: dict[Start, list[Sequenc
             if name == "reliability":
                 parts.append(_reliability_table(section))
     page = folder / "report.html"
-    title = escape(f"{report['model']} on {report['dataset']}")
+    title = escape(f"{report['model']} on {', '.join(each['name'] for each in report['sets'])}")
     page.write_text(
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>\n'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{STYLE}</style></head>\n"
         "<body>\n" + "\n".join(filter(None, parts)) + "\n</body></html>\n"
     )
     return page
 
 
 def _figures(section: Section, jobs: int, mapper: ScoreMapper | None) -> Iterator[tuple[str, Figure, str]]:
-    """Name, figure and caption of all that can be drawn of a section."""
-    slow = f" Measured with {jobs} sequences at a time: the times say little." if jobs > 1 else ""
+    """Yield name, figure and caption of all figures of a section."""
+    slow = f" Measured with {jobs} sequences at a time: the times are not comparable." if jobs > 1 else ""
     yield "pareto", plots.pareto(section), "Success AUC against the mean time of a frame." + slow
-    caption = "Shares of frames by threshold, means over sequences. In the legend AUC, the share within 20 px, the share within 0.2."
+    caption = (
+        "Shares of frames, means over sequences. In the legends AUC, the share within 20 px, the share within 0.2."
+    )
     yield "curves", plots.success_and_precision(section), caption
     if section.mixed:
         figure, what = plots.exit_shares(section)
-        yield "exits", figure, f"Which share of the frames left at which exit: {what}."
+        yield "exits", figure, f"Share of the frames that took each exit, {what}."
     if section.difficulty:
-        yield "difficulty", plots.difficulty(section), "Level 1 holds the frames that are easiest for exit 1."
+        yield "difficulty", plots.difficulty(section), "Level 1 has the frames that are easiest for exit 1."
     found, source = section.reliability()
     yield (
         "reliability",
         plots.reliability(found),
         (
-            f"Predicted against true IoU ({source}; frames with a target). Bars are what is missing to a score that could be "
-            "taken at its word; the error is their mean over frames."
+            f"Predicted against true IoU ({source}; frames with a target). Bars are the difference "
+            "between score and IoU; the error is their mean over frames."
         ),
     )
     drawn = strips(section)
@@ -91,8 +93,8 @@ def _figures(section: Section, jobs: int, mapper: ScoreMapper | None) -> Iterato
             "sequences",
             drawn,
             (
-                f"From the worst to the best by AUC of {section.deepest['policy']}. Above each picture the frame and the IoU of each "
-                "box, in the legend's order."
+                f"From the worst to the best by AUC of {section.deepest['policy']}. Above each image the frame number "
+                "and the IoU of each box, in the legend's order."
             ),
         )
     drawn = score_maps(section, mapper) if mapper and section.stream_hz is None else None
@@ -108,12 +110,15 @@ def _figures(section: Section, jobs: int, mapper: ScoreMapper | None) -> Iterato
 
 
 def _heading(report: dict) -> str:
-    absent = sorted({note for run in report["runs"] for note in [run.get("budget", {}).get("calibration")] if note})
-    notes = "".join(f"<p>Budgets: {escape(note)}</p>" for note in absent)
+    rows = [
+        f"<li>{escape(each['name'])} ({escape(each['dataset'])}): {each['runs'][0]['mean']['sequences']} sequences, "
+        f"{sum(one['frames'] for one in each['runs'][0]['sequences'])} frames in the first run</li>"
+        for each in report["sets"]
+    ]
+    has_budgets = any("budget" in run for each in report["sets"] for run in each["runs"])
+    note = f"<p>Budgets: {escape(report['calibration'])}</p>" if has_budgets and report["calibration"] else ""
     return (
-        f"<h1>{escape(report['model'])}</h1>\n<p>Engine {escape(report['engine'])}, dataset {escape(report['dataset'])}, "
-        f"{report['runs'][0]['mean']['sequences']} sequences, "
-        f"{sum(each['frames'] for each in report['runs'][0]['sequences'])} frames in the first run.</p>{notes}"
+        f"<h1>{escape(report['model'])}</h1>\n<p>Engine {escape(report['engine'])}.</p><ul>{''.join(rows)}</ul>{note}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The figures that are drawn from numbers alone."""
+"""Figures drawn from the numbers of a report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from dytrack_ros.evaluation import metrics
 from dytrack_ros.evaluation.figures.section import Section
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
+# Okabe and Ito's palette for colour-blind readers.
 EXIT_COLOURS = ("#009e73", "#e69f00", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442")
 ADAPTIVE_COLOUR, RANDOM_COLOUR = "#0072b2", "#999999"
 BUDGET_COLOURS = ("#cc79a7", "#8c4a73", "#5c2a4a", "#e3a9c9")
@@ -21,7 +21,7 @@ def exit_colour(exit_index: int) -> str:
 
 
 def run_colours(section: Section) -> dict[str, str]:
-    """A colour for each run's policy."""
+    """Return a colour for each run's policy."""
     colours, budgets = {}, 0
     for run in section.runs:
         policy = run["policy"]
@@ -36,7 +36,7 @@ def run_colours(section: Section) -> dict[str, str]:
 
 
 def pareto(section: Section) -> Figure:
-    """Success AUC against mean milliseconds (the paper's Figure 8)."""
+    """Draw success AUC against mean milliseconds (the paper's Figure 8)."""
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     axes, colours = figure.subplots(), run_colours(section)
 
@@ -68,13 +68,17 @@ def pareto(section: Section) -> Figure:
 
 
 def success_and_precision(section: Section) -> Figure:
-    """The curves of one-pass evaluation, with the number that each is judged by in the legend."""
+    """Draw the curves of one-pass evaluation, with AUC and precision in the legends."""
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     kinds = {
         "success": (metrics.SUCCESS_THRESHOLDS, "IoU above", "success_auc"),
         "precision": (metrics.PRECISION_LIMITS_PX, "centre within, px", "precision"),
-        "normalised_precision": (metrics.NORMALISED_PRECISION_LIMITS, "centre within, of the target's size", "normalised_precision"),
-    }  # fmt: skip
+        "normalised_precision": (
+            metrics.NORMALISED_PRECISION_LIMITS,
+            "centre within, of the target's size",
+            "normalised_precision",
+        ),
+    }
     colours = run_colours(section)
     for axes, (curve, (thresholds, label, measure)) in zip(figure.subplots(1, 3), kinds.items(), strict=True):
         for run in section.runs:
@@ -89,8 +93,10 @@ def success_and_precision(section: Section) -> Figure:
 
 
 def exit_shares(section: Section) -> tuple[Figure, str]:
-    """Which share of the frames left at which exit, by attribute or, where there are none, by sequence; what the rows
-    are, in words. For each run that took more than one exit."""
+    """Draw the share of frames of each exit by attribute, or by sequence without attributes, for runs that mix exits.
+
+    Returns the figure and a phrase that says what its rows are.
+    """
     runs = section.mixed
     if any(run["by_attribute"] for run in runs):
         unit = "attribute"
@@ -101,8 +107,9 @@ def exit_shares(section: Section) -> tuple[Figure, str]:
     names = sorted(found[0], key=lambda name: _mean_exit(found[0][name]))
     what = f"by {unit}"
     if len(names) > SHARES_ROWS:
-        what = f"the {SHARES_ROWS // 2} {unit}s with the earliest and the {SHARES_ROWS // 2} with the latest exits, of {len(names)}"
-        names = names[: SHARES_ROWS // 2] + names[-(SHARES_ROWS // 2) :]
+        half = SHARES_ROWS // 2
+        what = f"the {half} {unit}s with the earliest and the {half} with the latest exits, of {len(names)}"
+        names = names[:half] + names[-half:]
     exits = sorted({exit_index for shares in found for taken in shares.values() for exit_index in taken})
     figure = Figure(figsize=(2.2 + 3.2 * len(runs), 1.3 + 0.24 * len(names)), layout="constrained")
     grid = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
@@ -128,7 +135,7 @@ def _mean_exit(taken: dict[int, int]) -> float:
 
 
 def difficulty(section: Section) -> Figure:
-    """Success AUC of each run on the frames of each level, the share of the levels, and where adaptive runs left."""
+    """Draw success AUC by difficulty level, and the exits that adaptive runs took on each level."""
     levels = section.difficulty["levels"]
     columns = 1 + len(section.mixed)
     figure = Figure(figsize=(5.2 + 3 * len(section.mixed), 4.6), layout="constrained")
@@ -165,7 +172,7 @@ def difficulty(section: Section) -> Figure:
 
 
 def reliability(found: dict[int, dict]) -> Figure:
-    """Mean IoU against mean score of each tenth of the scores, an exit beside the other, over how many frames it has."""
+    """Draw mean IoU against mean score in ten bins for each exit, above the share of frames in each bin."""
     figure = Figure(figsize=(3.9 * len(found), 4.6), layout="constrained")
     grid = figure.subplots(2, len(found), sharex=True, sharey="row", height_ratios=(3, 1), squeeze=False)
     for (above, below), (exit_index, each) in zip(grid.T, found.items(), strict=True):

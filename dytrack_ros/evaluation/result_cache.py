@@ -1,7 +1,7 @@
-"""Results of single sequences, kept in files as they are done, so that a run that was cut short goes on where it was.
+"""Cache the results of single sequences in files, so that an interrupted evaluation continues where it stopped.
 
-A folder has a folder for every pass, named by it and by a hash of all that its results depend on, and there a file for
-every sequence. Whatever was run with other settings, weights or data is thereby left alone.
+The folder has one subfolder for each pass, named by the pass and a hash of everything that its results depend on, with
+one file for each sequence. Results of other settings, weights or data are thereby never mixed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from dytrack_ros.data.sequences import Sequence
-from dytrack_ros.evaluation.all_exits import AllExitsRun
-from dytrack_ros.evaluation.plan import DifficultyPass, Pass
+from dytrack_ros.evaluation.analysis import AllExitsRun
 from dytrack_ros.evaluation.run import SequenceRun
+from dytrack_ros.evaluation.run_matrix import AllExitsSpec, PassSpec
 from dytrack_ros.evaluation.streaming import StreamRun
 from dytrack_ros.tracking import TrackResult, TrackState
 
@@ -26,56 +26,59 @@ AnyRun = SequenceRun | AllExitsRun
 Arrays = dict[str, np.ndarray]
 
 
-class KeptRuns:
-    """The results in ``folder``; None keeps nothing. ``settings`` is what every pass depends on, ready for JSON."""
+class ResultCache:
+    """The results in ``folder``; without a folder nothing is stored.
+
+    ``settings`` is everything that all passes depend on, ready for JSON.
+    """
 
     def __init__(self, folder: Path | None, settings: dict):
         self._folder, self._settings = folder, settings
 
-    def load(self, work: Pass, sequence: Sequence) -> AnyRun | None:
-        """What was kept of a sequence; None if nothing was, or if the sequence has changed."""
+    def load(self, spec: PassSpec, sequence: Sequence) -> AnyRun | None:
+        """Return the stored run; None if there is none or the sequence has changed."""
         if self._folder is None:
             return None
         try:
-            with np.load(self._file(work, sequence), allow_pickle=False) as file:
+            with np.load(self._file(spec, sequence), allow_pickle=False) as file:
                 arrays = dict(file)
         except (OSError, ValueError, BadZipFile):
             return None
         if not np.array_equal(arrays.pop("start"), _start(sequence)):
             return None
-        return _all_exits_run(sequence, arrays) if isinstance(work, DifficultyPass) else _run(sequence, arrays)
+        return _all_exits_run(sequence, arrays) if isinstance(spec, AllExitsSpec) else _run(sequence, arrays)
 
-    def save(self, work: Pass, run: AnyRun) -> None:
-        """Raises OSError where nothing can be written."""
+    def save(self, spec: PassSpec, run: AnyRun) -> None:
+        """Store a run. Raises OSError."""
         if self._folder is None:
             return
-        file = self._file(work, run.sequence)
+        file = self._file(spec, run.sequence)
         if not file.parent.is_dir():
             file.parent.mkdir(parents=True)
-            (file.parent / "settings.json").write_text(json.dumps(self._all_settings(work), indent=1) + "\n")
+            (file.parent / "settings.json").write_text(json.dumps(self._all_settings(spec), indent=1) + "\n")
         arrays = _arrays_of_all_exits(run) if isinstance(run, AllExitsRun) else _arrays(run)
-        # Whole or not at all: an interrupted write must not look like a result.
+        # Written beside and renamed: an interrupted write must not look like a result.
         unfinished = file.with_suffix(".part")
         with unfinished.open("wb") as stream:
             np.savez_compressed(stream, start=_start(run.sequence), **arrays)
         os.replace(unfinished, file)
 
-    def _all_settings(self, work: Pass) -> dict:
-        return self._settings | work.settings()
+    def _all_settings(self, spec: PassSpec) -> dict:
+        return self._settings | spec.settings()
 
-    def _file(self, work: Pass, sequence: Sequence) -> Path:
-        text = json.dumps(self._all_settings(work), sort_keys=True)
+    def _file(self, spec: PassSpec, sequence: Sequence) -> Path:
+        text = json.dumps(self._all_settings(spec), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        return self._folder / f"{file_name(work.label)}-{digest}" / f"{file_name(sequence.name)}.npz"
+        return self._folder / f"{file_name(spec.label)}-{digest}" / f"{file_name(sequence.name)}.npz"
 
 
 def file_name(text: str) -> str:
-    """``text`` with an underscore for whatever does not belong into the name of a file."""
+    """Return ``text`` with every character that is unfit for a file name replaced by an underscore."""
     return re.sub(r"[^\w.-]+", "_", text)
 
 
 def _start(sequence: Sequence) -> np.ndarray:
-    """What tells one sequence from another of that name: its number of frames and what a tracker is started with."""
+    """Return what identifies a sequence apart from its name: number of frames and start box."""
     return np.array([len(sequence), *sequence.start_box])
 
 
@@ -105,8 +108,13 @@ def _arrays(run: SequenceRun) -> Arrays:
 def _run(sequence: Sequence, arrays: Arrays) -> SequenceRun:
     results = tuple(
         TrackResult(
-            exit_index, _unpadded(exit_scores), _unpadded(stage_seconds), seconds,
-            box=tuple(box), score=score, state=TrackState(state),
+            exit_index=exit_index,
+            exit_scores=_unpadded(exit_scores),
+            stage_seconds=_unpadded(stage_seconds),
+            seconds=seconds,
+            box=tuple(box),
+            score=score,
+            state=TrackState(state),
         )
         for box, score, exit_index, exit_scores, stage_seconds, seconds, state in zip(
             *(arrays[name].tolist() for name in ("result_boxes", "score", "exit_index")),
@@ -130,7 +138,7 @@ def _all_exits_run(sequence: Sequence, arrays: Arrays) -> AllExitsRun:
 
 
 def _padded(rows: list[tuple[float, ...]]) -> np.ndarray:
-    """Rows of different lengths in one array, with NaN behind."""
+    """Return rows of different lengths as one array, filled with NaN."""
     padded = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
     for row, values in zip(padded, rows, strict=True):
         row[: len(values)] = values

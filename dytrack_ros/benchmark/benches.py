@@ -1,0 +1,198 @@
+"""What `dytrack benchmark` measures in a process of its own: an engine with a model, or NumPy's matrix product; and the
+frames to measure on."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from dytrack_ros.data.sequences import load_sequences
+from dytrack_ros.engines.registry import Engine
+from dytrack_ros.engines.tensorrt.cuda_driver import device_name
+from dytrack_ros.policies import FixedExit
+from dytrack_ros.tracking import DyTracker
+from dytrack_ros.tracking.box import Box
+
+Frame = tuple[np.ndarray, Box]
+Size = tuple[int, int]  # of a frame: width, height
+Key = tuple  # what was measured, e.g. ("stage", 1) or ((640, 480), "exit", 3)
+Samples = dict[Key, list[float]]  # seconds
+
+UNMEASURED = 1  # frames at the start of a turn, while caches and clocks recover from the work of others
+MATRIX_SIDE = 1024
+
+_CELLS = (6, 24, 96)  # cells of noise along the height
+_TARGET_HEIGHT = 0.2  # of the image's height
+_PERIODS = (190, 130)  # of the path, along and down, in frames
+
+
+class Frames(Protocol):
+    def clip(self, turn: int, count: int) -> Iterator[Frame]:
+        """Yield ``count`` consecutive frames, uint8 BGR, each with its box (x, y, w, h) in pixels.
+
+        ``turn`` 0, 1, ... chooses which; equal turns give equal frames.
+        """
+        ...
+
+
+def open_frames(size: tuple[int, int], data: str | None = None) -> Frames:
+    """Return frames of ``size`` (width, height): of the sequences in the folder ``data``, or synthetic ones."""
+    return SequenceFrames(size, data) if data else SyntheticFrames(size)
+
+
+class SyntheticFrames:
+    """A square target on a path that stays inside the image and moves at most 8 % of its size a frame."""
+
+    def __init__(self, size: tuple[int, int]):
+        random = np.random.default_rng(0)
+        self._width, self._height = size
+        self._background = _texture(random, self._width, self._height)
+        side = round(_TARGET_HEIGHT * self._height)
+        self._target = _texture(random, side, side)
+
+    def clip(self, turn: int, count: int) -> Iterator[Frame]:
+        return map(self._frame, range(turn * count, (turn + 1) * count))
+
+    def _frame(self, number: int) -> Frame:
+        side = len(self._target)
+        room = np.array([self._width - side, self._height - side])
+        reach = np.minimum(room / 2, side * 0.05 * np.array(_PERIODS) / (2 * np.pi))
+        x, y = np.round(room / 2 + reach * np.sin(2 * np.pi * number / np.array(_PERIODS))).astype(int)
+        image = self._background.copy()
+        image[y : y + side, x : x + side] = self._target
+        return image, (float(x), float(y), float(side), float(side))
+
+
+def _texture(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """Return noise of several cell sizes: uint8 BGR (height, width, 3)."""
+    image = np.full((height, width, 3), 128, np.float32)
+    for cells in _CELLS:
+        noise = random.normal(0, 30, (cells, max(1, cells * width // height), 3)).astype(np.float32)
+        image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+class SequenceFrames:
+    """The frames of real sequences that show the target, resized; each turn takes another sequence.
+
+    A sequence shorter than the clip is played forwards and backwards. Raises FileNotFoundError or ValueError for a
+    folder without valid sequences.
+    """
+
+    def __init__(self, size: tuple[int, int], data: str):
+        self._size = size
+        self._sequences = load_sequences(data)
+
+    def clip(self, turn: int, count: int) -> Iterator[Frame]:
+        sequence = self._sequences[turn % len(self._sequences)]
+        shown = np.flatnonzero(~np.isnan(sequence.truth).any(axis=1))
+        there_and_back = [*shown, *shown[-2:0:-1]]
+        for number in range(count):
+            position = there_and_back[number % len(there_and_back)]
+            image = sequence.image(position)
+            scale = np.array(self._size) / image.shape[1::-1]
+            resized = cv2.resize(image, self._size, interpolation=cv2.INTER_LINEAR)
+            yield resized, tuple(float(value) for value in sequence.truth[position] * np.tile(scale, 2))
+
+
+class EngineBench:
+    """One engine with one model."""
+
+    def __init__(self, weights: str, engine: str, device: str, threads: int | None, data: str | None):
+        self._tracker = DyTracker.from_pretrained(weights, engine=engine, device=device, threads=threads)
+        self._frames = functools.cache(functools.partial(open_frames, data=data))
+        self._random = np.random.default_rng(0)
+
+    def facts(self) -> dict:
+        device = self._tracker.engine.device
+        return {
+            "device": device,
+            "device_name": device_name(int(device.partition(":")[2] or 0)) if device.startswith("cuda") else None,
+            # The module that exports graphs is imported only when they are not in the cache.
+            "made_graphs": "dytrack_ros.engines.onnx_export" in sys.modules,
+        }
+
+    def model_only(self, frames: int) -> Samples:
+        """Time every exit on ``frames`` crops of noise: template, stages (the first with ``begin``), box head, exit."""
+        engine, samples = self._tracker.engine, defaultdict(list)
+        for number in range(UNMEASURED + frames):
+            if number == UNMEASURED:
+                samples.clear()
+            template = self._noise(engine.template_size)
+            started = time.perf_counter()
+            engine.set_template(template)
+            samples["template",].append(time.perf_counter() - started)
+            search = self._noise(engine.search_size)
+            for exit_index in range(1, engine.exit_count + 1):
+                stages, head = _run_to_exit(engine, search, exit_index)
+                for stage, seconds in enumerate(stages, start=1):
+                    samples["stage", stage].append(seconds)
+                samples["head", exit_index].append(head)
+                samples["exit", exit_index].append(sum(stages) + head)
+        return dict(samples)
+
+    def end_to_end(self, size: Size, turn: int, frames: int) -> Samples:
+        """Time ``initialize``, then ``track`` on ``frames`` frames with every exit, each from the true box before."""
+        tracker, samples = self._tracker, defaultdict(list)
+        clip = self._frames(size).clip(turn, 1 + UNMEASURED + frames)
+        image, box = next(clip)
+        samples[size, "initialize"].append(seconds_of(tracker.initialize, image, box))
+        exits = range(1, tracker.exit_count + 1)
+        policies = [FixedExit(exit_index) for exit_index in exits]
+        for number, (image, next_box) in enumerate(clip):
+            for exit_index, policy in zip(exits, policies, strict=True):
+                tracker.box = box
+                tracker.set_policy(policy)
+                seconds = seconds_of(tracker.track, image)
+                if number >= UNMEASURED:
+                    samples[size, "exit", exit_index].append(seconds)
+            box = next_box
+        return dict(samples)
+
+    def _noise(self, size: int) -> np.ndarray:
+        return self._random.integers(0, 256, (size, size, 3), np.uint8)
+
+
+def _run_to_exit(engine: Engine, search: np.ndarray, exit_index: int) -> tuple[list[float], float]:
+    """Return the seconds of each stage up to an exit (1-based) and of its box head."""
+    stages = []
+    started = time.perf_counter()
+    engine.begin(search)
+    for _ in range(exit_index):
+        engine.advance()
+        ended = time.perf_counter()
+        stages.append(ended - started)
+        started = ended
+    engine.locate()
+    return stages, time.perf_counter() - started
+
+
+def seconds_of(call: Callable, *arguments) -> float:
+    """Call and return how long it took."""
+    started = time.perf_counter()
+    call(*arguments)
+    return time.perf_counter() - started
+
+
+class MatrixBench:
+    """NumPy's product of two large fp32 matrices: about the peak fp32 throughput of this CPU."""
+
+    macs = MATRIX_SIDE**3
+
+    def __init__(self):
+        random = np.random.default_rng(0)
+        self._factors = [random.random((MATRIX_SIDE, MATRIX_SIDE), np.float32) for _ in range(2)]
+
+    def facts(self) -> dict:
+        return {"device": "cpu", "device_name": None, "made_graphs": False}
+
+    def product(self, frames: int) -> Samples:
+        np.matmul(*self._factors)
+        return {("product",): [seconds_of(np.matmul, *self._factors) for _ in range(frames)]}

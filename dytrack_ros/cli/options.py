@@ -1,0 +1,63 @@
+"""Options of the subcommands that run a tracker over sets of sequences."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dytrack_ros.cli.types import at_least_one, named_folder, unit_interval
+from dytrack_ros.data.layouts import AUTO, LAYOUTS, Dataset, load_dataset
+from dytrack_ros.data.sequences import VARIANTS
+from dytrack_ros.engines import ENGINE_PRECISIONS, ENGINES
+from dytrack_ros.tracking import TrackerConfig
+
+
+def add_tracker_options(p: argparse.ArgumentParser) -> None:
+    """Add the options that choose the weights, the engine and the tracker's settings."""
+    p.add_argument("--model", help="shipped name or path of weights; the package's default if not given")
+    p.add_argument("--engine", choices=ENGINES, default="auto")
+    p.add_argument("--device", default="auto", help="auto, cpu or cuda[:N]")
+    p.add_argument(
+        "--precision",
+        choices=ENGINE_PRECISIONS,
+        default="auto",
+        help="auto: the fastest that the chip supports; fp32: exact; int8: the graphs of `dytrack quantise`, in "
+        "openvino",
+    )
+    p.add_argument("--threads", type=at_least_one, help="CPU threads; the engine's default if not given")
+    p.add_argument(
+        "--init-correction",
+        type=unit_interval,
+        default=TrackerConfig.init_correction,
+        help="share of the difference between the init box and the network's box on the same frame that is "
+        "corrected in later frames; 0 is the paper's tracker",
+    )
+
+
+def sequence_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a subcommand that runs a tracker over sets of sequences."""
+    p = argparse.ArgumentParser(
+        prog=f"dytrack {name}", description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    p.add_argument(
+        "--sequences",
+        required=True,
+        nargs="+",
+        type=named_folder,
+        metavar="[NAME=]FOLDER",
+        help="sets of sequences: a dataset in its official layout, or plain NAME/groundtruth.txt and "
+        "NAME/img/*; a set is called NAME, or as its folder",
+    )
+    p.add_argument("--dataset", choices=(AUTO, *LAYOUTS), default=AUTO, help="layout of the sets; auto: recognised")
+    p.add_argument("--variants", nargs="+", choices=VARIANTS, default=["standard"])
+    p.add_argument("--first", type=at_least_one, metavar="N", help="only the first N frames of each sequence")
+    add_tracker_options(p)
+    return p
+
+
+def load_sets(args: argparse.Namespace, attributes: Path | None = None) -> dict[str, Dataset]:
+    """Return the sets of ``--sequences`` by name. Raises FileNotFoundError or ValueError for an unreadable set."""
+    names = [name for name, _ in args.sequences]
+    if len(set(names)) < len(names):
+        raise ValueError(f"--sequences: the names {', '.join(names)} must differ: give NAME=FOLDER")
+    return {name: load_dataset(folder, args.dataset, attributes) for name, folder in args.sequences}

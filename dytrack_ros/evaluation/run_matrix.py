@@ -1,0 +1,213 @@
+"""The runs that the options of ``dytrack evaluate`` ask for: variants and inits x rates x policies."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import product
+
+from dytrack_ros.data.sequences import FULL, Sequence
+from dytrack_ros.evaluation.run import mean, times_ms
+from dytrack_ros.policies import (
+    ExitPolicy,
+    ExitTrust,
+    FixedExit,
+    FixedThresholds,
+    FrameBudget,
+    RandomExit,
+    default_thresholds,
+)
+from dytrack_ros.policies.budget_source import BudgetSource, CameraPace
+from dytrack_ros.tracking import TrackResult
+
+ADAPTIVE, TRUSTING = "adaptive", "trusting"  # FixedThresholds without and with ExitTrust
+CAMERA = "camera"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Milliseconds a frame: ``budget_ms`` in the mean, ``deadline_ms`` at most (None: no limit)."""
+
+    budget_ms: float
+    deadline_ms: float | None = None
+
+    def compare(self, results: Iterable[TrackResult]) -> dict:
+        """Return the budget and the measured times, over all frames."""
+        seconds = [result.seconds for result in results]
+        over = None if self.deadline_ms is None else mean(1e3 * value > self.deadline_ms for value in seconds)
+        return {**asdict(self), **times_ms(seconds), "over_deadline": over}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A pass over all sequences of a set with one policy.
+
+    A policy with a budget keeps what it learnt from one sequence to the next, as in a node; other policies start anew
+    with every sequence. ``stream_hz`` is None offline, ``policy`` None for a peer (another tracker).
+    """
+
+    variant: str
+    stream_hz: float | None
+    policy_name: str
+    policy: ExitPolicy | None
+    budget: Budget | None = None
+    init: str = FULL
+
+    @property
+    def label(self) -> str:
+        rate = "" if self.stream_hz is None else f", {self.stream_hz:g} Hz"
+        return f"{start_name(self.variant, self.init)}{rate}, {self.policy_name}"
+
+    @property
+    def is_peer(self) -> bool:
+        return self.policy is None
+
+    @property
+    def learns(self) -> bool:
+        """Whether the results on a sequence depend on earlier sequences."""
+        return self.budget is not None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the boxes depend on measured times."""
+        return self.budget is not None or self.stream_hz is not None
+
+    def policy_for(self, sequence: Sequence) -> ExitPolicy | None:
+        """Return the policy; a random one is seeded by the sequence's name, whichever sequences run before."""
+        if isinstance(self.policy, RandomExit):
+            return RandomExit(self.policy.probabilities, seed=zlib.crc32(sequence.name.encode()))
+        return self.policy
+
+    def settings(self) -> dict:
+        """Return everything of this spec that results depend on, ready for JSON."""
+        return {
+            "variant": self.variant,
+            "init": self.init,
+            "stream_hz": self.stream_hz,
+            "policy": f"{self.policy_name} {self.policy!r}",
+            "budget": asdict(self.budget) if self.budget else None,
+        }
+
+
+@dataclass(frozen=True)
+class AllExitsSpec:
+    """A pass that runs every exit on every frame, for the difficulty of the frames."""
+
+    variant: str
+    init: str = FULL
+
+    learns = is_timed = is_peer = False
+
+    @property
+    def label(self) -> str:
+        return f"{start_name(self.variant, self.init)}, all exits"
+
+    def settings(self) -> dict:
+        return {"variant": self.variant, "init": self.init, "all_exits": True}
+
+
+PassSpec = RunSpec | AllExitsSpec
+
+
+def start_name(variant: str, init: str) -> str:
+    """Return the variant, followed by the part of the init box unless it is the whole box."""
+    return variant if init == FULL else f"{variant} {init}"
+
+
+def run_matrix(
+    args: argparse.Namespace, exit_count: int, first_exit_s: float = 0.0, peers: Iterable[str] = ()
+) -> list[RunSpec]:
+    """Return the runs in the order of the table, each with policies of its own.
+
+    ``first_exit_s`` is the time of exit 1 on this machine; ``peers`` are names of other trackers, which run at every
+    rate too. Raises ValueError for options that contradict each other.
+    """
+    rates: list[float | None] = [*([] if args.no_offline else [None]), *args.stream]
+    if not rates:
+        raise ValueError("--no-offline leaves nothing to run: give --stream HZ too")
+    if args.deadline_ms is not None and not args.budget_ms:
+        raise ValueError("--deadline-ms belongs to a budget: give --budget-ms too")
+    if CAMERA in args.budget_ms and not args.stream:
+        raise ValueError("--budget-ms camera is the period of a stream: give --stream HZ too")
+    if args.card and args.no_offline:
+        raise ValueError("--card takes offline results only: leave out --no-offline")
+    if args.card and FULL not in args.init:
+        raise ValueError("--card takes results from whole init boxes only: add `full` to --init")
+    if any(args.trust) and ADAPTIVE not in args.exits.split(","):
+        raise ValueError(f"--trust shifts the thresholds of `{ADAPTIVE}`: add it to --exits")
+    runs = []
+    for variant, init in dict.fromkeys(product(args.variants, args.init)):
+        for hz in rates:
+            for name, policy in policies(args.exits, exit_count, args.thresholds, tuple(args.trust)).items():
+                runs.append(RunSpec(variant, hz, name, policy, init=init))
+            for name, budget in budgets(args.budget_ms, args.deadline_ms, hz, first_exit_s).items():
+                runs.append(RunSpec(variant, hz, name, frame_budget(budget), budget, init))
+            runs += [RunSpec(variant, hz, name, None, init=init) for name in peers]
+    if not runs:
+        raise ValueError("nothing to run: --exits none needs --budget-ms or a peer")
+    if args.jobs > 1 and any(run.is_timed for run in runs):
+        raise ValueError("--jobs: streams and budgets depend on time, which parallel processes distort; leave it at 1")
+    return runs
+
+
+def all_exits_specs(runs: Iterable[RunSpec]) -> list[AllExitsSpec]:
+    """Return one pass for each variant and part of the init box in ``runs``."""
+    return [AllExitsSpec(*start) for start in dict.fromkeys((run.variant, run.init) for run in runs)]
+
+
+def policies(
+    names: str, exit_count: int, thresholds: list[float] | None, trust: tuple[float, ...] = (0, 0)
+) -> dict[str, ExitPolicy]:
+    """Return the policies that ``--exits`` names, such as ``1,2,adaptive``.
+
+    ``trust`` is the rate and the impatience of ``adaptive``, which is then called ``trusting``. Raises ValueError for
+    an unknown name or a wrong number of thresholds.
+    """
+    chosen: dict[str, ExitPolicy] = {}
+    for name in [] if names == "none" else names.split(","):
+        if name == ADAPTIVE:
+            policy = FixedThresholds(thresholds or default_thresholds(exit_count), ExitTrust(*trust))
+            if len(policy.thresholds) != exit_count - 1:
+                raise ValueError(
+                    f"--thresholds {thresholds} must be {exit_count - 1} numbers, one for each exit but the last"
+                )
+            chosen[TRUSTING if any(trust) else ADAPTIVE] = policy
+        elif name == "random":
+            chosen[name] = RandomExit([1 / exit_count] * exit_count)
+        elif name.isdigit() and 1 <= int(name) <= exit_count:
+            chosen[f"exit {name}"] = FixedExit(int(name))
+        else:
+            raise ValueError(
+                f"--exits {name!r} must be a number from 1 to {exit_count}, `adaptive`, `random` or `none`"
+            )
+    return chosen
+
+
+def budgets(
+    chosen: Iterable[float | str], deadline_ms: float | None, stream_hz: float | None, first_exit_s: float
+) -> dict[str, Budget]:
+    """Return the budgets by name.
+
+    ``camera`` is the node's budget for a camera with the stream's period, and its deadline the next image
+    (``budget.keep_period``). It has no meaning offline and is left out there.
+    """
+    named = {}
+    for value in chosen:
+        if not isinstance(value, str):
+            named[f"budget {value:g} ms"] = Budget(value, deadline_ms)
+        elif stream_hz is not None:
+            pace = CameraPace()
+            camera_s = BudgetSource(CAMERA).budget_s(1 / stream_hz, first_exit_s=first_exit_s, pace=pace)
+            if camera_s is None:
+                raise ValueError(f"--stream {stream_hz:g} gives --budget-ms camera no period")
+            named["budget camera"] = Budget(1e3 * camera_s, min(deadline_ms or math.inf, 1e3 * pace.frames / stream_hz))
+    return named
+
+
+def frame_budget(budget: Budget) -> FrameBudget:
+    """Return the policy that keeps ``budget``. Raises ValueError for a budget out of range."""
+    deadline_s = None if budget.deadline_ms is None else budget.deadline_ms / 1e3
+    return FrameBudget(budget.budget_ms / 1e3, deadline_s)
