@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What FrameBudget is worth, measured by real runs of shipped weights on sequences with known truth.
+"""Measure FrameBudget against other policies, by real runs of shipped weights on sequences with ground truth.
 
-    benchmarks/budget.py accuracy --data FOLDER   # AUC against mean ms: every exit, lots, plain thresholds, FrameBudget
+    benchmarks/budget.py accuracy --data FOLDER   # AUC against mean ms: fixed and random exits, one threshold, budget
     benchmarks/budget.py stream --data FOLDER     # the same policies in a live stream
     benchmarks/budget.py response --data FOLDER   # a 2x slow-down, another camera rate, random load
-    benchmarks/budget.py long --data FOLDER       # how far the mean is from the budget after 300 and 3,000 frames
+    benchmarks/budget.py long --data FOLDER       # difference of mean and budget after 300 and 3,000 frames
     benchmarks/budget.py draw                     # the figures of docs/budget.md from the results
 
-Results are merged into one JSON file, which ``draw`` reads. Policies take turns on every sequence, so that whatever
-else the machine does hits all alike. Needs matplotlib to draw.
+Results are merged into one JSON file, which ``draw`` reads. Policies take turns on every sequence, so that load
+of the machine affects all alike.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import json
 import multiprocessing
 import os
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from tqdm import tqdm
 
@@ -35,6 +35,9 @@ from dytrack_ros.evaluation.streaming import run_stream
 from dytrack_ros.policies import ExitPolicy, FixedExit, FixedThresholds, FrameBudget, RandomExit
 from dytrack_ros.policies.budget_source import BudgetSource, CameraPace, CameraPeriod
 from dytrack_ros.tracking import DyTracker
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "budget.json"
@@ -63,7 +66,7 @@ def exit_seconds(tracker: DyTracker) -> tuple[float, ...]:
 
 
 def accuracy_policies(tracker: DyTracker) -> dict[str, Callable]:
-    """Makers of policies by name; a name's first word is its curve in the figure."""
+    """Return makers of policies by name; a name's first word is its curve in the figure."""
     costs = exit_seconds(tracker)
     count = tracker.exit_count
     makers: dict[str, Callable] = {f"exit {k}": lambda k=k: FixedExit(k) for k in range(1, count + 1)}
@@ -85,14 +88,14 @@ def stream_policies(tracker: DyTracker, hz: float) -> dict[str, Callable]:
 
 
 def in_turns(tracker: DyTracker, sequences, makers: dict[str, Callable], run: Callable) -> list[dict]:
-    """Every policy on every sequence, sequence by sequence; one policy object for all sequences, as in a node."""
+    """Return the summaries of every policy; one policy object runs over all sequences, as in a node."""
     policies = {name: make() for name, make in makers.items()}
     runs = runs_in_turns(tracker, sequences, policies, run)
     return [summary(name, policies[name], made) for name, made in runs.items()]
 
 
 def runs_in_turns(tracker: DyTracker, sequences, policies: dict[str, ExitPolicy], run: Callable) -> dict[str, list]:
-    """The runs of every policy over the sequences; the policies take turns on each, so that all see the same machine."""
+    """Return the runs of every policy over the sequences; policies take turns on each, under equal load."""
     runs = {name: [] for name in policies}
     with tqdm(total=len(sequences) * len(policies), unit="run") as bar:
         for sequence in sequences:
@@ -137,7 +140,7 @@ def _burn_now_and_then(seed: int, running) -> None:
 
 @contextmanager
 def load(random_load: bool = False):
-    """Other processes that burn every core, all the time or now and then."""
+    """Load every core by other processes, all the time or at random times."""
     running = multiprocessing.Event()
     running.set()
     target, arguments = (_burn_now_and_then, lambda i: (i, running)) if random_load else (_burn, lambda i: (1e18,))
@@ -153,7 +156,7 @@ def load(random_load: bool = False):
 
 
 class Loop:
-    """Tracks a sequence back and forth without end; images are read beforehand."""
+    """Tracks a sequence forwards and backwards without end; images are read beforehand."""
 
     def __init__(self, tracker: DyTracker, sequence):
         self.tracker = tracker
@@ -175,13 +178,13 @@ class Loop:
 
 
 def slow_down_step(tracker: DyTracker, sequence) -> dict:
-    """A deadline that exit 1 can keep even under load; both cores burnt in the middle third."""
+    """Measure a deadline that exit 1 can keep even under load, with all cores loaded in the middle third."""
     deadline = 4 * exit_seconds(tracker)[0]
     policy = FrameBudget(0.75 * deadline, deadline)
     tracker.set_policy(policy)
     loop, trace = Loop(tracker, sequence), []
-    for phase in ("steady", "both cores burnt", "steady again"):
-        with load() if phase == "both cores burnt" else _nothing():
+    for phase in ("steady", "all cores loaded", "steady again"):
+        with load() if phase == "all cores loaded" else _nothing():
             trace += [loop.step(policy) | {"phase": phase} for _ in tqdm(range(PHASE), desc=phase, unit="frame")]
     missed = [frame["ms"] > 1e3 * deadline for frame in trace]
     thirds = {"steady": missed[:PHASE], "step": missed[PHASE : 2 * PHASE], "after": missed[2 * PHASE :]}
@@ -192,7 +195,7 @@ def slow_down_step(tracker: DyTracker, sequence) -> dict:
 
 
 def camera_rate_change(tracker: DyTracker, sequence) -> dict:
-    """A camera whose period goes from a long one to a short one and back; its stamps alone tell."""
+    """Measure a camera whose period changes from long to short and back, known from its stamps only."""
     costs = exit_seconds(tracker)
     periods = (1.1 * (costs[1] + costs[2]) / 2, 1.1 * (costs[0] + costs[1]) / 2)
     source, camera, pace = BudgetSource("camera"), CameraPeriod(), CameraPace()
@@ -222,7 +225,7 @@ def random_load(tracker: DyTracker, sequence) -> dict:
 
 
 def long_run(tracker: DyTracker, sequence) -> dict:
-    """How far the mean is from the budget after 300, 1,000 and 3,000 frames; near the ends after 600 alone."""
+    """Measure the difference of mean and budget after 300 to 3,000 frames, for three budgets."""
     costs = exit_seconds(tracker)
     errors = {}
     for part, frames in ((0.05, 600), (0.5, 3000), (0.95, 600)):
@@ -243,6 +246,86 @@ def _nothing():
     yield
 
 
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+EXIT_COLOURS = {1: "#2a9d8f", 2: "#e9c46a", 3: "#e76f51"}
+CURVES = {
+    "exit": ("every frame at one exit", "s", "#555555"),
+    "lots": ("random exits", "x", "#bbbbbb"),
+    "naive": ("one threshold for all exits", "^", "#8ab6d6"),
+    "budget": ("FrameBudget", "o", "#d1495b"),
+}
+
+
+def draw(results: dict, folder: Path) -> None:
+    """Draw the figures of docs/budget.md that the results have parts for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in (("accuracy", accuracy), ("response", response)):
+        if name in results:
+            path = folder / f"budget_{name}.png"
+            figure(results[name]).savefig(path, dpi=110)
+            print(f"wrote {path}")
+
+
+def accuracy(result: dict):
+    """Success AUC against mean milliseconds (the paper's Figure 8)."""
+    figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
+    for kind, (label, marker, colour) in CURVES.items():
+        runs = sorted((r for r in result["runs"] if r["policy"].startswith(kind)), key=lambda r: r["mean_ms"])
+        line = "-" if kind == "budget" else ":" if kind in ("exit", "lots") else "none"
+        axes.plot(
+            [r["mean_ms"] for r in runs], [r["auc"] for r in runs],
+            marker=marker, linestyle=line, color=colour, label=label, markersize=9 if kind == "ahead" else 6,
+        )  # fmt: skip
+        if kind == "exit":
+            for run in runs:
+                axes.annotate(run["policy"], (run["mean_ms"], run["auc"]), (4, -12), textcoords="offset points")
+    axes.set(xlabel="mean milliseconds a frame", ylabel="success AUC")
+    axes.set_title(
+        f"{result['model']}, {result['engine']}, {result['cores']} cores, {result['frames']} frames", fontsize=10
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
+def response(result: dict):
+    """Frame times and thrift through a slow-down, a change of the camera's rate, and random load."""
+    parts = {
+        "slow_down_step": "all cores loaded by others in the middle third",
+        "camera_rate_change": "another camera rate in the middle third",
+        "random_load": "random load by others",
+    }
+    figure, grid = plt.subplots(2, 3, figsize=(15, 5.4), sharex="col", height_ratios=(3, 1), layout="constrained")
+    for (times, thrifts), (name, title) in zip(grid.T, parts.items(), strict=True):
+        trace = result[name]["trace"]
+        ms = np.array([frame["ms"] for frame in trace])
+        exits = np.array([frame["exit"] for frame in trace])
+        numbers = np.arange(len(trace))
+        for exit_index, colour in EXIT_COLOURS.items():
+            chosen = exits == exit_index
+            times.plot(numbers[chosen], ms[chosen], ".", color=colour, markersize=3, label=f"exit {exit_index}")
+        times.plot(numbers, running_mean(ms, 30), color="black", linewidth=1.3, label="mean of 30 frames")
+        times.plot(numbers, [frame["budget_ms"] for frame in trace], "--", color="#d1495b", label="budget")
+        if "deadline_ms" in result[name]:
+            times.axhline(result[name]["deadline_ms"], color="#888888", linewidth=0.8, label="deadline")
+        times.set(title=title, ylim=(0, 1.35 * np.quantile(ms, 0.99)))
+        thrifts.plot(numbers, [frame["thrift"] for frame in trace], color="#264653", linewidth=1)
+        thrifts.set(xlabel="frame", ylim=(-0.05, 1.05))
+    grid[0, 0].set_ylabel("milliseconds")
+    grid[1, 0].set_ylabel("thrift")
+    grid[0, 0].legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
+    return figure
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Return the mean of each value and up to ``window`` - 1 values before it."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
 # --- command ----------------------------------------------------------------------------------------------------------
 
 
@@ -250,9 +333,6 @@ def main() -> None:
     args = parser().parse_args()
     results = json.loads(args.results.read_text()) if args.results.exists() else {}
     if args.part == "draw":
-        sys.path.insert(0, str(HERE))
-        from budget_figures import draw
-
         draw(results, FIGURES)
         return
     if not args.data:

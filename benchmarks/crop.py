@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""What the tracker's search crop costs, from the image message to RGB: the crop alone against the whole frame first.
+"""Measure the search crop, from image message to RGB: converting the crop only, or the whole frame first.
 
     benchmarks/crop.py                # a table, and benchmarks/results/crop.json
 
-The old way, still there for whoever wants the whole picture, makes the frame BGR and then cuts; the new one cuts from
-the message's own bytes and converts what it has cut. Both take turns on the same messages, so that whatever else the
-machine does hits both alike: compare their medians and minima within one run. Several messages are used in turn, for a
-frame just received is not in the processor's first caches either.
+The first converts the frame to BGR and then cuts; the second cuts from the message's bytes and converts the crop. Both
+take turns on the same messages, so that load affects both alike: compare them within one run only. Several messages
+take turns, because a frame just received is not in the processor's caches either.
 """
 
 from __future__ import annotations

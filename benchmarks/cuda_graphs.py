@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What the torch engine takes on a GPU, model only, with CUDA graphs and without, for every preset.
+"""Measure the torch engine on a GPU with and without CUDA graphs, for every preset.
 
     benchmarks/cuda_graphs.py                # a table, and benchmarks/results/cuda_graphs.json
 
-Weights are random, since times do not depend on them. Both kinds take turns, frame by frame, so that whatever else the
-machine does hits both alike. A frame is `begin` and `advance` up to the exit, and `locate`: crops uploaded, scores and
+Weights are random, since times do not depend on them. Both kinds take turns frame by frame, so that load affects both
+alike. A frame is `begin` and `advance` up to the exit, and `locate`: crops uploaded, scores and
 box read back.
 """
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What tracker_node costs and whether it lasts, measured on real processes and real DDS.
+"""Measure tracker_node on real processes and real DDS: overhead, delivery, start-up, memory over time.
 
-    benchmarks/node.py overhead     # milliseconds from the image received to the box published, beside the engine's own
-    benchmarks/node.py overlay      # latency while somebody watches the overlay, and while nobody does
-    benchmarks/node.py delivery     # images that arrive in another process, with and without the Fast DDS profile
+    benchmarks/node.py overhead     # latency of the node apart from its engine
+    benchmarks/node.py overlay      # latency with and without a subscriber of overlay
+    benchmarks/node.py delivery     # images that arrive, with and without the Fast DDS profile
     benchmarks/node.py startup      # seconds from the start of the process to the first tracked image
-    benchmarks/node.py soak         # memory, latency and age over 30 minutes of tracking and of changing parameters
+    benchmarks/node.py soak         # memory, latency and age over 30 minutes of tracking and setting parameters
     benchmarks/node.py table        # the tables of docs/node.md from the results
     benchmarks/node.py draw         # its figure (needs matplotlib)
 
@@ -27,10 +27,9 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # not there by itself under PYTHONSAFEPATH, which tools/ros_env sets
+sys.path.insert(0, str(HERE))  # tools/ros_env sets PYTHONSAFEPATH
 
 from node_graph import Graph, Heard, MachineUse, environment  # noqa: E402
-from node_metered import STAND_IN  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 from tqdm import tqdm  # noqa: E402
@@ -44,10 +43,11 @@ from dytrack_ros.nodes.demo.node_process import FAST_DDS_VARIABLES  # noqa: E402
 from dytrack_ros.nodes.images import fill_image  # noqa: E402
 from dytrack_ros.nodes.messages import detection_message  # noqa: E402
 
+STAND_IN = "stand-in"  # of node_programs.py: an engine that answers at once
 RESULTS = HERE / "results" / "node.json"
 FIGURES = HERE.parent / "docs" / "images"
-SETTLING_FRAMES = 10  # after an init or another size: left out
-TURN_S, CHANGING_S = 2.0, 0.5  # overlay: somebody watches for so long; what comes at first is left out
+SETTLING_FRAMES = 10  # left out after an init or a change of size
+TURN_S, CHANGING_S = 2.0, 0.5  # overlay: seconds with a subscriber, and seconds left out after a change
 
 
 def size(text: str) -> tuple[int, int]:
@@ -85,7 +85,7 @@ def quantiles(values) -> dict[str, float]:
 
 
 def overhead(args: argparse.Namespace) -> dict:
-    """The node with its engine, and with a stand-in that answers at once; sizes and encodings in turns."""
+    """Measure the node with its engine and with a stand-in that answers at once; sizes and encodings take turns."""
     sizes, rate, frames = args.sizes or [(1280, 720), (1920, 1080)], args.rate or 15.0, args.frames or 200
     kinds = [(pixels, encoding) for pixels in sizes for encoding in args.encodings]
     runs = []
@@ -103,17 +103,17 @@ def overhead(args: argparse.Namespace) -> dict:
 
 
 def _start_metered(graph: Graph, args: argparse.Namespace, model: str) -> None:
-    """The node with a meter around its engine, every frame at one exit."""
+    """Start the metered node with a fixed exit."""
     exits = {"exit__policy": "fixed", "exit__fixed": args.exit}
-    graph.start_tracker("node_metered.py", model=model, engine=args.engine, threads=args.threads, **exits)
+    graph.start_tracker("metered", model=model, engine=args.engine, threads=args.threads, **exits)
 
 
 def _tracked(graph: Graph, pixels: tuple[int, int], encoding: str, rate: float, frames: int) -> list[Heard]:
-    """What the node says of so many images of one kind, once it has settled."""
+    """Return the statuses of ``frames`` images of one kind, without the first ones."""
     graph.statuses.clear()
     width, height = pixels
     camera = graph.start(
-        "node_camera.py",
+        "camera",
         width=width,
         height=height,
         encoding=encoding,
@@ -143,8 +143,7 @@ def _overhead_entry(is_stand_in: bool, pixels: tuple[int, int], encoding: str, h
 
 
 def overlay(args: argparse.Namespace) -> dict:
-    """The node with its engine, and with a stand-in, while another process watches the overlay for a few seconds, and for
-    the next few nobody does: neighbouring turns find the machine alike."""
+    """Measure the node with and without a subscriber of `overlay`, in turns of a few seconds."""
     sizes, rate, frames = args.sizes or [(640, 480), (1920, 1080)], args.rate or 10.0, args.frames or 200
     runs = []
     for model in dict.fromkeys((args.model, STAND_IN)):
@@ -156,23 +155,23 @@ def overlay(args: argparse.Namespace) -> dict:
 
 
 def _turns(graph: Graph, pixels: tuple[int, int], rate: float, frames: int) -> tuple[list, list, int]:
-    """Latencies in each turn without and with somebody who watches, and how many pictures were seen."""
+    """Return the latencies of each turn without and with a subscriber, and the number of overlay images."""
     width, height = pixels
     graph.statuses.clear()
-    camera = graph.start("node_camera.py", width=width, height=height, rate_hz=rate, frames=2 * frames, init_every=0)
+    camera = graph.start("camera", width=width, height=height, rate_hz=rate, frames=2 * frames, init_every=0)
     graph.wait(lambda: len(graph.statuses) > SETTLING_FRAMES, "tracked image")
     turns: tuple[list[list[float]], list[list[float]]] = ([], [])
     pictures = 0
     while camera.exit_code is None:
         for watched in (False, True):
             with graph.watching("overlay") if watched else nullcontext([]) as seen:
-                graph.listen(CHANGING_S)  # until both sides know of each other, or no longer do
+                graph.listen(CHANGING_S)  # discovery
                 graph.statuses.clear()
                 graph.listen(TURN_S)
                 turns[watched].append([heard.latency_ms for heard in graph.statuses if heard.exit_index])
             pictures += len(seen)
-    graph.last_words(camera)
-    pairs = [pair for pair in zip(*turns, strict=True) if all(pair)]  # the camera ends in the middle of one
+    graph.last_json(camera)
+    pairs = [pair for pair in zip(*turns, strict=True) if all(pair)]  # the camera ends within a turn
     return *map(list, zip(*pairs, strict=True)), pictures
 
 
@@ -193,7 +192,7 @@ def _overlay_entry(is_stand_in: bool, pixels: tuple[int, int], nobody: list, wat
 
 
 def delivery(args: argparse.Namespace) -> dict:
-    """Two processes, best effort, with the shipped profile and with what Fast DDS does by itself, in turns."""
+    """Send images between two processes by best effort, with the shipped profile and with Fast DDS's defaults."""
     sizes, rate, frames = args.sizes or [(1280, 720)], args.rate or 30.0, args.frames or 300
     found: dict[tuple, list[dict]] = defaultdict(list)
     kinds = [(pixels, profile) for pixels in sizes for profile in ("shipped", "none")]
@@ -204,14 +203,14 @@ def delivery(args: argparse.Namespace) -> dict:
 
 
 def _delivered(pixels: tuple[int, int], profile: str, rate: float, frames: int) -> dict:
-    # The shipped one whatever the user has set, or none at all.
+    # The shipped profile whatever the user has set, or none.
     with environment(**dict.fromkeys(FAST_DDS_VARIABLES)), Graph() as graph:
         without = dict.fromkeys(FAST_DDS_VARIABLES) if profile == "none" else {}
         with environment(**without):
-            receiver = graph.start("node_receiver.py")
-            camera = graph.start("node_camera.py", width=pixels[0], height=pixels[1], rate_hz=rate, frames=frames)
+            receiver = graph.start("receiver")
+            camera = graph.start("camera", width=pixels[0], height=pixels[1], rate_hz=rate, frames=frames)
         sent = graph.run_to_end(camera, 60 + 3 * frames / rate)
-        received = graph.last_words(receiver)
+        received = graph.last_json(receiver)
     return {"sent": sent["images"], "seconds": sent["seconds"]} | received
 
 
@@ -232,7 +231,7 @@ def _delivery_entry(pixels: tuple[int, int], profile: str, rounds: list[dict]) -
 
 
 def startup(args: argparse.Namespace) -> dict:
-    """From the start of the process, while a camera runs and a box waits; in each round with an empty cache, then again."""
+    """Time from the start of the process with a camera running, with an empty cache and again with a filled one."""
     runs = []
     for _ in tqdm(range(args.rounds), unit="round", desc="startup"):
         with tempfile.TemporaryDirectory(prefix="dytrack_cache_") as cache, environment(XDG_CACHE_HOME=cache):

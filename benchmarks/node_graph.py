@@ -1,4 +1,4 @@
-"""A graph of real processes for benchmarks/node.py: what runs in it, what it says, and what else the machine did."""
+"""A ROS graph of real processes for benchmarks/node.py and panel.py, and how busy the machine was meanwhile."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from dytrack_ros.nodes.demo.node_process import NodeProcess, prepare_environment
 from dytrack_ros.nodes.messages import stamp_ns
 
 HERE = Path(__file__).resolve().parent
+PROGRAMS = ("camera", "receiver", "metered")  # of node_programs.py
+PROGRAM_VARIABLE = "DYTRACK_BENCHMARK_PROGRAM"
 PATIENCE_S = 120.0
 
 
 class Heard(NamedTuple):
-    """What a status said, and when it came (monotonic seconds). `stages_ms` is the sum of its `stage_ms`."""
+    """A received status; `heard_s` is its monotonic time, `stages_ms` the sum of its `stage_ms`."""
 
     heard_s: float
     stamp_ns: int
@@ -39,11 +41,11 @@ class Heard(NamedTuple):
 
 
 class Graph:
-    """A DDS domain of its own on this machine alone, the processes on it, and a node of this process.
+    """A DDS domain on this machine only, the processes in it, and a node of this process.
 
     Attributes:
-        node: this process's.
-        statuses: all that was heard on `status`, oldest first.
+        node: this process's node.
+        statuses: all messages of `status`, oldest first.
     """
 
     def __init__(self) -> None:
@@ -85,22 +87,23 @@ class Graph:
         )
 
     def start(self, program: str, **parameters) -> NodeProcess:
-        """A program of the package, or (its file's name) of this folder; `a__b=1` sets the parameter `a.b`."""
+        """Start a program of the package, or one of :data:`PROGRAMS`; `a__b=1` sets the parameter `a.b`."""
         parameters = {key.replace("__", "."): value for key, value in parameters.items()}
-        name = str(HERE / program) if program.endswith(".py") else program
         log = Path(self._folder.name) / f"{len(self._processes)}.log"
-        self._processes.append(NodeProcess(name, parameters, log))
+        with environment(**{PROGRAM_VARIABLE: program}):
+            name = str(HERE / "node_programs.py") if program in PROGRAMS else program
+            self._processes.append(NodeProcess(name, parameters, log))
         return self._processes[-1]
 
     def start_tracker(self, program: str, **parameters) -> NodeProcess:
-        """The same, and wait until it is ready."""
+        """Start a tracker node and wait until it is ready."""
         process = self.start(program, **parameters)
         self.wait(lambda: "ready: waits for images" in process.output, "tracker that is ready")
         return process
 
     @contextmanager
     def watching(self, topic: str) -> Iterator[list[int]]:
-        """Subscribe to the images of a topic for a while; the list holds the stamps of those that have come."""
+        """Subscribe to a topic's images inside the context; the list has the stamps of those received."""
         stamps: list[int] = []
         subscription = self.node.create_subscription(
             Image, topic, lambda image: stamps.append(stamp_ns(image.header)), qos_profile_sensor_data
@@ -111,13 +114,13 @@ class Graph:
             self.node.destroy_subscription(subscription)
 
     def listen(self, seconds: float) -> None:
-        """Take in what comes for so long."""
+        """Spin for so long."""
         ending_s = time.monotonic() + seconds
         while (left_s := ending_s - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=min(left_s, 0.05))
 
     def wait(self, condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
-        """Take in what comes until `condition()` holds. Raises RuntimeError with all logs if it never does."""
+        """Spin until `condition()` holds. Raises RuntimeError with all logs after `patience_s`."""
         ending_s = time.monotonic() + patience_s
         while not condition():
             ended = [process for process in self._processes if process.exit_code]
@@ -128,20 +131,20 @@ class Graph:
                 raise RuntimeError(f"no {what} within {patience_s:.0f} s, or a process failed:\n{said}")
             self._executor.spin_once(timeout_sec=0.01)
 
-    def last_words(self, process: NodeProcess) -> dict:
-        """Stop a process; the last JSON object that it wrote, on a line of its own."""
+    def last_json(self, process: NodeProcess) -> dict:
+        """Stop a process and return the last line of JSON that it printed."""
         process.stop()
         return json.loads([line for line in process.output.splitlines() if line.startswith("{")][-1])
 
     def run_to_end(self, process: NodeProcess, patience_s: float) -> dict:
-        """Take in what comes until the process has ended; its last words."""
+        """Spin until the process has ended, and return its last line of JSON."""
         self.wait(lambda: process.exit_code is not None, f"end of {Path(process.name).name}", patience_s)
-        return self.last_words(process)
+        return self.last_json(process)
 
 
 @contextmanager
 def environment(**variables: str | None):
-    """The process's environment with these variables (None: without them) for a while."""
+    """Set environment variables (None: unset) inside the context."""
     before = dict(os.environ)
     try:
         for name, value in variables.items():
@@ -156,7 +159,7 @@ def environment(**variables: str | None):
 
 
 def resident_mb(process_id: int) -> dict[str, float]:
-    """Resident memory of a process in MB (10^6 bytes): all of it, its own, and shared (with Fast DDS's segments)."""
+    """Return a process's resident memory in MB (10^6 bytes): all, its own, and shared (with Fast DDS's segments)."""
     lines = Path(f"/proc/{process_id}/status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     names = {"all": "VmRSS", "own": "RssAnon", "shared": "RssShmem"}
@@ -164,14 +167,14 @@ def resident_mb(process_id: int) -> dict[str, float]:
 
 
 class MachineUse:
-    """What the machine did between two moments beside this process and the children that it has waited for."""
+    """CPU use of other processes between two moments: all but this process and its ended children."""
 
     def __init__(self) -> None:
         self._started = time.monotonic(), *self._now()
 
     @staticmethod
     def _now() -> tuple[float, float, float]:
-        """CPU seconds since the start: all that were used, ours of them, and those that a hypervisor took."""
+        """Return CPU seconds since boot: all in use, ours, and stolen by a hypervisor."""
         ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
         user, nice, system, _, _, interrupts, soft_interrupts, stolen = ticks
         hz = os.sysconf("SC_CLK_TCK")
@@ -183,8 +186,7 @@ class MachineUse:
         )
 
     def facts(self) -> dict:
-        """Mean numbers of CPU cores that others kept busy (kernel threads included), that were stolen, and that the
-        benchmark used."""
+        """Return the mean numbers of CPU cores used by others (and the kernel), by the benchmark, and stolen."""
         started_s, *before = self._started
         seconds = time.monotonic() - started_s
         used, ours, stolen = (now - then for now, then in zip(self._now(), before, strict=True))

@@ -1,4 +1,4 @@
-"""The tables and the figure of docs/node.md, from the results of ``node.py``."""
+"""Tables and figure of the results of ``node.py``."""
 
 from __future__ import annotations
 

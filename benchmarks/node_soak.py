@@ -1,5 +1,4 @@
-"""The soak of benchmarks/node.py: the installed node, with its default budget, tracks for a long time while its
-parameters never rest."""
+"""The soak of benchmarks/node.py: the installed node tracks for a long time while its parameters change."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ def soak(args: argparse.Namespace) -> dict:
     init_every = max(1, round(rate * min(LONGEST_BETWEEN_INITS_S, seconds / 4)))
     memory: list[tuple[float, dict[str, float]]] = []
     with Graph() as graph:
-        camera = graph.start("node_camera.py", width=width, height=height, rate_hz=rate, init_every=init_every)
+        camera = graph.start("camera", width=width, height=height, rate_hz=rate, init_every=init_every)
         tracker = graph.start_tracker("tracker_node", model=args.model, engine=args.engine, threads=args.threads)
         graph.wait(lambda: any(heard.exit_index for heard in graph.statuses), "tracked image")
         graph.statuses.clear()
@@ -44,7 +43,7 @@ def soak(args: argparse.Namespace) -> dict:
                     raise RuntimeError(f"the node ended after {at_s:.0f} s:\n{tracker.output}")
                 bar.update(round(time.monotonic() - started_s) - bar.n)
         parameters = setter.finish()
-        sent = graph.last_words(camera)
+        sent = graph.last_json(camera)
         said = [line for line in tracker.output.splitlines() if "[WARN]" in line or "[ERROR]" in line]
     heard = graph.statuses
     series = windows(memory, heard, started_s, seconds)

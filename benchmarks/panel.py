@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What a page costs the robot: CPU time of dytrack_panel, and the tracker's latency, with a viewer and without.
+"""Measure CPU time of dytrack_panel and the tracker's latency, with and without a viewer.
 
-    tools/ros_env benchmarks/panel.py          # about 3 minutes; writes benchmarks/results/panel.json and prints a table
+    tools/ros_env benchmarks/panel.py          # about 3 minutes; writes results/panel.json, prints a table
 
-A camera of 1280x720 at 30 Hz, tracker_node as it is shipped, and dytrack_panel are processes on one machine; the viewer
-is a WebSocket client (benchmarks/panel_viewer.py) that takes pictures as a page does: a browser usually runs elsewhere.
-The phases come in turns.
+A camera of 1280x720 at 30 Hz, tracker_node with its defaults and dytrack_panel are processes on one machine. The viewer
+is a WebSocket client (benchmarks/panel_clients.py) that takes images as a page does: a browser usually runs elsewhere.
+The phases take turns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # as in node.py
 
 from node_graph import Graph, MachineUse  # noqa: E402
-from panel_viewer import Viewer  # noqa: E402
+from panel_clients import Viewer  # noqa: E402
 
 from dytrack_ros.benchmark.machine import machine_facts  # noqa: E402
 from dytrack_ros.evaluation.report import rounded  # noqa: E402
@@ -64,7 +64,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
         graph.wait(lambda: "ready: open" in panel.output, "panel that is ready")
         url = panel.output.split("open ")[1].split()[0]
         width, height = args.size
-        graph.start("node_camera.py", width=width, height=height, rate_hz=args.rate, init_every=0)
+        graph.start("camera", width=width, height=height, rate_hz=args.rate, init_every=0)
         graph.wait(lambda: any(status.exit_index for status in graph.statuses), "target that is followed")
         for _ in range(args.rounds):
             for phase, looks_at in PHASES.items():

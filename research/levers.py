@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""What each of the training's additions to the paper gives on sequences, trained with the same budget from the same start.
+"""Measure what each addition to the paper's training gives on sequences, with equal training from the same start.
 
-    benchmarks/levers.py --data SHARDS --sequences DEV_SEQUENCES     # a table, and benchmarks/results/levers.json
+    research/levers.py --data SHARDS --sequences DEV_SEQUENCES     # a table, and research/results/levers.json
 
-Weights are trained on for ``--steps``, once for each lever and seed, and once with none. Success AUC at every exit, once
-as it is and once with what the network takes for the object corrected (``init_correction``). Finished runs are kept in
-``--work`` and not repeated.
+Weights are trained on for ``--steps``, once for each addition and seed, and once without any. The result is success AUC
+at every exit, with and without init correction. Finished runs are stored in ``--work`` and not repeated.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from dytrack_ros.benchmark.machine import machine_facts
 from dytrack_ros.cli.train import amp_type
 from dytrack_ros.data.datasets import ImageBank, ShardDataset, expand_shards
 from dytrack_ros.data.sequences import Sequence, load_sequences
-from dytrack_ros.evaluation.kept_runs import file_name
+from dytrack_ros.evaluation.result_cache import file_name
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
 from dytrack_ros.model import load_weights, save_weights
 from dytrack_ros.policies import FixedExit
@@ -35,9 +34,9 @@ from dytrack_ros.training.cutouts import Cutouts
 from dytrack_ros.training.sampling import PairSampler
 from dytrack_ros.training.trainer import TrainConfig, Trainer
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # as in node.py
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # tools/ros_env sets PYTHONSAFEPATH
 
-from ablations import spread  # noqa: E402
+from ablations import spread
 
 RESULTS = Path(__file__).parent / "results" / "levers.json"
 SHARES = (0.0, TrackerConfig.init_correction)
@@ -46,21 +45,21 @@ NOT_MADE_WITH = ("seeds", "threads", "work", "results")
 
 @dataclass(frozen=True)
 class Lever:
-    """One row of the table: what it changes, all else being the recipe of the shipped weights."""
+    """One row of the table: its changes to the recipe of the shipped weights."""
 
     name: str
     changes: dict
     background_mask: float = 0.0
 
 
-SYNTHETIC, PARTS, VEIL = {"synthetic": 0.6, "distractors": 2}, {"parts": 0.35}, 0.4
+SYNTHETIC, PARTS, BACKGROUND_MASK = {"synthetic": 0.6, "distractors": 2}, {"parts": 0.35}, 0.4
 LEVERS = (
     Lever("none", {}),
     Lever("synthetic video, two shaped distractors", SYNTHETIC),
     Lever("parts", PARTS),
-    Lever("background_mask", {}, VEIL),
-    Lever("parts and background_mask", PARTS, VEIL),
-    Lever("all", SYNTHETIC | PARTS, VEIL),
+    Lever("background_mask", {}, BACKGROUND_MASK),
+    Lever("parts and background_mask", PARTS, BACKGROUND_MASK),
+    Lever("all", SYNTHETIC | PARTS, BACKGROUND_MASK),
 )
 
 
@@ -113,9 +112,19 @@ class Laboratory:
         model = load_weights(self.args.model)
         model.config = replace(model.config, background_mask=lever.background_mask)
         config = TrainConfig(
-            steps=self.args.steps, batch=self.args.batch, seed=seed, distillation="off", schedule="cosine", warmup_steps=20,
-            lr=1e-4, lr_adapters=4e-5, lr_backbone=4e-5, relative_rates=True, corner_weight=0.5, save_minutes=1e9,
-        )  # fmt: skip
+            steps=self.args.steps,
+            batch=self.args.batch,
+            seed=seed,
+            distillation="off",
+            schedule="cosine",
+            warmup_steps=20,
+            lr=1e-4,
+            lr_adapters=4e-5,
+            lr_backbone=4e-5,
+            relative_rates=True,
+            corner_weight=0.5,
+            save_minutes=1e9,
+        )
         choices = AugmentationConfig(absent=0.1, **lever.changes)
         augmentation = PairAugmentation(
             self.bank, model.config, choices, seed, self.cutouts if choices.synthetic else None

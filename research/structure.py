@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""What shorter ways through trained weights do to their boxes, without training for them.
+"""Measure cheaper forward passes of trained weights, without training for them.
 
-    benchmarks/structure.py --data SHARDS              # a table, and benchmarks/results/structure.json
+    research/structure.py --data SHARDS              # a table, and research/results/structure.json
 
 * ``asymmetric``: the template's tokens attend to themselves alone, as they would if their keys and values were computed
   once a target (MixFormer's asymmetric attention).
-* ``pruned N``: after the first exit only the N search tokens nearest to its box go on (OSTrack's candidate elimination, but
+* ``pruned N``: after the first exit only the N search tokens nearest to its box go on (OSTrack's candidate elimination,
+but
   by the box); heads see zeros elsewhere and put no corner there.
 * ``region S``: a search region of S px at the same scale, its positions resampled.
 
-IoU is that of the boxes on training pairs at every exit, present targets only. Operations are those of one frame at the last
-exit, relative to the whole network's.
+IoU is that of the boxes on training pairs at every exit, present targets only. Operations are those of one frame at the
+last exit, relative to the whole network's.
 """
 
 from __future__ import annotations

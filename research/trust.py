@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What thresholds that trust their target take of full depth's time, and what they keep of its accuracy.
+"""Measure time and accuracy of thresholds with ExitTrust against full depth and the paper's rule.
 
-    benchmarks/trust.py --sequences DEV_SEQUENCES     # prints a table, writes benchmarks/results/trust.json
+    research/trust.py --sequences DEV_SEQUENCES     # prints a table, writes research/results/trust.json
 
-On every sequence full depth and the thresholds in turn, so that both see the same machine.
+Policies take turns on every sequence, under equal load.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence, times_
 from dytrack_ros.policies import ExitPolicy, ExitTrust, FixedExit, FixedThresholds
 from dytrack_ros.tracking import DyTracker
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # as in node.py
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-from budget import runs_in_turns  # noqa: E402
+from budget import runs_in_turns
 
 RESULTS = Path(__file__).parent / "results" / "trust.json"
 TAU_2 = 0.02
@@ -50,17 +50,22 @@ def policies(tau_1: float, exit_count: int) -> dict[str, ExitPolicy]:
 
 
 def measured(tracker: DyTracker, sequences: list, tau_1: float) -> list[dict]:
-    """A row for every policy: success AUC, milliseconds as the mean over all frames and over sequences, and exits."""
+    """Return a row for every policy: success AUC, mean milliseconds over frames and over sequences, and exits."""
     rows = []
     for name, of_policy in runs_in_turns(tracker, sequences, policies(tau_1, tracker.exit_count), run_sequence).items():
         means = mean_over_sequences([run.summary() for run in of_policy])
         over_frames = times_ms(result.seconds for run in of_policy for result in run.results)
         rows.append(
             {
-                "model": tracker.model_name, "policy": name, "tau_1": tau_1, "success_auc": means["success_auc"],
-                "ms_over_frames": over_frames["mean_ms"], "ms_over_sequences": means["mean_ms"], "exits": means["exits"],
+                "model": tracker.model_name,
+                "policy": name,
+                "tau_1": tau_1,
+                "success_auc": means["success_auc"],
+                "ms_over_frames": over_frames["mean_ms"],
+                "ms_over_sequences": means["mean_ms"],
+                "exits": means["exits"],
             }
-        )  # fmt: skip
+        )
     return rows
 
 

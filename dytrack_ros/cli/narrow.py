@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         whole = model.config
         if not 0 < args.search_size <= whole.search_size or args.out.suffix != ".safetensors":
             raise ValueError(
-                f"--search-size {args.search_size} must be at most the model's {whole.search_size}, and --out {args.out} end "
-                "in .safetensors"
+                f"--search-size {args.search_size} must be at most the model's {whole.search_size}, and --out "
+                f"{args.out} end in .safetensors"
             )
         narrowed = with_search_region(
             model, args.search_size, whole.search_factor * args.search_size / whole.search_size

@@ -11,7 +11,7 @@ import node_report
 import numpy as np
 import pytest
 import rclpy
-from node_metered import STAND_IN, MeteredTracker
+from node_programs import STAND_IN, MeteredTracker
 from node_soak import robust_slope, verdict
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from live_graph import LiveGraph
-from panel_browser import browser, drag_box, find_chromium
+from panel_clients import browser, drag_box, find_chromium
 from panel_graph import HEIGHT, WIDTH, start_camera, start_panel, start_tracker
 from rcl_interfaces.srv import GetParameters
 from vision_msgs.msg import Detection2D

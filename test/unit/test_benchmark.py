@@ -9,16 +9,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from dytrack_ros.benchmark.frames import open_frames
+from dytrack_ros.benchmark.benches import MatrixBench, open_frames
 from random_network import TINY, random_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dytrack_ros.benchmark import peers as benchmark_peers
 from dytrack_ros.benchmark.machine import machine_facts
-from dytrack_ros.benchmark.peers import Peer, available_peers
-from dytrack_ros.benchmark.run import Contestant, Plan, Start, find_peers, measure
-from dytrack_ros.benchmark.worker import MatrixBench, PeerBench, Worker
+from dytrack_ros.benchmark.peers import Peer, PeerBench, available_peers, find_peers
+from dytrack_ros.benchmark.run import BenchmarkConfig, Contestant, Start, measure
+from dytrack_ros.benchmark.worker import Worker
 from dytrack_ros.cli import benchmark
 from dytrack_ros.engines.registry import missing_packages
 from dytrack_ros.model.arithmetic import Arithmetic
@@ -113,7 +113,11 @@ def test_start_memory_and_machine_are_told(outcome):
     assert all(ready[name]["graphs"] == "cached" for name in ENGINES if name != "torch")
     assert set(machine_facts()) == set(report["machine"])
     assert report["machine"]["libraries"]["torch"] and report["machine"]["cpu"]
-    assert report["settings"]["threads"] == 1 and report["date"] and report["command"].startswith("benchmark --model")
+    assert (
+        report["settings"]["threads"] == 1
+        and report["date"]
+        and report["command"].startswith("dytrack benchmark --model")
+    )
 
 
 def test_tables_show_all_and_say_what_the_figures_are(outcome):
@@ -215,7 +219,7 @@ def test_another_python_that_cannot_serve_says_why(tmp_path, tiny_weights, capsy
     ):
         find_peers(bare, None, None)
     assert benchmark.main(["--model", str(tiny_weights), "--peers-python", str(tmp_path)]) == 2
-    assert "is no Python that can be run" in capsys.readouterr().err
+    assert "give the path of a Python interpreter" in capsys.readouterr().err
 
 
 class Recorder:
@@ -239,7 +243,7 @@ def test_contestants_take_turns():
     kcf = Contestant(Recorder("KCF", asked), start, "KCF")
     matrix = Contestant(Recorder("matrix", asked), start)
     small, large = (96, 64), (128, 96)
-    measure([torch_, openvino, kcf, matrix], Plan(rounds=2, frames=7, sizes=(small, large)))
+    measure([torch_, openvino, kcf, matrix], BenchmarkConfig(rounds=2, frames=7, sizes=(small, large)))
     assert asked[:5] == [
         ("torch", "model_only"), ("openvino", "model_only"), ("KCF", "end_to_end", small, 0), ("matrix", "product"),
         ("torch", "end_to_end", small, 0),

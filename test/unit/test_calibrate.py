@@ -1,5 +1,6 @@
 """The search for thresholds, and the command `dytrack calibrate` from sequences to a budget's thresholds."""
 
+import itertools
 import json
 import random
 import shutil
@@ -71,14 +72,14 @@ def test_a_mix_by_hand():
 def test_paths_lead_from_full_depth_to_the_first_exit(search):
     path = search(frames(), COSTS)
     assert path[0].shares == (0, 0, 1) and path[-1].shares == (1, 0, 0)
-    assert all(b.cost <= a.cost + 1e-12 for a, b in zip(path, path[1:], strict=False))
+    assert all(b.cost <= a.cost + 1e-12 for a, b in itertools.pairwise(path))
     assert all(
-        t <= s for a, b in zip(path, path[1:], strict=False) for s, t in zip(a.thresholds, b.thresholds, strict=True)
+        t <= s for a, b in itertools.pairwise(path) for s, t in zip(a.thresholds, b.thresholds, strict=True)
     )
 
 
 def area(path):
-    return sum((a.iou + b.iou) / 2 * (a.cost - b.cost) for a, b in zip(path, path[1:], strict=False))
+    return sum((a.iou + b.iou) / 2 * (a.cost - b.cost) for a, b in itertools.pairwise(path))
 
 
 def test_the_direct_search_is_optimal_on_its_grid():
@@ -196,7 +197,7 @@ def test_from_sequences_to_thresholds(folder, weights, tmp_path, capsys):
     assert made["frames"] == 8 and made["sequences"] == ["fast", "slow"] and set(made["held_out_mean_iou"]) == {
         "direct search", "shares in proportion to q^k",
     }  # fmt: skip
-    assert [len(record["score_quantiles"]) for record in made["exits"]][0] == 11
+    assert len(made["exits"][0]["score_quantiles"]) == 11
     assert made["relative_costs"][0] == 1 and made["relative_costs"] == sorted(made["relative_costs"])
     samples = json.loads((tmp_path / "samples.json").read_text())["sequences"]
     assert sum(map(len, samples.values())) == 8

@@ -63,7 +63,7 @@ def test_demo_without_ros_says_what_it_needs(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "typed, advice", [("evalute", "`evaluate`"), ("quantize", "`quantise`"), ("xyz", "train, evaluate")]
+    ("typed", "advice"), [("evalute", "`evaluate`"), ("quantize", "`quantise`"), ("xyz", "train, evaluate")]
 )
 def test_an_unknown_name_gets_the_nearest(typed, advice, capsys):
     assert cli.main([typed]) == 2
@@ -71,7 +71,7 @@ def test_an_unknown_name_gets_the_nearest(typed, advice, capsys):
 
 
 @pytest.mark.parametrize(
-    "convert, good, bad",
+    ("convert", "good", "bad"),
     [
         (positive, "0.5", ["0", "-1", "nan", "inf"]),
         (at_least_one, "1", ["0", "-2"]),

@@ -80,7 +80,7 @@ def test_precision_counts_only_frames_with_a_target():
     predicted = np.array([[15, 0, 40, 40], [500, 500, 40, 40], [21, 0, 40, 40]], float)
     assert metrics.precision(predicted, truth) == 0.5
     assert metrics.normalised_precision(predicted, truth) == 0.0
-    assert metrics.normalised_precision(predicted, truth + [[8, 0, 0, 0]]) == 0.5
+    assert metrics.normalised_precision(predicted, truth + np.array([8, 0, 0, 0])) == 0.5
     assert len(metrics.overlaps(predicted, truth)) == 2
 
 
@@ -199,7 +199,8 @@ def test_cards_take_accuracy_and_no_times(tmp_path):
     card.write_text('{"model": "m"}')
     errors = {1: 0.04321, 2: float("nan")}
     entry = {
-        "variant": "standard", "policy": "adaptive", "mean": {"success_auc": 0.612345, "mean_ms": 12.0, "exits": {1: 3, 2: 1}},
+        "variant": "standard", "policy": "adaptive",
+        "mean": {"success_auc": 0.612345, "mean_ms": 12.0, "exits": {1: 3, 2: 1}},
         "by_exit": {k: {"reliability": {"calibration_error": error}} for k, error in errors.items()},
     }  # fmt: skip
     add_to_card(card, policies("adaptive", 3, [0.8, 0.7])["adaptive"], entry)
@@ -307,7 +308,8 @@ def test_a_stream_beside_offline_and_with_a_budget(folder, tiny_weights, tmp_pat
     assert main([*command, "--out", str(tmp_path / "report.json")]) == 0
     runs = json.loads((tmp_path / "report.json").read_text())["sets"][0]["runs"]
     assert [(run["stream_hz"], run["policy"]) for run in runs] == [
-        (None, "exit 2"), (None, "budget 50000 ms"), (0.02, "exit 2"), (0.02, "budget camera"), (0.02, "budget 50000 ms"),
+        (None, "exit 2"), (None, "budget 50000 ms"), (0.02, "exit 2"), (0.02, "budget camera"),
+        (0.02, "budget 50000 ms"),
     ]  # fmt: skip
     offline, _, streamed, *_ = runs
     assert streamed["permitted_latency"] == 0.9 and offline["permitted_latency"] is None

@@ -1,4 +1,4 @@
-"""`make pictures`: every picture of the README and of docs/ can be drawn again, from what is committed."""
+"""`make pictures`: every picture of the README and of docs/ can be drawn again from committed files."""
 
 import json
 import re
@@ -10,10 +10,8 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the figures need matplotlib")
 
-import demo_picture  # noqa: E402
-import pareto_figure  # noqa: E402
-import pictures  # noqa: E402
-from PIL import Image  # noqa: E402
+import pictures
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = {
@@ -30,7 +28,7 @@ CARD = {
 
 def timed(model, engine, *exit_ms):
     exits = [{"p50_ms": ms} for ms in exit_ms]
-    return {"model": model, "engine": engine, "end_to_end": {pareto_figure.SIZE: {"exits": exits}}}
+    return {"model": model, "engine": engine, "end_to_end": {pictures.SIZE: {"exits": exits}}}
 
 
 RESULTS = {
@@ -68,34 +66,26 @@ def test_an_unknown_picture_is_refused(capsys):
     assert "there is no picture sunset: choose from demo, pareto" in capsys.readouterr().err
 
 
-def test_the_panels_script_is_run_where_there_is_one(tmp_path, capsys):
-    pictures.panel(tmp_path / "panel_picture.py")
-    assert "there is no panel_picture.py" in capsys.readouterr().out
-    (tmp_path / "panel_picture.py").write_text("open(__file__ + '.drawn', 'w').close()")
-    pictures.panel(tmp_path / "panel_picture.py")
-    assert (tmp_path / "panel_picture.py.drawn").exists()
-
-
 # ---- success against time
 
 
 def test_the_adaptive_point_takes_the_mean_of_the_exits_that_were_taken():
-    found = pareto_figure.points(CARD, RESULTS["engines"][1])
+    found = pictures.points(CARD, RESULTS["engines"][1])
     assert found == [("1", 10.0, 0.5), ("2", 20.0, 0.6), ("adaptive", 12.5, 0.58)]
 
 
 def test_the_fastest_engine_is_shown():
-    assert pareto_figure.fastest(RESULTS, "one")["engine"] == "openvino"
-    assert pareto_figure.fastest(RESULTS, "two") is None
+    assert pictures.fastest(RESULTS, "one")["engine"] == "openvino"
+    assert pictures.fastest(RESULTS, "two") is None
 
 
 def test_every_model_with_a_card_and_times_is_drawn(tmp_path, capsys):
     cards = [CARD, CARD | {"model": "two"}, CARD | {"model": "three"}]
     results = RESULTS | {"engines": [*RESULTS["engines"], timed("two", "torch", 3.0, 4.0)]}
-    assert pareto_figure.draw(cards, results, tmp_path / "pareto.png") == ["one", "two"]
-    assert "left out three: engines.json has no times of it; run benchmark" in capsys.readouterr().err
+    assert pictures.draw_pareto(cards, results, tmp_path / "pareto.png") == ["one", "two"]
+    assert "left out three: engines.json has no times of it; run dytrack benchmark" in capsys.readouterr().err
     both = cv2.imread(str(tmp_path / "pareto.png"))
-    pareto_figure.draw(cards[:1], results, tmp_path / "pareto.png")
+    pictures.draw_pareto(cards[:1], results, tmp_path / "pareto.png")
     assert (cv2.imread(str(tmp_path / "pareto.png")) != both).any()
 
 
@@ -123,27 +113,28 @@ def video(tmp_path):
     return path
 
 
-def test_the_demos_video_becomes_an_endless_animation_of_its_speed(video, tmp_path):
-    demo_picture.draw(tmp_path / "demo.webp", video)
+def test_the_demos_video_becomes_an_endless_animation_of_its_speed(video, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "IMAGES", tmp_path)
+    pictures.demo(video)
     with Image.open(tmp_path / "demo.webp") as animation:
-        assert animation.size == (demo_picture.WIDTH_PX, 360)
+        assert animation.size == (pictures.WIDTH_PX, 360)
         assert animation.n_frames == 10
         assert animation.info["loop"] == 0
 
 
 def test_quality_yields_to_size(video, tmp_path, monkeypatch):
-    demo_picture.animate(video, tmp_path / "large.webp")
+    pictures.animate(video, tmp_path / "large.webp")
     large = (tmp_path / "large.webp").stat().st_size
-    monkeypatch.setattr(demo_picture, "MAX_BYTES", large - 1)
-    demo_picture.animate(video, tmp_path / "small.webp")
+    monkeypatch.setattr(pictures, "MAX_BYTES", large - 1)
+    pictures.animate(video, tmp_path / "small.webp")
     assert (tmp_path / "small.webp").stat().st_size < large
-    monkeypatch.setattr(demo_picture, "MAX_BYTES", 100)
+    monkeypatch.setattr(pictures, "MAX_BYTES", 100)
     with pytest.raises(ValueError, match="at most 100: raise EVERY"):
-        demo_picture.animate(video, tmp_path / "none.webp")
+        pictures.animate(video, tmp_path / "none.webp")
 
 
 def test_the_animation_in_the_readme_is_small_and_moves():
     path = ROOT / "docs" / "images" / "demo.webp"
-    assert path.stat().st_size <= demo_picture.MAX_BYTES
+    assert path.stat().st_size <= pictures.MAX_BYTES
     with Image.open(path) as animation:
         assert animation.n_frames > 20

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from disappearance import gap_summary, paint_over, roc_auc, with_gaps
+from lost import gap_summary, paint_over, roc_auc, with_gaps
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from cost import training_flops
+from training_cost import training_flops
 from random_network import TINY, random_model
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode

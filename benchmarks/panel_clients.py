@@ -1,17 +1,29 @@
-"""What a page of dytrack_panel does on the line, without a browser: it looks at pictures and hears results."""
+"""Clients of dytrack_panel for benchmarks and tests: a WebSocket viewer without a browser, and a page in Chromium."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
 
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
 
 class Viewer:
-    """A connection in a thread of its own.
+    """A WebSocket connection to the panel, in its own thread.
 
     Attributes:
         picture: the last packet of a picture; `picture_count` counts them.
@@ -87,3 +99,51 @@ class Viewer:
             await self._socket.send_str('{"type":"shown"}')
         else:
             self.heard.append(json.loads(message.data))
+
+
+def find_chromium() -> str:
+    """Return the path of the system's Chromium; empty without one."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+
+
+@contextmanager
+def browser() -> Iterator:
+    """Run a headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    path = find_chromium()
+    if not path:
+        raise SystemExit("there is no Chromium: apt install chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        try:
+            yield chromium
+        finally:
+            chromium.close()
+
+
+@contextmanager
+def browser_page(url: str, viewport: dict[str, int]) -> Iterator:
+    """Open one page in a headless Chromium."""
+    with browser() as chromium:
+        page = chromium.new_page(viewport=viewport)
+        page.goto(url)
+        yield page
+
+
+def drag_box(page, box: tuple[float, float, float, float]) -> str:
+    """Drag a box (x, y, w, h in pixels of the full image) with the mouse; returns the image's stamp at the start."""
+    area = page.evaluate(
+        """() => { const canvas = document.getElementById("picture"), area = canvas.getBoundingClientRect();
+                   return [area.left, area.top, area.width, area.height,
+                            ...canvas.dataset.size.split(" ").map(Number)]; }"""
+    )
+    left, top, width, height, columns, rows = area
+    x, y, w, h = box
+    page.mouse.move(left + x / columns * width, top + y / rows * height)
+    page.mouse.down()
+    stamp = page.evaluate("document.getElementById('picture').dataset.stamp")
+    for share in (0.4, 1.0):
+        page.mouse.move(left + (x + share * w) / columns * width, top + (y + share * h) / rows * height)
+    page.mouse.up()
+    return stamp
