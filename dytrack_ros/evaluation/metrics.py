@@ -70,13 +70,13 @@ def _share_within(errors: np.ndarray, limit: float) -> float:
 def precision_curve(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the share of frames with a centre error of at most 0, 1, ... 50 px: (51,)."""
     errors = _centre_errors(predicted, truth, normalised=False)
-    return np.array([_share_within(errors, limit) for limit in PRECISION_LIMITS_PX])
+    return np.array([_share_within(errors, float(limit)) for limit in PRECISION_LIMITS_PX])
 
 
 def normalised_precision_curve(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the share of frames with a centre error of at most 0, 0.01, ... 0.5 target sizes: (51,)."""
     errors = _centre_errors(predicted, truth, normalised=True)
-    return np.array([_share_within(errors, limit) for limit in NORMALISED_PRECISION_LIMITS])
+    return np.array([_share_within(errors, float(limit)) for limit in NORMALISED_PRECISION_LIMITS])
 
 
 def precision(predicted: np.ndarray, truth: np.ndarray) -> float:

@@ -105,10 +105,11 @@ def direct_path(samples: Sequence[ExitSample], costs: Sequence[float], levels: i
             for before in _predecessors(index)
         ]
         best[index] = max(options, key=lambda option: option[0]) if options else (0.0, None)
-    path, index = [], corner
-    while index is not None:
-        path.append(cells[index])
-        index = best[index][1]
+    path: list[Mix] = []
+    step: tuple[int, ...] | None = corner
+    while step is not None:
+        path.append(cells[step])
+        step = best[step][1]
     return path[::-1]
 
 
