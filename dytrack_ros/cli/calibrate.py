@@ -25,15 +25,12 @@ from dytrack_ros.evaluation.threshold_search import (
     Mix,
     direct_path,
     family_of,
-    geometric_path,
     mean_iou_at_costs,
     quantile,
 )
 from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.policies.calibration import Calibration, calibration_file
 from dytrack_ros.utils import file_sha256
-
-METHODS = {"direct search": direct_path, "shares in proportion to q^k": geometric_path}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,11 +41,11 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def held_out_iou(groups: Sequence[list[ExitSample]], costs: Sequence[float], method) -> float:
+def held_out_iou(groups: Sequence[list[ExitSample]], costs: Sequence[float]) -> float:
     """Return the mean IoU over all mean costs, each half of the sequences with thresholds from the other half."""
     halves = [[sample for group in groups[start::2] for sample in group] for start in (0, 1)]
     return sum(
-        mean_iou_at_costs(method(fitted, costs), unseen, costs)
+        mean_iou_at_costs(direct_path(fitted, costs), unseen, costs)
         for fitted, unseen in (halves, halves[::-1])
         if fitted and unseen
     ) / len(halves)
@@ -122,9 +119,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.samples:
         named = {s.name: [asdict(sample) for sample in group] for s, group in zip(prepared, groups, strict=True)}
         args.samples.write_text(json.dumps({"costs": costs, "sequences": named}) + "\n")
-    held_out = {name: held_out_iou(groups, costs, method) for name, method in METHODS.items()}
-    chosen = max(held_out, key=held_out.get)
-    family, rows = family_of(METHODS[chosen](samples, costs), costs)
+    held_out = held_out_iou(groups, costs)
+    family, rows = family_of(direct_path(samples, costs), costs)
     even = min(rows, key=lambda row: max(row.shares) - min(row.shares))
     notes = {
         "model": weights.stem,
@@ -134,8 +130,7 @@ def main(argv: list[str] | None = None) -> int:
         "sequences": sorted({sequence.name for sequence in prepared}),
         "variants": args.variants,
         "relative_costs": [round(cost / costs[0], 3) for cost in costs],
-        "method": chosen,
-        "held_out_mean_iou": {name: round(value, 4) for name, value in held_out.items()},
+        "held_out_mean_iou": round(held_out, 4),
         "mixes": [
             {
                 "cost": round(row.cost / costs[0], 3),
@@ -146,8 +141,7 @@ def main(argv: list[str] | None = None) -> int:
         ],
     }
     Calibration(file_sha256(weights), family, exit_records(samples, even), notes).save(path)
-    for name, value in held_out.items():
-        print(f"{name}: held-out mean IoU over all mean costs {value:.4f}{' (chosen)' if name == chosen else ''}")
+    print(f"held-out mean IoU over all mean costs: {held_out:.4f}")
     print(f"wrote {path}: {len(rows)} rows from {len(samples)} frames of {len(prepared)} sequences")
     return 0
 

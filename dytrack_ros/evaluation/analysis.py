@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -235,7 +236,7 @@ def reliability(scores: np.ndarray, ious: np.ndarray) -> dict:
             "mean_score": mean(scores[of_bin == index]),
             "mean_iou": mean(ious[of_bin == index]),
         }
-        for index, (low, high) in enumerate(zip(BIN_EDGES[:-1], BIN_EDGES[1:], strict=True))
+        for index, (low, high) in enumerate(itertools.pairwise(BIN_EDGES))
     ]
     return {
         "frames": len(scores),

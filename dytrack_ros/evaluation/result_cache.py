@@ -1,29 +1,32 @@
 """Cache the results of single sequences in files, so that an interrupted evaluation continues where it stopped.
 
 The folder has one subfolder for each pass, named by the pass and a hash of everything that its results depend on, with
-one file for each sequence. Results of other settings, weights or data are thereby never mixed.
+one file (gzipped JSON) for each sequence. Results of other settings, weights or data are thereby never mixed.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import re
+from dataclasses import asdict, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.analysis import AllExitsRun
 from dytrack_ros.evaluation.run import SequenceRun
-from dytrack_ros.evaluation.run_matrix import AllExitsSpec, PassSpec
+from dytrack_ros.evaluation.run_matrix import PassSpec
 from dytrack_ros.evaluation.streaming import StreamRun
 from dytrack_ros.tracking import TrackResult, TrackState
 
 AnyRun = SequenceRun | AllExitsRun
-Arrays = dict[str, np.ndarray]
+KINDS: dict[str, type[SequenceRun] | type[AllExitsRun]] = {
+    kind.__name__: kind for kind in (SequenceRun, StreamRun, AllExitsRun)
+}
 
 
 class ResultCache:
@@ -36,40 +39,34 @@ class ResultCache:
         self._folder, self._settings = folder, settings
 
     def load(self, spec: PassSpec, sequence: Sequence) -> AnyRun | None:
-        """Return the stored run; None if there is none or the sequence has changed."""
+        """Return the stored run; None if there is none, it is damaged, or the sequence has changed."""
         if self._folder is None:
             return None
         try:
-            with np.load(self._file(spec, sequence), allow_pickle=False) as file:
-                arrays = dict(file)
-        except (OSError, ValueError, BadZipFile):
+            with gzip.open(self._file(self._folder, spec, sequence), "rt") as file:
+                document = json.load(file)
+            return _run(sequence, document) if document.pop("start") == _start(sequence) else None
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
             return None
-        if not np.array_equal(arrays.pop("start"), _start(sequence)):
-            return None
-        return _all_exits_run(sequence, arrays) if isinstance(spec, AllExitsSpec) else _run(sequence, arrays)
 
     def save(self, spec: PassSpec, run: AnyRun) -> None:
         """Store a run. Raises OSError."""
         if self._folder is None:
             return
-        file = self._file(spec, run.sequence)
+        file = self._file(self._folder, spec, run.sequence)
         if not file.parent.is_dir():
             file.parent.mkdir(parents=True)
-            (file.parent / "settings.json").write_text(json.dumps(self._all_settings(spec), indent=1) + "\n")
-        arrays = _arrays_of_all_exits(run) if isinstance(run, AllExitsRun) else _arrays(run)
+            (file.parent / "settings.json").write_text(json.dumps(self._settings | spec.settings(), indent=1) + "\n")
         # Written beside and renamed: an interrupted write must not look like a result.
         unfinished = file.with_suffix(".part")
-        with unfinished.open("wb") as stream:
-            np.savez_compressed(stream, start=_start(run.sequence), **arrays)
+        with gzip.open(unfinished, "wt") as stream:
+            json.dump({"start": _start(run.sequence), **_document(run)}, stream)
         os.replace(unfinished, file)
 
-    def _all_settings(self, spec: PassSpec) -> dict:
-        return self._settings | spec.settings()
-
-    def _file(self, spec: PassSpec, sequence: Sequence) -> Path:
-        text = json.dumps(self._all_settings(spec), sort_keys=True)
+    def _file(self, folder: Path, spec: PassSpec, sequence: Sequence) -> Path:
+        text = json.dumps(self._settings | spec.settings(), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        return self._folder / f"{file_name(spec.label)}-{digest}" / f"{file_name(sequence.name)}.npz"
+        return folder / f"{file_name(spec.label)}-{digest}" / f"{file_name(sequence.name)}.json.gz"
 
 
 def file_name(text: str) -> str:
@@ -77,73 +74,28 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text)
 
 
-def _start(sequence: Sequence) -> np.ndarray:
+def _start(sequence: Sequence) -> list[float]:
     """Return what identifies a sequence apart from its name: number of frames and start box."""
-    return np.array([len(sequence), *sequence.start_box])
+    return [len(sequence), *sequence.start_box.tolist()]
 
 
-def _arrays(run: SequenceRun) -> Arrays:
-    results = run.results
-    arrays = {
-        "boxes": run.boxes,
-        "initialize_s": np.array(run.initialize_s),
-        "result_boxes": np.array([result.box for result in results], float).reshape(-1, 4),
-        "score": np.array([result.score for result in results], float),
-        "exit_scores": _padded([result.exit_scores for result in results]),
-        "stage_seconds": _padded([result.stage_seconds for result in results]),
-        "exit_index": np.array([result.exit_index for result in results], int),
-        "seconds": np.array([result.seconds for result in results], float),
-        "state": np.array([result.state for result in results], int),
-    }
-    if isinstance(run, StreamRun):
-        arrays |= {
-            "stream": np.array([run.hz, run.permitted_latency]),
-            "frame_numbers": run.frame_numbers,
-            "started_s": run.started_s,
-            "finished_s": run.finished_s,
-        }
-    return arrays
+def _document(run: AnyRun) -> dict:
+    values = {field.name: getattr(run, field.name) for field in fields(run) if field.name != "sequence"}
+    document = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+    if isinstance(run, SequenceRun):
+        document["results"] = [asdict(result) for result in run.results]
+    return {"kind": type(run).__name__, **document}
 
 
-def _run(sequence: Sequence, arrays: Arrays) -> SequenceRun:
-    results = tuple(
-        TrackResult(
-            exit_index=exit_index,
-            exit_scores=_unpadded(exit_scores),
-            stage_seconds=_unpadded(stage_seconds),
-            seconds=seconds,
-            box=tuple(box),
-            score=score,
-            state=TrackState(state),
-        )
-        for box, score, exit_index, exit_scores, stage_seconds, seconds, state in zip(
-            *(arrays[name].tolist() for name in ("result_boxes", "score", "exit_index")),
-            arrays["exit_scores"], arrays["stage_seconds"],
-            *(arrays[name].tolist() for name in ("seconds", "state")), strict=True,
-        )
-    )  # fmt: skip
-    common = (sequence, arrays["boxes"], results, float(arrays["initialize_s"]))
-    if "stream" not in arrays:
-        return SequenceRun(*common)
-    hz, latency = arrays["stream"].tolist()
-    return StreamRun(*common, hz, latency, arrays["frame_numbers"], arrays["started_s"], arrays["finished_s"])
+def _run(sequence: Sequence, document: dict) -> AnyRun:
+    kind = KINDS[document.pop("kind")]
+    results = tuple(_result(values) for values in document.pop("results", ()))
+    arrays = {name: np.array(value, float) for name, value in document.items() if isinstance(value, list)}
+    if "frame_numbers" in arrays:
+        arrays["frame_numbers"] = arrays["frame_numbers"].astype(int)
+    return kind(sequence, **document | arrays, **{"results": results} if issubclass(kind, SequenceRun) else {})
 
 
-def _arrays_of_all_exits(run: AllExitsRun) -> Arrays:
-    return {"scores": run.scores, "boxes": run.boxes}
-
-
-def _all_exits_run(sequence: Sequence, arrays: Arrays) -> AllExitsRun:
-    return AllExitsRun(sequence, arrays["scores"], arrays["boxes"])
-
-
-def _padded(rows: list[tuple[float, ...]]) -> np.ndarray:
-    """Return rows of different lengths as one array, filled with NaN."""
-    padded = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
-    for row, values in zip(padded, rows, strict=True):
-        row[: len(values)] = values
-    return padded
-
-
-def _unpadded(row: np.ndarray) -> tuple[float, ...]:
-    return tuple(row[~np.isnan(row)].tolist())
+def _result(values: dict) -> TrackResult:
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return TrackResult(**plain | {"state": TrackState(plain["state"])})

@@ -64,29 +64,6 @@ def quantile(ordered: Sequence[float], part: float) -> float:
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
-def geometric_path(samples: Sequence[ExitSample], costs: Sequence[float], steps: int = 32) -> list[Mix]:
-    """Return thresholds with exit shares in proportion to q^k (MSDNet, Huang et al., ICLR 2018, Section 4).
-
-    Each threshold is a quantile of its exit's scores over the frames that reach it. The path leads from full depth
-    (q -> infinity) to the first exit (q = 0).
-    """
-    exits = range(len(costs))
-    highest, lowest = zip(*(_grid(samples, position, 1) for position in exits[:-1]), strict=True)
-    path = [mix(samples, highest, costs)]
-    for step in range(1, steps):
-        q = ((steps - step) / step) ** 2
-        shares = [q**k for k in exits]
-        remaining, left, thresholds = list(samples), sum(shares), []
-        for position in exits[:-1]:
-            ordered = sorted(sample.scores[position] for sample in remaining) or [lowest[position]]
-            tau = quantile(ordered, 1 - shares[position] / left)
-            thresholds.append(min(tau, path[-1].thresholds[position]))  # keeps the path nested in spite of noise
-            left -= shares[position]
-            remaining = [sample for sample in remaining if sample.scores[position] <= tau]
-        path.append(mix(samples, tuple(thresholds), costs))
-    return [*path, mix(samples, lowest, costs)]
-
-
 def direct_path(samples: Sequence[ExitSample], costs: Sequence[float], levels: int = 24) -> list[Mix]:
     """Return the best nested path through a grid of thresholds, by dynamic programming.
 

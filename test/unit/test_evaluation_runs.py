@@ -58,11 +58,11 @@ def test_processes_give_the_same_as_one_and_results_are_cached(folder, tiny_weig
     assert without_times(evaluate(folder, tiny_weights, tmp_path, *options)) == without_times(here)
     folders = sorted(path.name.rpartition("-")[0] for path in results.iterdir())
     assert folders == ["standard_all_exits", "standard_exit_1", "standard_random"]
-    assert [len(list(path.glob("*.npz"))) for path in results.iterdir()] == [3, 3, 3]
+    assert [len(list(path.glob("*.json.gz"))) for path in results.iterdir()] == [3, 3, 3]
 
-    (cache,) = results.glob("standard_exit_1-*/fast.npz")
+    (cache,) = results.glob("standard_exit_1-*/fast.json.gz")
     cache.write_bytes(cache.read_bytes()[:100])
-    (cache.parent / "slow.npz").unlink()
+    (cache.parent / "slow.json.gz").unlink()
     performed, perform = [], execution.perform
     monkeypatch.setattr(execution, "perform", lambda *a: performed.append((a[1].label, a[2].name)) or perform(*a))
     again = evaluate(folder, tiny_weights, tmp_path, "--levels", "--results", str(results))

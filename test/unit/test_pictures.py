@@ -1,6 +1,5 @@
 """`make pictures`: every picture of the README and of docs/ can be drawn again from committed files."""
 
-import json
 import re
 from pathlib import Path
 
@@ -60,23 +59,12 @@ def test_all_but_the_demo_are_drawn_from_what_is_committed(tmp_path, monkeypatch
         assert cv2.imread(str(tmp_path / name)).std() > 10
 
 
-def test_an_unknown_picture_is_refused(capsys):
-    with pytest.raises(SystemExit):
-        pictures.main(["sunset"])
-    assert "there is no picture sunset: choose from demo, pareto" in capsys.readouterr().err
-
-
 # ---- success against time
 
 
 def test_the_adaptive_point_takes_the_mean_of_the_exits_that_were_taken():
     found = pictures.points(CARD, RESULTS["engines"][1])
     assert found == [("1", 10.0, 0.5), ("2", 20.0, 0.6), ("adaptive", 12.5, 0.58)]
-
-
-def test_the_fastest_engine_is_shown():
-    assert pictures.fastest(RESULTS, "one")["engine"] == "openvino"
-    assert pictures.fastest(RESULTS, "two") is None
 
 
 def test_every_model_with_a_card_and_times_is_drawn(tmp_path, capsys):
@@ -87,14 +75,6 @@ def test_every_model_with_a_card_and_times_is_drawn(tmp_path, capsys):
     both = cv2.imread(str(tmp_path / "pareto.png"))
     pictures.draw_pareto(cards[:1], results, tmp_path / "pareto.png")
     assert (cv2.imread(str(tmp_path / "pareto.png")) != both).any()
-
-
-def test_cards_are_those_of_the_weights_in_a_folder(tmp_path):
-    for name in ("b", "a"):
-        (tmp_path / f"{name}.safetensors").touch()
-        (tmp_path / f"{name}.json").write_text(json.dumps(CARD | {"model": name}))
-    (tmp_path / "a.calibration.json").write_text("{}")
-    assert [card["model"] for card in pictures.model_cards(tmp_path)] == ["a", "b"]
 
 
 # ---- the animation
@@ -131,10 +111,3 @@ def test_quality_yields_to_size(video, tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "MAX_BYTES", 100)
     with pytest.raises(ValueError, match="at most 100: raise EVERY"):
         pictures.animate(video, tmp_path / "none.webp")
-
-
-def test_the_animation_in_the_readme_is_small_and_moves():
-    path = ROOT / "docs" / "images" / "demo.webp"
-    assert path.stat().st_size <= pictures.MAX_BYTES
-    with Image.open(path) as animation:
-        assert animation.n_frames > 20
