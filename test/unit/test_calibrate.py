@@ -200,7 +200,7 @@ def test_from_sequences_to_thresholds(folder, weights, tmp_path, capsys):
     assert tracker.calibration_note == "random.calibration.json"
     low, high = (min(map(min, made["family"]["thresholds"])), max(map(max, made["family"]["thresholds"])))
     policy.budget_s = sum(policy.exit_seconds(k) for k in (1, 3)) / 2
-    assert all(low <= tau <= high for tau in policy.thresholds)
+    assert all(low <= tau <= high for tau in policy.thresholds_in_force)
 
     (tmp_path / "other").mkdir()
     other = save_weights(tmp_path / "other" / "random.safetensors", random_model(seed=1))

@@ -125,10 +125,10 @@ def test_every_policy_runs_at_every_rate_on_every_variant():
 
 def test_thresholds_may_trust_their_target():
     _, (plain,) = planned("--exits", "adaptive")
-    assert not plain.policy.compares_exits
+    assert not plain.policy.needs_comparison
     names, (trusting,) = planned("--exits", "adaptive", "--thresholds", "0.8", "0.1", "--trust", "0.2", "0.3")
     assert names == [("standard", None, "trusting")]
-    assert trusting.policy.compares_exits and trusting.policy.thresholds == (0.8, 0.1)
+    assert trusting.policy.needs_comparison and trusting.policy.thresholds == (0.8, 0.1)
     assert (trusting.policy.trust.rate, trusting.policy.trust.impatience) == (0.2, 0.3)
     assert trusting.settings() != plain.settings(), "cached runs of the one are not those of the other"
 
