@@ -27,13 +27,13 @@ import torch
 from tqdm import tqdm
 
 from dytrack_ros.benchmark.machine import machine_facts
-from dytrack_ros.cli.train import amp_type
-from dytrack_ros.data.datasets import ImageBank, ShardDataset, expand_shards
+from dytrack_ros.data.shards import ShardDataset, expand_shards
 from dytrack_ros.model import DyTrack, load_weights
 from dytrack_ros.model.weights import with_search_region
 from dytrack_ros.training.augmentation import PairAugmentation
+from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.training.sampling import PairSampler
-from dytrack_ros.training.trainer import TrainConfig, Trainer
+from dytrack_ros.training.trainer import TrainConfig, Trainer, amp_type
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # tools/ros_env sets PYTHONSAFEPATH
 

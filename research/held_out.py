@@ -18,14 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dytrack_ros.cli.train import amp_type
-from dytrack_ros.data.datasets import ImageBank, ShardDataset, expand_shards
+from dytrack_ros.data.shards import ShardDataset, expand_shards
 from dytrack_ros.data.labels import ImageTable
 from dytrack_ros.model import DyTrack, load_weights
 from dytrack_ros.model.dytrack import normalize
 from dytrack_ros.training.augmentation import AugmentationConfig, CropBatch, PairAugmentation
+from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.training.losses import box_iou
 from dytrack_ros.training.sampling import PairSampler
+from dytrack_ros.training.trainer import amp_type
 
 BATCH = 32
 SEED = 990_099

@@ -21,8 +21,7 @@ import torch
 from tqdm import tqdm
 
 from dytrack_ros.benchmark.machine import machine_facts
-from dytrack_ros.cli.train import amp_type
-from dytrack_ros.data.datasets import ImageBank, ShardDataset, expand_shards
+from dytrack_ros.data.shards import ShardDataset, expand_shards
 from dytrack_ros.data.sequences import Sequence, load_sequences
 from dytrack_ros.evaluation.result_cache import file_name
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
@@ -30,9 +29,10 @@ from dytrack_ros.model import load_weights, save_weights
 from dytrack_ros.policies import FixedExit
 from dytrack_ros.tracking import DyTracker, TrackerConfig
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation
+from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.training.cutouts import Cutouts
 from dytrack_ros.training.sampling import PairSampler
-from dytrack_ros.training.trainer import TrainConfig, Trainer
+from dytrack_ros.training.trainer import TrainConfig, Trainer, amp_type
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # tools/ros_env sets PYTHONSAFEPATH
 

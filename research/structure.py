@@ -29,13 +29,14 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from dytrack_ros.benchmark.machine import machine_facts
-from dytrack_ros.data.datasets import ImageBank, ShardDataset, expand_shards
+from dytrack_ros.data.shards import ShardDataset, expand_shards
 from dytrack_ros.model import DyTrack, load_weights
 from dytrack_ros.model.corner_head import CornerHead
 from dytrack_ros.model.dytrack import normalize
 from dytrack_ros.model.vit import Attention
 from dytrack_ros.model.weights import with_search_region
 from dytrack_ros.training.augmentation import CropBatch, PairAugmentation
+from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.training.losses import box_iou
 from dytrack_ros.training.sampling import PairSampler
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dytrack_ros.benchmark.peers import add_peer_options, start_peers
 from dytrack_ros.cli.options import load_sets, sequence_parser
 from dytrack_ros.cli.types import at_least_one, below_one, positive
-from dytrack_ros.data.layouts import Dataset
+from dytrack_ros.data.registry import Dataset
 from dytrack_ros.data.sequences import FULL, INITS, Sequence, as_variant
 from dytrack_ros.evaluation import report as reports
 from dytrack_ros.evaluation import submission

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from dytrack_ros.cli.types import at_least_one, named_folder, unit_interval
-from dytrack_ros.data.layouts import AUTO, LAYOUTS, Dataset, load_dataset
+from dytrack_ros.data.registry import AUTO, LAYOUTS, Dataset, load_dataset
 from dytrack_ros.data.sequences import VARIANTS
 from dytrack_ros.engines import ENGINE_PRECISIONS, ENGINES
 from dytrack_ros.tracking import TrackerConfig

@@ -1,4 +1,4 @@
-"""The command ``pack``: any training data as tar shards of small images, which fit where the whole set does not."""
+"""The command ``dytrack pack``: writes training data as tar shards of small images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dytrack_ros.cli.types import at_least_one
 from dytrack_ros.data.labels import ImageTable
-from dytrack_ros.data.shard_writer import FORMATS, ShardWriter
-from dytrack_ros.data.sources import DATA_HELP, left_out, open_data, summary
+from dytrack_ros.data.registry import DATA_HELP, left_out, open_data, summary
+from dytrack_ros.data.shards import FORMATS, ShardWriter
 
 MANIFEST = "pack.json"
 
@@ -25,25 +26,18 @@ def parser() -> argparse.ArgumentParser:
         prog="dytrack pack", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     p.add_argument("--data", nargs="+", required=True, help=DATA_HELP)
-    p.add_argument("--out", type=Path, required=True, help="folder for the shards; what is finished there is kept")
-    p.add_argument("--long-side", type=_positive, default=640, help="images are shrunk to this, in px")
-    p.add_argument("--frames-per-video", type=_positive, default=20, help="at most so many, evenly spaced")
-    p.add_argument("--images-per-shard", type=_positive, default=5000)
-    p.add_argument("--format", choices=FORMATS, default="webp")
-    p.add_argument("--quality", type=int, choices=range(1, 101), metavar="1..100", default=90)
-    p.add_argument("--threads", type=_positive, default=os.cpu_count(), help="for decoding and encoding")
+    p.add_argument("--out", type=Path, required=True, help="folder of the shards; finished shards are kept")
+    p.add_argument("--long-side", type=at_least_one, default=640, help="longer side of the images in px, at most")
+    p.add_argument("--frames-per-video", type=at_least_one, default=20, help="at most, evenly spaced")
+    p.add_argument("--images-per-shard", type=at_least_one, default=5000, help="at most")
+    p.add_argument("--format", choices=FORMATS, default="webp", help="of the images")
+    p.add_argument("--quality", type=int, choices=range(1, 101), metavar="1..100", default=90, help="of the compression")
+    p.add_argument("--threads", type=at_least_one, default=os.cpu_count(), help="for decoding and encoding")
     return p
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return value
-
-
 def shrunk(images: ImageTable, long_side: int) -> ImageTable:
-    """The labels of the images once their longer side is at most ``long_side`` px."""
+    """The labels of the images, shrunk until their longer side is at most ``long_side`` px."""
     scale = np.minimum(1, long_side / np.maximum(images.widths, images.heights))
     widths, heights = (
         np.maximum(np.rint(sides * scale), 1).astype(np.int32) for sides in (images.widths, images.heights)
@@ -54,8 +48,10 @@ def shrunk(images: ImageTable, long_side: int) -> ImageTable:
 
 
 def chosen(images: ImageTable, frames_per_video: int) -> np.ndarray:
-    """Numbers of the images to pack: all stills, and of each video at most so many frames, evenly spaced; nothing
-    without a trainable box."""
+    """Numbers of the images to pack: all stills, and of each video at most ``frames_per_video``, evenly spaced.
+
+    Images without a trainable box are left out.
+    """
     numbers = [images.trainable_stills()]
     for frames in images.trainable_videos():
         places = np.linspace(0, len(frames) - 1, min(frames_per_video, len(frames)))
@@ -64,7 +60,7 @@ def chosen(images: ImageTable, frames_per_video: int) -> np.ndarray:
 
 
 def begin(folder: Path, args: argparse.Namespace, images: ImageTable) -> None:
-    """Leaves in ``folder`` what its shards are made of; raises ValueError if it was begun otherwise."""
+    """Writes the settings of the shards into ``folder``. Raises ValueError if other ones are there."""
     labels = hashlib.sha256()
     for column in (
         images.widths,
@@ -74,6 +70,7 @@ def begin(folder: Path, args: argparse.Namespace, images: ImageTable) -> None:
         images.sources,
         images.videos,
         images.frames,
+        images.neighbours,
     ):
         labels.update(np.ascontiguousarray(column).tobytes())
     labels.update(repr((images.source_names, images.video_names)).encode())

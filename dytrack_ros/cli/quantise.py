@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from dytrack_ros.cli.types import at_least_one
-from dytrack_ros.data.datasets import Dataset
-from dytrack_ros.data.sources import DATA_HELP, open_data
+from dytrack_ros.data.datasets import ImageDataset
+from dytrack_ros.data.registry import DATA_HELP, open_data
 from dytrack_ros.engines.onnx_graphs import Crops
 from dytrack_ros.engines.registry import install_advice, missing_packages
 from dytrack_ros.model.presets import DyTrackConfig
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def example_crops(dataset: Dataset, config: DyTrackConfig, count: int) -> list[Crops]:
+def example_crops(dataset: ImageDataset, config: DyTrackConfig, count: int) -> list[Crops]:
     """Return templates and search regions of ``count`` images, shifted and scaled as during tracking.
 
     Raises ValueError if the dataset has fewer images.

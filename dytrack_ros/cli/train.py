@@ -1,4 +1,4 @@
-"""The command ``train``."""
+"""The command ``dytrack train``: from training data to weights and their model card."""
 
 from __future__ import annotations
 
@@ -10,218 +10,163 @@ import os
 import shlex
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
-from dytrack_ros.data.datasets import Dataset, ImageBank
+from dytrack_ros.data.datasets import ImageDataset
 from dytrack_ros.data.labels import ImageTable
-from dytrack_ros.data.sources import DATA_HELP, left_out, names_reader, open_data, summary
+from dytrack_ros.data.registry import DATA_HELP, left_out, names_reader, open_data, summary
 from dytrack_ros.model.dytrack import DyTrack, normalize
 from dytrack_ros.model.presets import PRESETS, RECYCLING_SCHEMAS, DyTrackConfig, preset
-from dytrack_ros.model.weights import (
-    load_config,
-    load_encoder,
-    load_weights,
-    model_card,
-    resolve_weights,
-    save_weights,
-    with_search_region,
-)
+from dytrack_ros.model.weight_files import load_config, model_card, resolve_weights
+from dytrack_ros.model.weights import load_encoder, load_weights, save_weights, with_search_region
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation
+from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.training.cutouts import Cutouts
-from dytrack_ros.training.distillation import MODES
+from dytrack_ros.training.distillation import Teacher
 from dytrack_ros.training.distributed import Ranks, joined_ranks
-from dytrack_ros.training.sampling import SAMPLINGS, PairSampler
-from dytrack_ros.training.streaming import PairStream
-from dytrack_ros.training.teacher import Teacher
-from dytrack_ros.training.trainer import PAIRS_PER_EPOCH, SCHEDULES, STRATEGIES, TrainConfig, Trainer
+from dytrack_ros.training.options import options_of
+from dytrack_ros.training.sampling import PairSampler, PairStream, SamplingConfig
+from dytrack_ros.training.trainer import PAIRS_PER_EPOCH, TrainConfig, Trainer, amp_type
 from dytrack_ros.training.width_reduction import reduce_width
 
-CUTOUTS_FILE = "cutouts.npz"
-REDUCTION_FILE = "reduced.pt"
+CUTOUTS_FILE, REDUCTION_FILE = "cutouts.npz", "reduced.pt"
 REDUCTION_BATCH = 32
-FIRST_REDUCTION_STEP = 10**9
-"""Batches of this number and later ones are none that the training reaches."""
-AMP_TYPES = {"off": None, "bf16": torch.bfloat16}
+FIRST_REDUCTION_STEP = 10**9  # no training reaches batches of this number
+Config = TypeVar("Config", TrainConfig, SamplingConfig, AugmentationConfig)
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows each default that is a value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+def _add_options(group: Any, config: type, *names: str) -> None:
+    """An option for each field of ``config`` that carries help, or for those of these ``names``."""
+    for field in options_of(config):
+        if names and field.name not in names:
+            continue
+        flag, text = "--" + field.name.replace("_", "-"), field.metadata["help"]
+        if field.metadata["type"] is bool:
+            group.add_argument(flag, action="store_true", default=field.default, help=text)
+        else:
+            settings = {"type": field.metadata["type"], "choices": field.metadata["choices"], "default": field.default}
+            group.add_argument(flag, help=text, **settings)
+
+
+def _config(config: type[Config], args: argparse.Namespace) -> Config:
+    """The dataclass with the values of the options of its fields' names. Raises ValueError if one is out of range."""
+    given = vars(args)
+    return config(**{field.name: given[field.name] for field in fields(config) if field.name in given})
 
 
 def parser() -> argparse.ArgumentParser:
-    defaults = TrainConfig()
     p = argparse.ArgumentParser(
-        prog="dytrack train", description="Trains DyTrack.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog="dytrack train",
+        description="Trains DyTrack. Writes weights, model card, curves and the state to resume from into --out.",
+        formatter_class=_Formatter,
     )
-    p.add_argument("--data", nargs="+", required=True, help=DATA_HELP)
-    p.add_argument("--stream", action=argparse.BooleanOptionalAction, default=None,
-                   help="read images from the disk throughout, instead of keeping all on the device "
-                        "(default: if --data names a NAME:FOLDER)")  # fmt: skip
-    p.add_argument(
-        "--reader-threads", type=int, help="threads of each process that read images (default: all its cores)"
-    )
-    p.add_argument("--data-licence", default="research use", help="what the model card says of the data's licence")
-    p.add_argument("--out", type=Path, required=True, help="folder for weights, curves and the state to resume from")
-    p.add_argument("--model", choices=PRESETS, default="dytrack_small")
-    start = p.add_mutually_exclusive_group()
+    data = p.add_argument_group("data")
+    data.add_argument("--data", nargs="+", required=True, help=DATA_HELP)
+    data.add_argument("--stream", action=argparse.BooleanOptionalAction, default=None,
+                      help="read images from the disk throughout, instead of keeping all on the device "
+                           "(default: if --data has a NAME:FOLDER)")  # fmt: skip
+    data.add_argument("--reader-threads", type=int, help="threads of each process that read images (default: all cores)")
+    data.add_argument("--data-licence", default="research use", help="data's licence, for the model card")
+    _add_options(data, SamplingConfig)
+
+    network = p.add_argument_group("network")
+    network.add_argument("--model", choices=PRESETS, default="dytrack_small", help="preset, and name of the weights")
+    start = network.add_mutually_exclusive_group()
     start.add_argument("--encoder", help="pretrained ViT to start from (timm, MAE or DINOv2 layout)")
     start.add_argument("--init", help="weights of this package to start from, e.g. stage 1's")
-    start.add_argument("--teacher", help="wider weights of this package: start as their reduction, and learn from them")
-    p.add_argument("--reduction-pairs", type=int, default=256, help="pairs that the reduction is fitted on")
-    p.add_argument("--stage", type=int, choices=(1, 2), default=defaults.stage)
-    p.add_argument("--strategy", choices=STRATEGIES, default=defaults.strategy)
-    p.add_argument("--distillation", choices=MODES, default=defaults.distillation)
-    p.add_argument("--recycling", choices=RECYCLING_SCHEMAS, default="b")
-    p.add_argument("--search-size", type=int, help="side of the search region in px, if not the preset's")
-    p.add_argument("--search-factor", type=float, help="its side in target sides, if not the preset's")
-    length = p.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, default=defaults.steps)
-    length.add_argument(
-        "--epochs", type=float, help=f"length of the run in epochs of {PAIRS_PER_EPOCH} pairs, the paper's"
-    )
-    p.add_argument("--minutes", type=float, help="end after this much training time even if steps are left")
-    p.add_argument("--batch", type=int, default=defaults.batch, help="pairs in a step, of all processes together")
-    p.add_argument("--lr-backbone", type=float, default=defaults.lr_backbone)
-    p.add_argument("--lr", type=float, default=defaults.lr)
-    p.add_argument("--lr-adapters", type=float, help="learning rate of the adapters (default: --lr)")
-    p.add_argument("--relative-rates", action="store_true",
-                   help="encoder and adapters: rates in proportion to the size of each array's weights, at most as given")  # fmt: skip
-    p.add_argument("--schedule", choices=SCHEDULES, default=defaults.schedule)
-    p.add_argument("--warmup-steps", type=int, default=defaults.warmup_steps)
-    p.add_argument("--clip-norm", type=float, default=defaults.clip_norm)
-    p.add_argument("--freeze-blocks", type=int, default=defaults.freeze_blocks)
-    p.add_argument(
-        "--corner-weight",
-        type=float,
-        default=defaults.corner_weight,
-        help="weight of the heat maps' own loss; paper: 0",
-    )
-    p.add_argument("--sampling", choices=SAMPLINGS, default="balanced",
-                   help="balanced: large sources count more, but less than by size; paper: all sources alike")  # fmt: skip
-    p.add_argument("--video-share", type=float, default=0.4, help="share of the pairs from videos if balanced")
-    p.add_argument("--max-gap", type=int, default=100, help="how many frames apart the images of a video pair may be")
-    p.add_argument(
-        "--absent",
-        type=float,
-        default=0.0,
-        help="share of the pairs without the target, whose score is to be 0; paper: 0",
-    )
-    p.add_argument("--synthetic", type=float, default=0.0,
-                   help="share of the pairs that show an object that was cut out before another scene; paper: 0")  # fmt: skip
-    p.add_argument("--parts", type=float, default=0.0,
-                   help="share of the pairs whose target is a part of the object, or more than it; paper: 0")  # fmt: skip
-    p.add_argument("--background-mask", type=float,
-                   help="how opaque, in [0, 1), a background_mask over the template's surroundings shows what the target is; paper: 0 "
-                        "(default: as in --init or --teacher, else 0)")  # fmt: skip
-    p.add_argument("--distractors", type=int, default=AugmentationConfig.distractors,
-                   help="how many objects of other pairs may stand in a search region")  # fmt: skip
-    p.add_argument("--cutouts", type=Path, metavar="FILE",
-                   help="masks of the objects for --synthetic, made if not there yet (default: cutouts.npz in --out)")  # fmt: skip
-    p.add_argument("--seed", type=int, default=defaults.seed)
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--amp", choices=["auto", *AMP_TYPES], default="auto", help="auto: bf16 where the chip has it")
-    p.add_argument("--compile", action="store_true", help="torch.compile the network")
-    p.add_argument("--threads", type=int, help="CPU threads")
-    p.add_argument("--resume", action="store_true", help="go on from the state in --out, if there is one")
+    start.add_argument("--teacher", help="wider weights of this package: start from their reduction, and learn from them")
+    network.add_argument("--reduction-pairs", type=int, default=256, help="pairs that the reduction is fitted on")
+    network.add_argument("--recycling", choices=RECYCLING_SCHEMAS, default="b", help="feature recycling schema")
+    network.add_argument("--size", type=int, metavar="N",
+                         help="side of the search region in px, a multiple of 16; the position embedding is resampled "
+                              "(default: as in --init, else the preset's)")  # fmt: skip
+    network.add_argument("--template-size", type=int, metavar="N",
+                         help="side of the template in px, a multiple of 16 (default: the target as large as in --size)")  # fmt: skip
+    network.add_argument("--search-factor", type=float,
+                         help="side of the search region in target sides (default: as in --init, else the preset's)")  # fmt: skip
+    network.add_argument("--background-mask", type=float,
+                         help="opacity in [0, 1) of the mask over the template's background; paper: 0 "
+                              "(default: as in --init or --teacher, else 0)")  # fmt: skip
+
+    training = p.add_argument_group("training")
+    length = training.add_mutually_exclusive_group()
+    _add_options(length, TrainConfig, "steps")
+    length.add_argument("--epochs", type=float, help=f"length of the run in epochs of {PAIRS_PER_EPOCH} pairs, the paper's")
+    _add_options(training, TrainConfig, *(field.name for field in options_of(TrainConfig) if field.name != "steps"))
+
+    augmentation = p.add_argument_group("augmentation")
+    _add_options(augmentation, AugmentationConfig)
+    augmentation.add_argument("--cutouts", type=Path, metavar="FILE",
+                              help="masks of the objects, made if not there (default with --synthetic: cutouts.npz in --out)")  # fmt: skip
+
+    run = p.add_argument_group("run")
+    run.add_argument("--out", type=Path, required=True, help="folder of the results")
+    run.add_argument("--resume", action="store_true", help="go on from the state in --out, if there is one")
+    run.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of PyTorch")
+    run.add_argument("--amp", choices=("auto", "bf16", "off"), default="auto", help="auto: bf16 if the chip computes in it")
+    run.add_argument("--compile", action="store_true", help="torch.compile the network")
+    run.add_argument("--threads", type=int, help="CPU threads of PyTorch")
     return p
 
 
-def amp_type(choice: str, device: str) -> torch.dtype | None:
-    """The autocast type: what was asked for, or bf16 where the device computes in it natively."""
-    if choice != "auto":
-        return AMP_TYPES[choice]
-    native = torch.cuda.is_bf16_supported(including_emulation=False) if device.startswith("cuda") else _cpu_has_bf16()
-    return torch.bfloat16 if native else None
-
-
-def _cpu_has_bf16() -> bool:
-    return "avx512_bf16" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
+# --- the start of a run ----------------------------------------------------------------------------------------------
 
 
 def starting_model(args: argparse.Namespace) -> DyTrack:
+    """The network to start from. Raises OSError or ValueError if the options do not fit together."""
     torch.manual_seed(args.seed)
-    start = args.init or args.teacher
-    background_mask = (
-        args.background_mask
-        if args.background_mask is not None
-        else load_config(resolve_weights(start)).background_mask
-        if start
-        else 0.0
-    )
-    config = preset(args.model, recycling=args.recycling, background_mask=background_mask)
+    source = args.init or args.teacher
+    mask = args.background_mask
+    if mask is None:
+        mask = load_config(resolve_weights(source)).background_mask if source else 0.0
+    config = preset(args.model, recycling=args.recycling, background_mask=mask)
     if args.init:
         model = load_weights(args.init)
-        model.config = replace(model.config, background_mask=background_mask)
-        size, factor = model.config.search_size, model.config.search_factor
-        expected = replace(config, search_size=size, search_factor=factor)
+        model.config = replace(model.config, background_mask=mask)
+        sizes = ("search_size", "search_factor", "template_size")
+        expected = replace(config, **{name: getattr(model.config, name) for name in sizes})
         if model.config != expected:
             raise ValueError(f"--init {args.init} holds {model.config}, but --model and --recycling ask for {expected}")
     else:
         model = DyTrack(config)
         if args.encoder:
             load_encoder(model, args.encoder)
-    return with_search_region(model, args.search_size or config.search_size, args.search_factor or config.search_factor)
+    return resized(model, args.size, args.template_size, args.search_factor)
 
 
-def train_config(args: argparse.Namespace) -> TrainConfig:
-    """What the options say of the training itself."""
-    names = TrainConfig.__dataclass_fields__
-    config = TrainConfig(**{name: value for name, value in vars(args).items() if name in names})
-    return replace(config, steps=math.ceil(args.epochs * PAIRS_PER_EPOCH / args.batch)) if args.epochs else config
+def resized(model: DyTrack, size: int | None, template_size: int | None, factor: float | None) -> DyTrack:
+    """``model`` for other crops; None keeps what it has. With ``size`` alone, both crops keep showing the same scale."""
+    c = model.config
+    search, factor = size or c.search_size, factor or c.search_factor
+    template = template_size or (round(search / factor * c.template_factor) if size else c.template_size)
+    for option, value in (("--size", search), ("--template-size", template)):
+        if value % c.patch_size or value < c.patch_size:
+            raise ValueError(f"{option} {value} must be a multiple of {c.patch_size}")
+    return with_search_region(model, search, factor, template)
 
 
-def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]:
-    """The trainer, ready to run, and the names of its data's sources.
-
-    Raises OSError or ValueError for what cannot be used.
-    """
-    dataset = open_data(args.data)
-    if ranks.leads and (absent := left_out(dataset)):
-        print(summary("left out for their labels", absent), flush=True)
-    model = starting_model(args)
-    sampler = PairSampler(dataset, args.seed, args.video_share, max_gap=args.max_gap, sampling=args.sampling)
-    streams = any(map(names_reader, args.data)) if args.stream is None else args.stream
-    bank = (
-        ImageBank.pack([]).to(ranks.device) if streams else ImageBank.load(dataset, ranks.device, progress=ranks.leads)
-    )
-    choices = AugmentationConfig(
-        absent=args.absent, synthetic=args.synthetic, distractors=args.distractors, parts=args.parts
-    )
-    augmentation = PairAugmentation(bank, model.config, choices, args.seed, cutouts(args, dataset, ranks))
-    if streams:
-        threads = args.reader_threads or max(os.cpu_count() // ranks.local_size, 1)
-        sampler = PairStream(dataset, sampler, augmentation.views(), ranks.device, threads)
-    config, teacher = train_config(args), None
-    if args.teacher:
-        model, teacher = reduced(args, model.config, sampler, augmentation)
-    trainer = Trainer(
-        model,
-        sampler,
-        augmentation,
-        config,
-        args.out,
-        amp=amp_type(args.amp, args.device),
-        compile_model=args.compile,
-        ranks=ranks,
-        teacher=teacher,
-    )
-    if args.resume and trainer.resume() and ranks.leads:
-        print(f"resuming at step {trainer.step}, {trainer.elapsed / 60:.1f} minutes in", flush=True)
-    return trainer, sorted(ImageTable.of(dataset.images).source_names)
-
-
-def cutouts(args: argparse.Namespace, dataset: Dataset, ranks: Ranks) -> Cutouts | None:
-    """The objects that were cut out, if the options want any; made by each process alike, and written by the first."""
+def cutouts(args: argparse.Namespace, dataset: ImageDataset, ranks: Ranks) -> Cutouts | None:
+    """Masks of the objects, if the options ask for them. Each process makes the same; rank 0 writes them."""
     if not (args.synthetic or args.cutouts):
         return None
     path = args.cutouts or args.out / CUTOUTS_FILE
     if path.exists():
         return Cutouts.load(path, dataset)
-    made = Cutouts.made(dataset, max(os.cpu_count() // ranks.local_size, 1), progress=ranks.leads)
+    made = Cutouts.made(dataset, _threads(ranks), progress=ranks.leads)
     if ranks.leads:
-        print(
-            f"{len(made.masks)} of {int(ImageTable.of(dataset.images).trainable.sum())} objects were cut out",
-            flush=True,
-        )
+        trainable = int(ImageTable.of(dataset.images).trainable.sum())
+        print(f"{len(made.masks)} of {trainable} objects were cut out", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         made.save(path, dataset)
     return made
@@ -230,8 +175,8 @@ def cutouts(args: argparse.Namespace, dataset: Dataset, ranks: Ranks) -> Cutouts
 def reduced(
     args: argparse.Namespace, config: DyTrackConfig, sampler: PairSampler | PairStream, augmentation: PairAugmentation
 ) -> tuple[DyTrack, Teacher]:
-    """The start that is cut from ``--teacher``, and the teacher. Kept in ``--out``, so that resuming need not cut again."""
-    wide = with_search_region(load_weights(args.teacher), config.search_size, config.search_factor)
+    """The network cut from ``--teacher``, and the teacher. The former is kept in ``--out`` for resuming."""
+    wide = with_search_region(load_weights(args.teacher), config.search_size, config.search_factor, config.template_size)
     kept = args.out / REDUCTION_FILE
     if args.resume and kept.exists():
         state = torch.load(kept, weights_only=True)
@@ -242,66 +187,92 @@ def reduced(
     for number in range(math.ceil(args.reduction_pairs / REDUCTION_BATCH)):
         step = FIRST_REDUCTION_STEP + number
         crops.append(augmentation(sampler.batch(step, REDUCTION_BATCH), step))
-    template, search = (
-        normalize(torch.cat([getattr(c, part) for c in crops])).cpu() for part in ("template", "search")
-    )
+    template, search = (normalize(torch.cat(c)).cpu() for c in zip(*((c.template, c.search) for c in crops), strict=True))
     model, projection = reduce_width(wide, config, template, search)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.save({"model": model.state_dict(), "projection": projection}, kept)
     return model, Teacher(wide, projection)
 
 
-def unreadable_images(trainer: Trainer) -> int:
-    """How many images no process could read while training; ends the threads that read."""
-    stream = trainer.sampler
-    if not isinstance(stream, PairStream):
-        return 0
-    stream.close()
-    if stream.unreadable:
-        print(summary("unreadable images, whose pairs were replaced", list(stream.unreadable.values())))
-    return int(trainer.ranks.total(torch.tensor(len(stream.unreadable))))
+def _threads(ranks: Ranks) -> int:
+    """This process's share of the machine's cores."""
+    return max((os.cpu_count() or 1) // ranks.local_size, 1)
+
+
+def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]:
+    """The trainer, ready to run, and the names of its data's sources. Raises OSError or ValueError for bad options."""
+    config, choices = _config(TrainConfig, args), _config(AugmentationConfig, args)
+    if args.epochs:
+        config = replace(config, steps=math.ceil(args.epochs * PAIRS_PER_EPOCH / args.batch))
+    drawn = _config(SamplingConfig, args)
+    model = starting_model(args)
+    dataset = open_data(args.data)
+    if ranks.leads and (absent := left_out(dataset)):
+        print(summary("left out for their labels", absent), flush=True)
+    sampler: PairSampler | PairStream = PairSampler(dataset, args.seed, drawn)
+    streams = any(map(names_reader, args.data)) if args.stream is None else args.stream
+    device = torch.device(ranks.device)
+    bank = ImageBank.pack([]).to(device) if streams else ImageBank.load(dataset, device, progress=ranks.leads)
+    augmentation = PairAugmentation(bank, model.config, choices, args.seed, cutouts(args, dataset, ranks))
+    if streams:
+        threads = args.reader_threads or _threads(ranks)
+        sampler = PairStream(dataset, sampler, augmentation.views(), device, threads)
+    teacher = None
+    if args.teacher:
+        model, teacher = reduced(args, model.config, sampler, augmentation)
+    amp = amp_type(args.amp, args.device)
+    trainer = Trainer(model, sampler, augmentation, config, args.out, amp, args.compile, ranks, teacher)
+    if args.resume and trainer.resume() and ranks.leads:
+        print(f"resuming at step {trainer.step}, {trainer.elapsed / 60:.1f} minutes in", flush=True)
+    return trainer, sorted(ImageTable.of(dataset.images).source_names)
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
 
 
 def train(args: argparse.Namespace, ranks: Ranks, command: str) -> int:
-    """One run, from the options to the weights and their card; the exit code of the command."""
+    """Runs from the options to the weights and their card; returns the exit code of the command."""
     try:
         trainer, sources = prepare(args, ranks)
     except (OSError, ValueError) as error:
         print(f"dytrack train: {error}", file=sys.stderr)
         return 2
-    trainer.run()
-    unreadable = unreadable_images(trainer)
+    try:
+        trainer.run()
+        unreadable = unreadable_images(trainer)
+    except (OSError, FloatingPointError) as error:
+        print(f"dytrack train: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if isinstance(trainer.sampler, PairStream):
+            trainer.sampler.close()
     if ranks.leads:
         write_result(args, trainer, command, sources, unreadable)
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    torch.set_float32_matmul_precision("high")
-    command = "train " + shlex.join(argv if argv is not None else sys.argv[1:])
-    with ExitStack() as stack:
-        try:
-            ranks = stack.enter_context(joined_ranks(args.device))
-        except ValueError as error:
-            print(f"dytrack train: {error}", file=sys.stderr)
-            return 2
-        return train(args, ranks, command)
+def unreadable_images(trainer: Trainer) -> int:
+    """How many images could not be read while training, over all processes."""
+    stream = trainer.sampler
+    if not isinstance(stream, PairStream):
+        return 0
+    if stream.unreadable:
+        print(summary("unreadable images, whose pairs were replaced", list(stream.unreadable.values())))
+    return int(trainer.ranks.total(torch.tensor(len(stream.unreadable))))
 
 
 def write_result(args: argparse.Namespace, trainer: Trainer, command: str, sources: list[str], unreadable: int) -> None:
-    """The weights and their card."""
-    weights = save_weights(args.out / f"{args.model}.safetensors", trainer.model)
+    """Writes the weights, averaged if ``--ema`` is on, and their card."""
+    weights = save_weights(args.out / f"{args.model}.safetensors", trainer.result)
     on_gpu = trainer.device.type == "cuda"
-    card = {
+    card: dict[str, Any] = {
         "model": args.model,
         "command": command,
         "seed": args.seed,
         "steps": trainer.step,
         "pairs": trainer.step * trainer.config.batch,
         "training_minutes": round(trainer.elapsed / 60, 1),
+        "averaging": trainer.config.ema,
         "date": datetime.date.today().isoformat(),
         "device": torch.cuda.get_device_name(trainer.device) if on_gpu else "CPU",
         "processes": trainer.ranks.size,
@@ -314,6 +285,21 @@ def write_result(args: argparse.Namespace, trainer: Trainer, command: str, sourc
         card["started_from" if args.init else "reduced_from"] = model_card(resolve_weights(args.init or args.teacher))
     weights.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     print(f"wrote {weights}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision("high")
+    command = "dytrack train " + shlex.join(argv if argv is not None else sys.argv[1:])
+    with ExitStack() as stack:
+        try:
+            ranks = stack.enter_context(joined_ranks(args.device))
+        except ValueError as error:
+            print(f"dytrack train: {error}", file=sys.stderr)
+            return 2
+        return train(args, ranks, command)
 
 
 if __name__ == "__main__":

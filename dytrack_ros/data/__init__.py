@@ -1,1 +1,1 @@
-"""Readers of public data sets, and training shards."""
+"""Readers of public data sets and of training shards; ``registry.py`` knows them all."""

@@ -1,10 +1,11 @@
-"""What is known of training images without opening them: their sizes, boxes, sources and videos."""
+"""Sizes, boxes, sources and videos of training images, without their pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 
@@ -14,8 +15,10 @@ MAX_AREA_SHARE = 0.5
 
 
 def trainable(boxes: np.ndarray, width: np.ndarray | int, height: np.ndarray | int) -> np.ndarray:
-    """Which of ``boxes`` (N, 4) as (x, y, w, h) in images of that size a tracker can learn from, bool (N,): those that
-    are not tiny, not a sliver and not the whole image."""
+    """Which of ``boxes`` (N, 4) as (x, y, w, h) in images of that size a tracker can learn from, bool (N,).
+
+    Excluded are sides under 8 px, aspects over 6 and areas over half of the image.
+    """
     _, _, w, h = boxes.T
     big_enough = np.minimum(w, h) >= MIN_SIDE_PX
     compact = np.maximum(w, h) <= MAX_ASPECT * np.minimum(w, h)
@@ -24,7 +27,7 @@ def trainable(boxes: np.ndarray, width: np.ndarray | int, height: np.ndarray | i
 
 
 def inside_image(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """``boxes`` (N, 4) as (x, y, w, h), cut off at the border of the image; what is not a number becomes an empty box."""
+    """Clips ``boxes`` (N, 4) as (x, y, w, h) at the border of the image; a box with a NaN becomes empty."""
     corners = np.nan_to_num(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1))
     corners = np.clip(corners, 0, [width, height, width, height])
     return np.concatenate([corners[:, :2], np.maximum(corners[:, 2:] - corners[:, :2], 0)], axis=1).astype(np.float32)
@@ -32,8 +35,11 @@ def inside_image(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image and its objects: ``boxes`` (N, 4) as (x, y, w, h) in pixels; ``video`` and ``frame`` if it is part of
-    one, in which case box 0 is the same object throughout the video."""
+    """One image and its objects: ``boxes`` (N, 4) as (x, y, w, h) in pixels.
+
+    In a ``video`` box 0 is the same object in every ``frame``. ``neighbours`` is the number of labelled objects near the
+    target, which need not have boxes here. None: the number of other boxes for a still, 0 for a frame.
+    """
 
     width: int
     height: int
@@ -41,6 +47,13 @@ class LabelledImage:
     source: str
     video: str | None = None
     frame: int = 0
+    neighbours: int | None = None
+
+    @property
+    def neighbour_count(self) -> int:
+        if self.neighbours is not None:
+            return self.neighbours
+        return max(len(self.boxes) - 1, 0) if self.video is None else 0
 
     def trainable_boxes(self) -> np.ndarray:
         """Numbers of the boxes that a tracker can learn from."""
@@ -51,9 +64,9 @@ class LabelledImage:
 class ImageTable(Sequence[LabelledImage]):
     """Any number of :class:`LabelledImage`, in columns: 20 million frames take less than a gigabyte.
 
-    ``widths`` and ``heights`` (N,); image i has the boxes ``boxes[box_starts[i] : box_starts[i + 1]]`` of ``boxes``
-    (M, 4); ``sources`` (N,) are positions in ``source_names``; ``videos`` (N,) are positions in ``video_names``, which
-    are (source, name), or -1 for stills; ``frames`` (N,).
+    ``widths``, ``heights``, ``frames`` and ``neighbours`` (N,). Image i has the boxes
+    ``boxes[box_starts[i] : box_starts[i + 1]]`` of ``boxes`` (M, 4). ``sources`` (N,) are positions in ``source_names``;
+    ``videos`` (N,) are positions in ``video_names``, which are (source, name), or -1 for stills.
     """
 
     widths: np.ndarray
@@ -65,10 +78,15 @@ class ImageTable(Sequence[LabelledImage]):
     videos: np.ndarray
     video_names: tuple[tuple[str, str], ...]
     frames: np.ndarray
+    neighbours: np.ndarray
 
     def __len__(self) -> int:
         return len(self.widths)
 
+    @overload
+    def __getitem__(self, number: int) -> LabelledImage: ...
+    @overload
+    def __getitem__(self, number: slice) -> ImageTable: ...
     def __getitem__(self, number: int | slice) -> LabelledImage | ImageTable:
         if isinstance(number, slice):
             return self.take(np.arange(len(self))[number])
@@ -81,6 +99,7 @@ class ImageTable(Sequence[LabelledImage]):
             self.source(number),
             None if video < 0 else self.video_names[video][1],
             int(self.frames[number]),
+            int(self.neighbours[number]),
         )
 
     def size(self, number: int) -> tuple[int, int]:
@@ -96,70 +115,48 @@ class ImageTable(Sequence[LabelledImage]):
         counts = np.diff(self.box_starts)
         return trainable(self.boxes, np.repeat(self.widths, counts), np.repeat(self.heights, counts))
 
-    @property
-    def trainable_counts(self) -> np.ndarray:
-        """How many boxes of each image a tracker can learn from, (N,)."""
-        before = np.concatenate([[0], np.cumsum(self.trainable)])
-        return before[self.box_starts[1:]] - before[self.box_starts[:-1]]
-
-    @property
-    def first_trainable(self) -> np.ndarray:
-        """Whether a tracker can learn from box 0 of each image, bool (N,)."""
-        first = np.zeros(len(self), bool)
-        any_box = np.diff(self.box_starts) > 0
-        first[any_box] = self.trainable[self.box_starts[:-1][any_box]]
-        return first
-
     def trainable_stills(self) -> np.ndarray:
         """Numbers of the stills with a trainable box."""
-        return np.flatnonzero((self.videos < 0) & (self.trainable_counts > 0))
+        before = np.concatenate([[0], np.cumsum(self.trainable)])
+        counts = before[self.box_starts[1:]] - before[self.box_starts[:-1]]
+        return np.flatnonzero((self.videos < 0) & (counts > 0))
 
     def trainable_videos(self) -> list[np.ndarray]:
         """For each video the numbers of its images, frame by frame, whose box 0 is trainable."""
-        frames = np.flatnonzero((self.videos >= 0) & self.first_trainable)
-        return grouped(frames[np.lexsort((self.frames[frames], self.videos[frames]))], self.videos)
+        numbers = np.flatnonzero((self.videos >= 0) & (np.diff(self.box_starts) > 0))
+        numbers = numbers[self.trainable[self.box_starts[numbers]]]
+        return grouped(numbers[np.lexsort((self.frames[numbers], self.videos[numbers]))], self.videos)
 
     def take(self, numbers: np.ndarray) -> ImageTable:
         """These images alone, in this order."""
         counts = np.diff(self.box_starts)[numbers]
         starts = np.concatenate([[0], np.cumsum(counts)])
         rows = np.repeat(self.box_starts[numbers] - starts[:-1], counts) + np.arange(starts[-1])
-        columns = (self.widths[numbers], self.heights[numbers], starts, self.boxes[rows])
-        return ImageTable(
-            *columns,
-            self.sources[numbers],
-            self.source_names,
-            self.videos[numbers],
-            self.video_names,
-            self.frames[numbers],
-        )
+        columns = {name: getattr(self, name)[numbers] for name in (*_PER_IMAGE, "sources", "videos")}
+        names = {"source_names": self.source_names, "video_names": self.video_names}
+        return ImageTable(box_starts=starts, boxes=self.boxes[rows], **columns, **names)
 
     @classmethod
     def of(cls, images: Iterable[LabelledImage]) -> ImageTable:
-        """The table of single images; itself, if it is one."""
+        """The table of single images; ``images`` itself, if it is a table."""
         if isinstance(images, cls):
             return images
         images = list(images)
         sources, videos = _Codes(), _Codes()
-        columns = {
-            "sources": np.asarray([sources[image.source] for image in images], np.int32),
-            "videos": np.asarray(
-                [-1 if image.video is None else videos[image.source, image.video] for image in images], np.int32
-            ),
-        }
-        boxes = [
-            np.zeros((0, 4), np.float32),
-            *(np.asarray(image.boxes, np.float32).reshape(-1, 4) for image in images),
-        ]
+        boxes = [np.asarray(image.boxes, np.float32).reshape(-1, 4) for image in images]
         return cls(
             widths=np.asarray([image.width for image in images], np.int32),
             heights=np.asarray([image.height for image in images], np.int32),
-            box_starts=np.cumsum([len(part) for part in boxes]),
-            boxes=np.concatenate(boxes),
+            box_starts=np.cumsum([0, *map(len, boxes)]),
+            boxes=np.concatenate([np.zeros((0, 4), np.float32), *boxes]),
+            sources=np.asarray([sources[image.source] for image in images], np.int32),
             source_names=tuple(sources),
+            videos=np.asarray(
+                [-1 if image.video is None else videos[image.source, image.video] for image in images], np.int32
+            ),
             video_names=tuple(videos),
             frames=np.asarray([image.frame for image in images], np.int32),
-            **columns,
+            neighbours=np.asarray([image.neighbour_count for image in images], np.int32),
         )
 
     @classmethod
@@ -168,16 +165,18 @@ class ImageTable(Sequence[LabelledImage]):
     ) -> ImageTable:
         """The ``frames`` (N,) of one video, all of ``size`` (width, height), with one box (N, 4) each."""
         count = len(frames)
+        zeros = np.zeros(count, np.int32)
         return cls(
-            widths=np.full(count, size[0], np.int32),
-            heights=np.full(count, size[1], np.int32),
+            widths=zeros + size[0],
+            heights=zeros + size[1],
             box_starts=np.arange(count + 1),
             boxes=np.asarray(boxes, np.float32),
-            sources=np.zeros(count, np.int32),
+            sources=zeros,
             source_names=(source,),
-            videos=np.zeros(count, np.int32),
+            videos=zeros,
             video_names=((source, name),),
             frames=np.asarray(frames, np.int32),
+            neighbours=zeros,
         )
 
     @classmethod
@@ -189,29 +188,30 @@ class ImageTable(Sequence[LabelledImage]):
         new_videos = [np.asarray([*(videos[name] for name in table.video_names), -1], np.int32) for table in tables]
         first_box = np.cumsum([0, *(len(table.boxes) for table in tables)])
         starts = [table.box_starts[:-1] + first for table, first in zip(tables, first_box[:-1], strict=True)]
+        columns = {name: np.concatenate([getattr(table, name) for table in tables]) for name in ("boxes", *_PER_IMAGE)}
         return cls(
-            **{
-                name: np.concatenate([getattr(table, name) for table in tables])
-                for name in ("widths", "heights", "boxes", "frames")
-            },
             box_starts=np.concatenate([*starts, first_box[-1:]]),
             sources=np.concatenate([new[table.sources] for new, table in zip(new_sources, tables, strict=True)]),
             source_names=tuple(sources),
             videos=np.concatenate([new[table.videos] for new, table in zip(new_videos, tables, strict=True)]),
             video_names=tuple(videos),
+            **columns,
         )
 
 
+_PER_IMAGE = ("widths", "heights", "frames", "neighbours")
+
+
 def grouped(numbers: np.ndarray, keys: np.ndarray) -> list[np.ndarray]:
-    """``numbers``, which are sorted by their key, apart for each key."""
+    """Splits ``numbers``, which are sorted by their key, into one array for each key."""
     if not len(numbers):
         return []
     return np.split(numbers, np.flatnonzero(np.diff(keys[numbers])) + 1)
 
 
-class _Codes(dict):
+class _Codes(dict[Hashable, int]):
     """Numbers for names, in the order in which they are first asked for."""
 
-    def __missing__(self, name) -> int:
+    def __missing__(self, name: Hashable) -> int:
         self[name] = len(self)
         return self[name]

@@ -1,38 +1,39 @@
-"""Sequences with a box a frame, their hard variants, and starts from a part of the target."""
+"""Sequences with a box for each frame, their harder variants, and plain folders of sequences."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Listing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dytrack_ros.tracking.box import MIN_INIT_SIDE_PX
+from dytrack_ros.data.files import files_in, images_in, read_truth
 
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VARIANTS = ("standard", "skip3", "small", "skip3_small")
 SMALL_SIDE_PX = 32.0
 SKIP = 3
 FULL = "full"
 INITS = (FULL, "half", "quarter")
+MIN_INIT_SIDE_PX = 2.0  # a tracker accepts no smaller init box
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """``frames`` are image files, ``truth`` (N, 4) boxes (x, y, w, h) in pixels of the image shown, NaN where the
-    target is absent. Images are shrunk by ``scale`` (0 < scale <= 1) when read.
+    """``frames`` are image files, ``truth`` (N, 4) boxes (x, y, w, h) in pixels of the image shown.
 
-    ``attributes`` are what the dataset says is hard about it. A tracker is started with the part ``init`` of the first
-    box (:func:`part_of`). Without ``is_judged`` only the first box is known (a server keeps the others): the rest of
-    ``truth`` is NaN then, and the target may be there all the same.
+    ``truth`` is NaN where the target is absent. Images are shrunk by ``scale`` (0 < scale <= 1) when read.
+    ``attributes`` are the data set's names for what is hard about the sequence. A tracker is started with the part
+    ``init`` of the first box (:func:`part_of`). Without ``is_judged`` only the first box is known (a server keeps the
+    others): the rest of ``truth`` is NaN although the target may be visible.
     """
 
     name: str
-    frames: tuple[Path, ...]
+    frames: Listing[Path]
     truth: np.ndarray
     scale: float = 1.0
     attributes: tuple[str, ...] = ()
@@ -44,7 +45,9 @@ class Sequence:
 
     def image(self, number: int) -> np.ndarray:
         """The frame as BGR uint8 (H, W, 3). Raises ValueError if the file is no image."""
-        image = read_image(self.frames[number])
+        image = cv2.imread(str(self.frames[number]), cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError(f"{self.frames[number]} is not a readable image")
         if self.scale == 1:
             return image
         return cv2.resize(image, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_AREA)
@@ -53,29 +56,50 @@ class Sequence:
         return (self.image(number) for number in range(len(self)))
 
     def head(self, count: int | None) -> Sequence:
+        """The first ``count`` frames; all for None."""
         return replace(self, frames=self.frames[:count], truth=self.truth[:count])
 
     def started_with(self, init: str) -> Sequence:
-        """The same, with trackers started with a part of the first box, one of :data:`INITS`."""
+        """The same frames, with trackers started with a part of the first box, one of :data:`INITS`."""
         return replace(self, init=init)
 
     @property
     def start_box(self) -> np.ndarray:
-        """What a tracker is started with on the first frame: (4,), x, y, w, h in pixels of the image shown."""
+        """The init box on the first frame: (4,), x, y, w, h in pixels of the image shown."""
         return part_of(self.truth[0], self.init)
 
     @property
     def judged_truth(self) -> np.ndarray:
-        """What results are compared with: ``truth``, or NaN alone where nothing but the first box is known."""
+        """The truth that results are compared with: all NaN if only the first box is known."""
         return self.truth if self.is_judged else np.full_like(self.truth, np.nan)
 
 
-def part_of(box: np.ndarray, init: str) -> np.ndarray:
-    """The part of a box (x, y, w, h) that a tracker is started with: ``full``; ``half``, the first half along the longer
-    side (the top of a standing target, the left of a lying one); ``quarter``, half of both sides (top left).
+@dataclass(frozen=True)
+class Layout:
+    """How an evaluation set lies in its folder.
 
-    After the paper's Figure 12, targets of which only a part is boxed at the start; which part is our choice. No side
-    becomes shorter than what a tracker takes (2 px).
+    ``expected`` describes the files, ``recognises`` tells whether a folder looks like it, ``load`` reads it. ``size`` is
+    the number of sequences of the official set. ``attribute_names`` are the columns of the files ``NAME.txt`` in one of
+    ``attribute_folders``. ``absent_is_missed``: the set's own toolkit counts frames without the target as missed.
+    ``subset_note`` tells what to do if there are more than ``size`` sequences.
+    """
+
+    name: str
+    expected: str
+    recognises: Callable[[Path], bool]
+    load: Callable[[Path], list[Sequence]]
+    size: int | None = None
+    attribute_names: tuple[str, ...] = ()
+    attribute_folders: tuple[str, ...] = ()
+    absent_is_missed: bool = False
+    subset_note: str = ""
+
+
+def part_of(box: np.ndarray, init: str) -> np.ndarray:
+    """The part of a box (x, y, w, h) that a tracker is started with, after the paper's Figure 12.
+
+    ``half`` is the first half along the longer side (the top of a standing target, the left of a lying one), ``quarter``
+    the top left quarter. No side becomes shorter than what a tracker accepts (2 px). The paper does not say which part.
     """
     x, y, w, h = (float(value) for value in box)
 
@@ -85,86 +109,6 @@ def part_of(box: np.ndarray, init: str) -> np.ndarray:
     cut_width = init == "quarter" or (init == "half" and w > h)
     cut_height = init == "quarter" or (init == "half" and w <= h)
     return np.array([x, y, halved(w) if cut_width else w, halved(h) if cut_height else h])
-
-
-def image_files(folder: Path) -> tuple[Path, ...]:
-    """Return the images of a folder in the order of the numbers in their names, without hidden files (macOS: ``._*``)."""
-
-    def key(path: Path) -> list[tuple[int, str]]:
-        parts = re.split(r"(\d+)", path.name)  # 2.png comes before 10.png
-        return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part]
-
-    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return tuple(sorted((path for path in files if not path.name.startswith(".")), key=key))
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Return an image as BGR uint8 (H, W, 3), rotated as its EXIF orientation says.
-
-    Raises ValueError if the file is not an image.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path} is not a readable image")
-    return image
-
-
-def read_truth(path: Path) -> np.ndarray:
-    """A box a line, x, y, w, h, separated by commas, tabs or spaces; NaN where the target is absent: where a number is
-    ``nan`` or a side is not positive. Raises ValueError with the bad line."""
-    boxes = []
-    for number, values in number_lines(path, "x, y, w, h"):
-        if len(values) != 4:
-            raise ValueError(f"{path}:{number}: expected x, y, w, h, got {len(values)} numbers")
-        boxes.append(values)
-    truth = np.asarray(boxes, float).reshape(-1, 4)
-    truth[~(truth[:, 2:] > 0).all(1) | np.isnan(truth).any(1)] = np.nan
-    return truth
-
-
-def number_lines(path: Path, meaning: str) -> Iterator[tuple[int, list[float]]]:
-    """Line number (from 1) and numbers of every line that is not empty, separated by commas, tabs or spaces.
-
-    Raises FileNotFoundError, or ValueError with the bad line; ``meaning`` says in both what is expected there.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: expected lines of {meaning}")
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        try:
-            values = [float(value) for value in line.replace(",", " ").split()]
-        except ValueError:
-            raise ValueError(f"{path}:{number}: expected {meaning}, got {line!r}") from None
-        if values:
-            yield number, values
-
-
-def check_start(sequence: Sequence, folder: Path) -> Sequence:
-    """The sequence itself. Raises ValueError where its first frame has no box."""
-    if not len(sequence) or np.isnan(sequence.truth[0]).any():
-        raise ValueError(f"{folder}: the first frame needs a box, for the tracker starts there")
-    return sequence
-
-
-def load_sequence(folder: str | Path) -> Sequence:
-    """A folder with ``groundtruth.txt`` and the images, in it or in ``img/``, in the order of the numbers in their names.
-
-    Raises FileNotFoundError without truth, ValueError where images and boxes differ in number or the first is absent.
-    """
-    folder = Path(folder)
-    truth = read_truth(folder / "groundtruth.txt")
-    images = folder / "img" if (folder / "img").is_dir() else folder
-    frames = image_files(images)
-    if len(frames) != len(truth):
-        raise ValueError(f"{folder} has {len(frames)} images but {len(truth)} boxes")
-    return check_start(Sequence(folder.name, frames, truth), folder)
-
-
-def load_sequences(folder: str | Path) -> list[Sequence]:
-    """All sequences below ``folder``, by name. Raises FileNotFoundError if there is none."""
-    folders = sorted(path.parent for path in Path(folder).glob("*/groundtruth.txt"))
-    if not folders:
-        raise FileNotFoundError(f"no sequences in {folder}: expected NAME/groundtruth.txt and NAME/img/*")
-    return [load_sequence(path) for path in folders]
 
 
 def as_variant(sequence: Sequence, variant: str) -> Sequence:
@@ -178,3 +122,45 @@ def as_variant(sequence: Sequence, variant: str) -> Sequence:
         scale = min(SMALL_SIDE_PX / math.sqrt(w * h), 1.0)
         sequence = replace(sequence, truth=sequence.truth * scale, scale=scale)
     return sequence
+
+
+def check_start(sequence: Sequence, folder: Path) -> Sequence:
+    """Returns the sequence. Raises ValueError if its first frame has no box."""
+    if not len(sequence) or np.isnan(sequence.truth[0]).any():
+        raise ValueError(f"{folder}: the first frame needs a box, for the tracker starts there")
+    return sequence
+
+
+# --- plain folders ---------------------------------------------------------------------------------------------------
+
+
+def load_sequence(folder: str | Path) -> Sequence:
+    """A folder with ``groundtruth.txt`` and the images, in it or in ``img/``, in the order of their numbers.
+
+    Raises FileNotFoundError if either is missing, ValueError if images and boxes differ in number or the first box is
+    absent.
+    """
+    folder = Path(folder)
+    truth = read_truth(folder / "groundtruth.txt")
+    frames = images_in(folder / "img" if (folder / "img").is_dir() else folder)
+    if len(frames) != len(truth):
+        raise ValueError(f"{folder} has {len(frames)} images but {len(truth)} boxes")
+    return check_start(Sequence(folder.name, frames, truth), folder)
+
+
+def training_videos(folder: Path) -> dict[str, Callable[[], Sequence]]:
+    """Readers of the sequences in ``folder`` by name, for training. Raises FileNotFoundError if there is none."""
+    folders = [path.parent for path in files_in(folder, "*/groundtruth.txt")]
+    if not folders:
+        raise FileNotFoundError(f"no sequences in {folder}: expected NAME/groundtruth.txt and NAME/img/*")
+    return {path.name: partial(load_sequence, path) for path in folders}
+
+
+def load_sequences(folder: str | Path) -> list[Sequence]:
+    """All sequences in ``folder``, by name. Raises as :func:`load_sequence`, FileNotFoundError if there is none."""
+    return [read() for read in training_videos(Path(folder)).values()]
+
+
+LAYOUTS = (
+    Layout("plain", "NAME/groundtruth.txt and NAME/img/*", lambda folder: any(folder.glob("*/groundtruth.txt")), load_sequences),
+)  # fmt: skip

@@ -1,21 +1,24 @@
-"""Target-aware self-distillation (Section III-E): the last exit's features teach the earlier exits' features."""
+"""Target-aware self-distillation (Section III-E), and distillation from a wider network (beyond the paper)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dytrack_ros.model.dytrack import DyTrack, ExitOutput
+
 MODES = ("off", "plain", "target_aware")
 
 
 class ImitationAttention(nn.Module):
-    """G_k: re-weights a student's features by where and in which channels the teacher sees the target.
+    """G_k: re-weights the student's features f_k by a spatial map and channel attention computed from f_K.
 
-    The spatial map comes from the teacher by a 1x1 convolution and a linear layer over the positions; the channel
-    attention likewise, with a softmax over space that pools the teacher. Used in training only.
+    The spatial map: a 1x1 convolution and a linear layer over the positions. The channel attention: the same, with a
+    softmax over space that pools the features. Used in training only.
     """
 
     def __init__(self, width: int, positions: int):
@@ -26,7 +29,7 @@ class ImitationAttention(nn.Module):
         self.channel_linear = nn.Linear(width, width)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Student f_k and teacher f_K, (B, N, C) each, to the attended student f'_k (B, N, C)."""
+        """Maps student f_k and teacher f_K, (B, N, C) each, to the attended student f'_k (B, N, C)."""
         spatial = torch.sigmoid(self.spatial_linear(self.spatial_conv(teacher)[..., 0]))
         where = self.channel_conv(teacher).softmax(dim=1)
         channel = torch.sigmoid(self.channel_linear((where * teacher).sum(1)))
@@ -34,10 +37,9 @@ class ImitationAttention(nn.Module):
 
 
 class SelfDistillation(nn.Module):
-    """The imitation loss, mean over k < K of 1 - cos(f'_k, f_K); ``plain`` leaves the students as they are.
+    """The imitation loss: mean over k < K of 1 - cos(f'_k, f_K), with f'_k = f_k in mode ``plain``.
 
-    The cosine is that of whole feature maps: taken token by token, it would not see the spatial map. The teacher is
-    detached: it teaches and is not taught.
+    The cosine is that of whole feature maps; token by token it would not depend on the spatial map. f_K is detached.
     """
 
     def __init__(self, mode: str, width: int, positions: int, exit_count: int):
@@ -49,7 +51,7 @@ class SelfDistillation(nn.Module):
         self.attention = nn.ModuleList(ImitationAttention(width, positions) for _ in range(attended))
 
     def forward(self, features: Sequence[Tensor], students: Sequence[int] | None = None) -> Tensor:
-        """Search features of all exits, (B, N, C) each, the teacher's last, to the scalar loss.
+        """Maps the search features of all exits, (B, N, C) each, to the scalar loss.
 
         ``students`` are the positions of the exits that learn; all but the last by default.
         """
@@ -65,3 +67,51 @@ class SelfDistillation(nn.Module):
                 student = self.attention[position](student, teacher)
             losses.append(1 - F.cosine_similarity(student.flatten(1), teacher.flatten(1), dim=1).mean())
         return torch.stack(losses).mean()
+
+
+class TeacherOutput(NamedTuple):
+    """A teacher's encoder ``tokens`` at each exit, projected to the student's width, (B, N, c) each, and the
+    ``log_heat_maps`` (B, 2, H, W) of its last exit."""
+
+    tokens: list[Tensor]
+    log_heat_maps: Tensor
+
+
+class Teacher(nn.Module):
+    """A frozen ``network`` and the ``projection`` (C, c) of its tokens to the student's width.
+
+    :func:`~dytrack_ros.training.width_reduction.reduce_width` gives the projection.
+    """
+
+    projection: Tensor
+
+    def __init__(self, network: DyTrack, projection: Tensor):
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+        self.register_buffer("projection", projection)
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stays in evaluation mode whatever ``mode`` is."""
+        return self
+
+    @torch.no_grad()
+    def forward(self, template: Tensor, search: Tensor) -> TeacherOutput:
+        """Runs the network on normalised crops (B, 3, H, W)."""
+        outputs = self.network(template, search)
+        tokens = [output.tokens.float() @ self.projection for output in outputs]
+        return TeacherOutput(tokens, outputs[-1].log_heat_maps)
+
+
+def token_loss(outputs: list[ExitOutput], taught: TeacherOutput) -> Tensor:
+    """Mean over exits and tokens of 1 - cos(student's encoder token, teacher's token)."""
+    losses = [
+        1 - F.cosine_similarity(output.tokens.float(), tokens, dim=2).mean()
+        for output, tokens in zip(outputs, taught.tokens, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def heat_loss(output: ExitOutput, taught: TeacherOutput) -> Tensor:
+    """Kullback-Leibler divergence (B,) of an exit's heat maps from the teacher's, mean over the two corners."""
+    target, learnt = taught.log_heat_maps.flatten(2), output.log_heat_maps.flatten(2)
+    return (target.exp() * (target - learnt)).sum(2).mean(1)

@@ -1,4 +1,4 @@
-"""Training by several processes, one a GPU, as ``torchrun`` starts them; a single process is the special case."""
+"""Training by several processes, one for each GPU, started by ``torchrun``; a single process is the special case."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process, ``rank`` of ``size``, of which ``local_size`` run on this machine, this one on ``device``.
+    """This process: number ``rank`` of ``size``, of which ``local_size`` run on this machine; it trains on ``device``.
 
-    All of them must call the methods that exchange something, in the same order.
+    All processes must call the methods that communicate, in the same order.
     """
 
     rank: int = 0
@@ -26,39 +26,41 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes files and shows progress."""
+        """Whether this process writes files and shows progress."""
         return self.rank == 0
 
     def wrap(self, module: nn.Module, part_unused: bool = False) -> nn.Module:
-        """``module``, whose gradients are from now on averaged over the processes, starting from the weights of rank 0.
+        """Averages the gradients of ``module`` over the processes from now on, starting from the weights of rank 0.
 
-        What has ``requires_grad`` off now is left alone. ``part_unused``: some of the rest may have no gradient in a step.
+        Parameters without ``requires_grad`` are left out. ``part_unused``: some others may have no gradient in a step.
         """
         return DistributedDataParallel(module, find_unused_parameters=part_unused) if self.size > 1 else module
 
     def with_common_norms(self, model: nn.Module) -> nn.Module:
-        """``model`` with batch norms that see the batch of all processes; PyTorch has these for CUDA only, so that on CPUs
-        each process normalises by its own part of the batch and rank 0's running statistics are kept."""
+        """Converts the batch norms to ones that see the batch of all processes, on CUDA.
+
+        PyTorch has none for CPUs: there each process normalises by its part of the batch, and rank 0's statistics are kept.
+        """
         if self.size == 1 or torch.device(self.device).type != "cuda":
             return model
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
     def of_first(self, value: float) -> float:
-        """Rank 0's value."""
+        """Returns rank 0's value."""
         shared = torch.tensor(value, dtype=torch.float64)
         if self.size > 1:
             distributed.broadcast(shared, src=0)
         return shared.item()
 
     def total(self, values: Tensor) -> Tensor:
-        """The sums over all processes."""
+        """Sums over all processes."""
         shared = values.detach().cpu().double()
         if self.size > 1:
             distributed.all_reduce(shared)
         return shared
 
     def mean(self, values: Tensor) -> Tensor:
-        """The means over the processes, of what is not NaN."""
+        """Means over the processes of the values that are not NaN."""
         known = ~values.isnan()
         sums = self.total(torch.stack([torch.where(known, values, 0), known.to(values.dtype)]))
         return sums[0] / sums[1]
@@ -66,10 +68,10 @@ class Ranks:
 
 @contextmanager
 def joined_ranks(device: str) -> Iterator[Ranks]:
-    """The ranks that ``torchrun`` has started (a single one without it), of which each takes the GPU of its local number
-    if ``device`` is ``cuda``.
+    """Joins the processes that ``torchrun`` has started; without it there is a single one.
 
-    Raises ValueError if there are fewer GPUs than processes, or if one GPU is named for several of them.
+    With ``device`` ``cuda`` each process takes the GPU of its local number. Raises ValueError if there are fewer GPUs
+    than processes, or if ``device`` names one GPU for several of them.
     """
     size, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     if size == 1:
@@ -85,7 +87,7 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
             )
         torch.cuda.set_device(local)
         device = f"cuda:{local}"
-    # What is exchanged between the steps lies on the CPU, so that it need not wait for the GPU.
+    # Values exchanged between the steps lie on the CPU, so that they do not wait for the GPU.
     distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:
         yield Ranks(distributed.get_rank(), size, int(os.environ.get("LOCAL_WORLD_SIZE", size)), device)

@@ -1,14 +1,16 @@
-"""The losses of Section III-D: boxes, predicted IoU, imitation."""
+"""The losses of Section III-D, and the module that computes all of them for a batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dytrack_ros.model.dytrack import ExitOutput
+from dytrack_ros.model.dytrack import DyTrack, ExitOutput, normalize
+from dytrack_ros.training.augmentation import CropBatch
+from dytrack_ros.training.distillation import SelfDistillation, Teacher, heat_loss, token_loss
 
 
 def box_iou(a: Tensor, b: Tensor) -> Tensor:
@@ -33,15 +35,14 @@ def giou_loss(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def corner_loss(log_heat_maps: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy of the heat maps (B, 2, H, W) against the true corners, each spread bilinearly over the four
-    cells around it, less that target's own entropy, (B,): 0 for a map whose expectation is the corner with least spread.
+    """KL divergence (B,) of the heat maps (B, 2, H, W) from the true corners, each spread over the four cells around it.
 
-    Supervises each cell, where the box losses see only the expectation; heads learn in far fewer steps (the
-    regularised soft-argmax of Nibali et al., "DSNT", 2018).
+    It supervises each cell, where the box losses supervise only the expectation; heads learn in far fewer steps
+    (cf. the regularised soft-argmax of Nibali et al., "DSNT", 2018).
     """
     batch, _, height, width = log_heat_maps.shape
     corners = truth.view(batch, 2, 2)
-    log_target, loss = 0.0, 0.0
+    loss = log_target = log_heat_maps.new_zeros(batch, 2)
     for xs, x_weight in _neighbours(corners[..., 0], width):
         for ys, y_weight in _neighbours(corners[..., 1], height):
             weight = x_weight * y_weight
@@ -52,7 +53,7 @@ def corner_loss(log_heat_maps: Tensor, truth: Tensor) -> Tensor:
 
 
 def _neighbours(position: Tensor, cells: int) -> list[tuple[Tensor, Tensor]]:
-    """The two cells on either side of ``position`` in [0, 1], with their bilinear weights."""
+    """The two cells beside ``position`` in [0, 1], with their bilinear weights."""
     index = (position * cells - 0.5).clamp(0, cells - 1)
     low = index.floor()
     part = index - low
@@ -61,8 +62,7 @@ def _neighbours(position: Tensor, cells: int) -> list[tuple[Tensor, Tensor]]:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The paper's weights; ``corner`` weighs :func:`corner_loss`, ``tokens`` and ``heat`` the losses of a
-    :class:`~dytrack_ros.training.teacher.Teacher`, which the paper does not have."""
+    """Weights of the losses. Beyond the paper: ``corner`` (:func:`corner_loss`), and ``tokens`` and ``heat`` (a teacher)."""
 
     l1: float = 5.0
     giou: float = 2.0
@@ -74,9 +74,9 @@ class LossWeights:
 
 
 def exit_loss(output: ExitOutput, truth: Tensor, present: Tensor, weights: LossWeights) -> tuple[Tensor, Tensor]:
-    """One exit's loss, 5 L1 + 2 GIoU + 5 L2(s_k, IoU(box_k, truth)), and the mean IoU of its boxes (detached).
+    """Returns one exit's loss, 5 L1 + 2 GIoU + 5 L2(s_k, IoU(box_k, truth)), and the mean IoU of its boxes (detached).
 
-    Where the target is not ``present`` (B,) the IoU to predict is 0 and the box counts for nothing.
+    Where the target is not ``present`` (B,), the score's target is 0 and the box losses are left out.
     """
     iou = box_iou(output.box.detach(), truth) * present
     box_loss = weights.l1 * (output.box - truth).abs().mean(1) + weights.giou * giou_loss(output.box, truth)
@@ -85,3 +85,57 @@ def exit_loss(output: ExitOutput, truth: Tensor, present: Tensor, weights: LossW
     count = present.sum().clamp(min=1)
     loss = (box_loss * present).sum() / count + weights.iou * F.mse_loss(output.score, iou)
     return loss, iou.sum() / count
+
+
+class TrainingLoss(nn.Module):
+    """The network with its losses: what a training step differentiates.
+
+    ``exits`` are the positions of the exits that are computed, ``amp`` the autocast type or None.
+    """
+
+    def __init__(
+        self,
+        model: DyTrack,
+        distillation: SelfDistillation,
+        exits: list[int],
+        weights: LossWeights,
+        amp: torch.dtype | None,
+        teacher: Teacher | None = None,
+    ):
+        super().__init__()
+        self.model, self.distillation, self.teacher = model, distillation, teacher
+        self.exits, self.weights, self.amp = exits, weights, amp
+
+    def forward(self, crops: CropBatch, learning: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the loss of the exits that are ``learning``, and figures for the curves.
+
+        The figures are tensors, so that no step waits for the device.
+        """
+        template, search = normalize(crops.template), normalize(crops.search)
+        with torch.autocast(crops.search.device.type, dtype=self.amp, enabled=self.amp is not None):
+            outputs: list[ExitOutput] = self.model(template, search, self.exits)
+            taught = self.teacher(template, search) if self.teacher else None
+        figures: dict[str, Tensor] = {}
+        total = crops.box.new_zeros(())
+        for position, output in zip(self.exits, outputs, strict=True):
+            if position in learning:
+                loss, iou = exit_loss(output, crops.box, crops.present, self.weights)
+                total = total + loss
+                figures[f"iou_{position + 1}"] = iou
+                figures[f"score_{position + 1}"] = _mean(output.score.detach(), crops.present)
+                figures[f"absent_{position + 1}"] = _mean(output.score.detach(), ~crops.present)
+        imitation = self.distillation([output.features for output in outputs], learning)
+        figures["imitation"] = imitation.detach()
+        total = total + self.weights.imitation * imitation
+        if taught is not None:
+            tokens = token_loss(outputs, taught)
+            heat = torch.stack([_mean(heat_loss(output, taught), crops.present) for output in outputs]).mean()
+            figures["teacher_tokens"], figures["teacher_heat"] = tokens.detach(), heat.detach()
+            total = total + self.weights.tokens * tokens + self.weights.heat * heat
+        figures["loss"] = total.detach()
+        return total, figures
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    """Mean of the chosen values (B,), NaN if there are none. Unlike indexing, it does not wait for the device."""
+    return (values * where).sum() / where.sum()

@@ -1,89 +1,125 @@
-"""The trainer: both stages, the three strategies, resumable, on whatever devices are at hand."""
+"""The trainer: both stages, the three strategies, averaged weights, resumable, on any device."""
 
 from __future__ import annotations
 
+import copy
 import csv
 import math
 import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from dytrack_ros.model.dytrack import DyTrack
+from dytrack_ros.model.weights import save_weights
 from dytrack_ros.training.augmentation import PairAugmentation
-from dytrack_ros.training.distillation import SelfDistillation
+from dytrack_ros.training.distillation import MODES, SelfDistillation, Teacher
 from dytrack_ros.training.distributed import Ranks
-from dytrack_ros.training.learner import Learner
-from dytrack_ros.training.losses import LossWeights
-from dytrack_ros.training.sampling import PairSampler
-from dytrack_ros.training.streaming import PairStream
-from dytrack_ros.training.teacher import Teacher
+from dytrack_ros.training.losses import LossWeights, TrainingLoss
+from dytrack_ros.training.options import check_options, option
+from dytrack_ros.training.sampling import PairSampler, PairStream
 
 STRATEGIES = ("joint", "frozen_backbone", "one_by_one")
 SCHEDULES = ("step", "cosine", "constant")
-STATE_FILE = "last.pt"
-CURVES_FILE = "curves.csv"
+STATE_FILE, CURVES_FILE = "last.pt", "curves.csv"
+AVERAGED_FILE, RAW_FILE = "averaged.safetensors", "raw.safetensors"
 RESUMABLE_CHANGES = ("steps", "minutes", "save_minutes")
 PAIRS_PER_EPOCH = 60_000
 USUAL_SIZE = 0.05
-"""Root mean square of a transformer's matrices, most of them; DINOv2's first ones have 0.003 to 0.2."""
+"""Root mean square of most matrices of a transformer; DINOv2's first ones have 0.003 to 0.2."""
 SMALLEST_RELATIVE_RATE = 0.01
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Defaults are the paper's where it gives them (Section IV-A). ``batch`` is that of all processes.
+    """How to train. Defaults are the paper's where it gives them (Section IV-A).
 
     ``stage`` 1 trains the encoder and the last exit, 2 all exits. ``strategy`` (stage 2): ``joint``,
-    ``frozen_backbone``, or ``one_by_one`` (each exit for an equal share of the run, all else frozen). The run ends
-    after ``steps`` or, if given, ``minutes`` of training, whichever comes first; the learning rates follow the
-    further progressed of the two. ``schedule``: ``step`` (x0.1 at 80 %), ``cosine`` or ``constant``. ``freeze_blocks``: that many
-    first encoder layers and the patch embedding stay as they are. ``lr_adapters`` is ``lr`` unless given: adapters that
-    start as encoder layers may want less. ``relative_rates``: each array of encoder and adapters learns in proportion to
-    the root mean square of its start, at most at the rates given. ``corner_weight`` adds the heat maps' own loss (0 =
-    the paper's losses alone).
+    ``frozen_backbone``, or ``one_by_one`` (each exit for an equal share of the run, everything else frozen). The run ends
+    after ``steps`` or, if given, after ``minutes`` of training, whichever comes first; the learning rates follow the
+    further progressed of the two. ``schedule``: ``step`` (x0.1 at 80 %), ``cosine`` (to 1 %) or ``constant``.
+    ``relative_rates``: each array of encoder and adapters learns in proportion to the root mean square of its start, at
+    most at the rates given. ``ema``: decay of the averaged weights, which are the result of the run; 0: the last weights
+    are.
+
+    Raises ValueError for a value out of range.
     """
 
-    stage: int = 2
-    strategy: str = "joint"
-    distillation: str = "target_aware"
-    steps: int = 100_000
-    minutes: float | None = None
-    batch: int = 32
-    lr_backbone: float = 1e-5
-    lr: float = 1e-4
-    lr_adapters: float | None = None
-    relative_rates: bool = False
-    weight_decay: float = 1e-4
-    schedule: str = "step"
-    warmup_steps: int = 50
-    clip_norm: float = 1.0
-    freeze_blocks: int = 0
-    corner_weight: float = 0.0
-    seed: int = 0
-    save_minutes: float = 5.0
+    stage: int = option(2, "1: encoder and last exit, 2: all exits", choices=(1, 2))
+    strategy: str = option("joint", "what stage 2 trains together", choices=STRATEGIES)
+    distillation: str = option("target_aware", "self-distillation of stage 2", choices=MODES)
+    steps: int = option(100_000, "length of the run", low=1)
+    minutes: float | None = option(None, "end after this training time even if steps are left", low=0, type=float)
+    batch: int = option(32, "pairs in a step, of all processes together", low=1)
+    lr_backbone: float = option(1e-5, "learning rate of the encoder", low=0)
+    lr: float = option(1e-4, "learning rate of all else", low=0)
+    lr_adapters: float | None = option(None, "learning rate of the adapters (default: --lr)", low=0, type=float)
+    relative_rates: bool = option(False, "encoder and adapters: rates in proportion to the size of each array's weights")
+    weight_decay: float = option(1e-4, "of AdamW", low=0)
+    schedule: str = option("step", "step: x0.1 after 4/5 of the run; cosine: to 1/100", choices=SCHEDULES)
+    warmup_steps: int = option(50, "steps of rising learning rates at the start", low=0)
+    clip_norm: float = option(1.0, "largest norm of the gradient", low=0)
+    freeze_blocks: int = option(0, "first encoder layers that stay as they are, with the patch embedding", low=0)
+    corner_weight: float = option(0.0, "weight of the heat maps' own loss; paper: 0", low=0)
+    ema: float = option(0.998, "decay of the averaged weights, which the run results in; 0: no averaging", low=0, high=1)
+    seed: int = option(0, "of weights, pairs and augmentation")
+    save_minutes: float = option(5.0, "time between two saved states", low=0)
 
     def __post_init__(self) -> None:
-        for name, allowed in (("stage", (1, 2)), ("strategy", STRATEGIES), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} {getattr(self, name)!r} must be one of {', '.join(map(str, allowed))}")
+        check_options(self)
+
+
+def amp_type(choice: str, device: str) -> torch.dtype | None:
+    """The autocast type for ``auto``, ``bf16`` or ``off``; ``auto`` is bf16 where the device computes in it natively."""
+    if choice != "auto":
+        return {"off": None, "bf16": torch.bfloat16}[choice]
+    if device.startswith("cuda"):
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        cpu = Path("/proc/cpuinfo")
+        native = cpu.exists() and not BF16_FLAGS.isdisjoint(cpu.read_text().split())
+    return torch.bfloat16 if native else None
+
+
+class AveragedWeights:
+    """Exponential moving average of a network's weights and statistics, in ``network``."""
+
+    def __init__(self, model: DyTrack, decay: float):
+        self.network, self.decay = copy.deepcopy(model).eval().requires_grad_(False), decay
+
+    @torch.no_grad()
+    def update(self, model: DyTrack, step: int) -> None:
+        """Averages the weights after ``step`` (1-based); early steps count more, so that the start is soon forgotten."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        pairs = zip(self.network.state_dict().values(), model.state_dict().values(), strict=True)
+        for average, latest in pairs:
+            if average.is_floating_point():
+                average.lerp_(latest, 1 - decay)
+            else:
+                average.copy_(latest)
 
 
 def _relative_size(parameter: Tensor) -> float:
-    """In (0, 1]: AdamW moves every weight by about the rate, which would be a large step for an array of small ones."""
+    """Size of an array of weights relative to the usual one, in (0, 1].
+
+    AdamW moves every weight by about the learning rate, a large step for an array of small weights.
+    """
     size = parameter.detach().square().mean().sqrt().item() / USUAL_SIZE
     return min(max(size, SMALLEST_RELATIVE_RATE), 1.0)
 
 
 class Trainer:
-    """Trains ``model`` in place; writes ``last.pt`` (to resume) and ``curves.csv`` into ``folder``.
+    """Trains ``model`` in place.
 
-    With several ``ranks`` each trains on its part of every batch, and all hold the same weights; rank 0 writes. Raises
-    ValueError if the batch cannot be shared equally.
+    Writes into ``folder``: ``last.pt`` (to resume), ``curves.csv``, and at each save ``averaged.safetensors`` and
+    ``raw.safetensors``. With several ``ranks`` each trains on its part of every batch, all hold the same weights, and rank
+    0 writes. Raises ValueError if the batch cannot be shared equally.
     """
 
     def __init__(
@@ -101,9 +137,7 @@ class Trainer:
         self.config, self.sampler, self.augmentation = config, sampler, augmentation
         self.ranks = ranks or Ranks()
         if config.batch % self.ranks.size:
-            raise ValueError(
-                f"batch {config.batch} must be a multiple of the {self.ranks.size} processes that share it"
-            )
+            raise ValueError(f"batch {config.batch} must be a multiple of the {self.ranks.size} processes that share it")
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.device = augmentation.bank.device
@@ -113,6 +147,7 @@ class Trainer:
         self.distillation = SelfDistillation(distilled, shape.width, shape.search_tokens, model.exit_count)
         self.distillation.to(self.device)
         self.step, self.elapsed = 0, 0.0
+        self.average = AveragedWeights(self.model, config.ema) if config.ema and self.ranks.leads else None
         self.optimizer = torch.optim.AdamW(
             self._parameter_groups(), weight_decay=config.weight_decay, fused=self.device.type == "cuda"
         )
@@ -123,17 +158,23 @@ class Trainer:
             self._set_trainable(self.progress)
         self.teacher = teacher and teacher.to(self.device)
         weights = LossWeights(corner=config.corner_weight)
-        learner = Learner(self.model, self.distillation, self.exits, weights, amp, self.teacher)
-        self.learner = self.ranks.wrap(learner, part_unused=changing)
+        loss = TrainingLoss(self.model, self.distillation, self.exits, weights, amp, self.teacher)
+        self.loss = self.ranks.wrap(loss, part_unused=changing)
+
+    @property
+    def result(self) -> DyTrack:
+        """The network that the run results in: of the averaged weights, if there are any."""
+        return self.average.network if self.average else self.model
 
     # --- what is trained ---------------------------------------------------------------------------------------------
 
     @property
     def exits(self) -> list[int]:
+        """Positions of the exits that the stage trains."""
         count = self.model.exit_count
         return [count - 1] if self.config.stage == 1 else list(range(count))
 
-    def _parameter_groups(self) -> list[dict]:
+    def _parameter_groups(self) -> list[dict[str, Any]]:
         model, config = self.model, self.config
         encoder = [*model.embedding.parameters(), *model.blocks.parameters()]
         adapters = [p for decisioner in model.decisioners for p in decisioner.adapter.parameters()]
@@ -146,7 +187,7 @@ class Trainer:
         return [{"params": parameters, "base_lr": rate, "lr": 0.0} for parameters, rate in [*rates, (rest, config.lr)]]
 
     def _set_trainable(self, progress: float) -> list[int]:
-        """Freezes what the stage and the strategy ask for now; returns the exits whose loss counts."""
+        """Freezes what stage and strategy freeze at this ``progress``; returns the exits whose loss counts."""
         config, model = self.config, self.model
         model.train()
         model.requires_grad_(True)
@@ -172,6 +213,7 @@ class Trainer:
 
     @property
     def progress(self) -> float:
+        """Share of the run that is done, in [0, 1]."""
         by_steps = self.step / self.config.steps
         by_time = self.elapsed / 60 / self.config.minutes if self.config.minutes else 0.0
         return min(max(by_steps, by_time), 1.0)
@@ -185,32 +227,32 @@ class Trainer:
         return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * self.progress)) / 2)
 
     def run(self, log_every: int = 10) -> None:
-        """Trains until the end of the run, from wherever it stands.
+        """Trains from the present step to the end of the run.
 
-        Raises FloatingPointError if the loss diverges; what was saved before stays.
+        Raises FloatingPointError if the loss diverges; the last saved state is kept.
         """
         started, saved_at = time.monotonic() - self.elapsed, time.monotonic()
         window: dict[str, list[Tensor]] = defaultdict(list)
         if self.ranks.leads:
             self._trim_curves()
+        layout = "{percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}"
         with tqdm(
-            total=self.config.steps, initial=self.step, unit="step", mininterval=2, disable=not self.ranks.leads
+            total=1.0, initial=self.progress, bar_format=layout, mininterval=2, disable=not self.ranks.leads
         ) as bar:
             while self.progress < 1:
                 figures = self._train_step()
                 for name, value in figures.items():
                     window[name].append(value)
-                bar.update()
                 self.elapsed = time.monotonic() - started
                 if self.config.minutes:
                     self.elapsed = self.ranks.of_first(self.elapsed)  # all must end after the same step
+                bar.update(self.progress - bar.n)
                 if self.step % log_every == 0:
                     means = self._means(window)
                     if self.ranks.leads:
                         self._log(means)
-                    bar.set_postfix(
-                        {name: f"{value:.3f}" for name, value in means.items() if name.startswith(("iou", "loss"))}
-                    )
+                    shown = {name: f"{value:.3f}" for name, value in means.items() if name.startswith(("iou", "loss"))}
+                    bar.set_postfix({"step": self.step, **shown})
                     window.clear()
                 ending = self.progress >= 1
                 if self.ranks.leads and (ending or time.monotonic() - saved_at > 60 * self.config.save_minutes):
@@ -224,17 +266,19 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * self._learning_rate_factor()
         pairs = self.sampler.batch(self.step, self.config.batch, self.ranks.rank, self.ranks.size)
-        loss, figures = self.learner(self.augmentation(pairs, self.step, self.ranks.rank), exits)
+        loss, figures = self.loss(self.augmentation(pairs, self.step, self.ranks.rank), exits)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         trained = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         nn.utils.clip_grad_norm_(trained, self.config.clip_norm)
         self.optimizer.step()
         self.step += 1
+        if self.average:
+            self.average.update(self.model, self.step)
         return figures
 
     def _means(self, window: dict[str, list[Tensor]]) -> dict[str, float]:
-        """The mean of each figure over the steps and the processes."""
+        """Mean of each figure over the steps and the processes."""
         means = self.ranks.mean(torch.stack([torch.stack(values).nanmean() for values in window.values()]))
         return dict(zip(window, means.tolist(), strict=True))
 
@@ -256,7 +300,7 @@ class Trainer:
         return ["step", "minutes", "pairs", "lr", *per_exit, "imitation", *of_teacher, "loss"]
 
     def _trim_curves(self) -> None:
-        """Leaves the header and the rows up to the present step: what came after the saved state did not happen."""
+        """Drops the rows after the present step: those of steps after the saved state."""
         path = self.folder / CURVES_FILE
         with path.open("a+", newline="") as file:
             file.seek(0)
@@ -269,7 +313,7 @@ class Trainer:
     # --- resuming ----------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Writes all that is needed to go on from here, whole or not at all."""
+        """Writes the state to resume from, atomically, and the raw and the averaged weights."""
         state = {
             "model": self.model.state_dict(),
             "distillation": self.distillation.state_dict(),
@@ -279,18 +323,25 @@ class Trainer:
             "config": asdict(self.config),
             "shown": self._shown(),
         }
+        if self.average:
+            state["average"] = self.average.network.state_dict()
         partial = self.folder / (STATE_FILE + ".partial")
         torch.save(state, partial)
         partial.replace(self.folder / STATE_FILE)
+        save_weights(self.folder / RAW_FILE, self.model)
+        if self.average:
+            save_weights(self.folder / AVERAGED_FILE, self.average.network)
 
-    def _shown(self) -> dict:
-        """What the network is trained on, as far as no array's shape tells it."""
-        return {"background_mask": self.model.config.background_mask, **asdict(self.augmentation.config)}
+    def _shown(self) -> dict[str, Any]:
+        """Settings of the data, which must not change when a run is resumed."""
+        sampler = self.sampler.sampler if isinstance(self.sampler, PairStream) else self.sampler
+        settings = asdict(self.augmentation.config) | asdict(sampler.config)
+        return {"background_mask": self.model.config.background_mask, **settings}
 
     def resume(self) -> bool:
-        """Goes back to the last saved state, if there is one.
+        """Loads the last saved state; returns whether there is one.
 
-        Raises ValueError if that run was configured otherwise: only how long it runs may change.
+        Raises ValueError if that run had other settings: only its length may change.
         """
         path = self.folder / STATE_FILE
         if not path.exists():
@@ -300,9 +351,11 @@ class Trainer:
         changed = sorted(name for name in now if now[name] != then.get(name) and name not in RESUMABLE_CHANGES)
         if changed:
             was = ", ".join(f"{name}={then.get(name)}" for name in changed)
-            raise ValueError(f"{path} was made with {was}: resume with the same, or choose another folder")
+            raise ValueError(f"{path} was made with {was}: resume with the same, or choose another --out")
         self.model.load_state_dict(state["model"])
         self.distillation.load_state_dict(state["distillation"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.elapsed = state["step"], state["elapsed"]
+        if self.average:
+            self.average.network.load_state_dict(state["average"])
         return True

@@ -1,10 +1,11 @@
-"""A narrow network out of a wide one of the same layers, without a gradient step: each layer is fitted by least squares.
+"""Cuts a wide network to a narrow one of the same layers without a gradient step, by least squares for each layer.
 
-Two ideas meet here. Every reader of the residual stream normalises it first, so the stream may be turned and cut to its
-principal directions (SliceGPT, Ashkboos et al., ICLR 2024); here one projection serves all layers, and the narrow
-stream keeps a mean of zero, so that LayerNorm means the same to both. And a layer with fewer heads and hidden units
-is fitted to what the wide layer does (as in ThiNet, Luo et al., ICCV 2017): heads and units are chosen, then the linear maps
-into and out of them solved for, layer after layer, each on what the narrow layers before it really yield.
+1. Every reader of the residual stream normalises it first. So the stream can be rotated and cut to its principal
+   directions (SliceGPT, Ashkboos et al., ICLR 2024). Here one projection serves all layers, and the narrow stream keeps a
+   mean of zero, so that LayerNorm acts alike on both.
+2. A layer with fewer heads and hidden units is fitted to the output of the wide layer (as in ThiNet, Luo et al., ICCV
+   2017): heads and units are chosen, then the linear maps into and out of them are solved for. Each layer is fitted on
+   the actual output of the narrow layers before it.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ UNITS_AT_ONCE = 8
 
 @torch.no_grad()
 def reduce_width(wide: DyTrack, config: DyTrackConfig, template: Tensor, search: Tensor) -> tuple[DyTrack, Tensor]:
-    """The network of ``config`` that does as nearly what ``wide`` does as its width allows, on these crops.
+    """Fits a network of ``config`` to ``wide`` on these crops.
 
-    ``template`` (N, 3, Tz, Tz) and ``search`` (N, 3, Tx, Tx) are normalised crops, some hundred. The scores' MLPs are left
-    as they start, at 0.5: a crop has one IoU token only, too few to fit them. ``wide`` is fused on the way. Returns the
-    network and the projection (C, c) from the wide tokens to the narrow ones.
+    ``template`` (N, 3, Tz, Tz) and ``search`` (N, 3, Tx, Tx) are some hundred normalised crops. The score MLPs keep their
+    initial output of 0.5: a crop has a single IoU token, too few to fit them. Fuses ``wide`` in place. Returns the network
+    and the projection (C, c) from the wide tokens to the narrow ones.
 
-    Raises ValueError where the two differ in more than width, heads and the channels of the box heads.
+    Raises ValueError if the two differ in more than width, heads and the channels of the box heads.
     """
     _check_alike(wide.config, config)
     wide = wide.eval().fuse()
@@ -73,7 +74,7 @@ def _check_alike(wide: DyTrackConfig, narrow: DyTrackConfig) -> None:
 
 
 def _normalised_covariance(wide: DyTrack, template: Tensor, search: Tensor) -> Tensor:
-    """Mean over all LayerNorms of the second moments (C, C) of what they make of their tokens."""
+    """Mean over all LayerNorms of the second moments (C, C) of their normalised tokens."""
     width = wide.config.width
     covariance = torch.zeros(width, width)
 
@@ -90,7 +91,7 @@ def _normalised_covariance(wide: DyTrack, template: Tensor, search: Tensor) -> T
 
 
 def _projection(covariance: Tensor, narrow_width: int) -> Tensor:
-    """(C, c): centres, keeps the c - 1 strongest directions, and turns them to where the mean over channels is 0."""
+    """(C, c): centres, keeps the c - 1 strongest directions, and rotates them to a mean over channels of 0."""
     wide_width = len(covariance)
     strongest = torch.linalg.eigh(covariance.double())[1][:, 1 - narrow_width :]
     centre = torch.eye(narrow_width, dtype=torch.float64) - 1 / narrow_width
@@ -111,7 +112,7 @@ def _project_embedding(wide: DyTrack, narrow: DyTrack, projection: Tensor) -> No
 
 
 def _fit_block(wide: Block, narrow: Block, x: Tensor, y: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
-    """Fits one transformer layer on the wide tokens x (N, T, C) and the narrow ones y (N, T, c); what both make of them."""
+    """Fits one transformer layer on wide tokens x (N, T, C) and narrow ones y (N, T, c); returns the output of both."""
     x, y = _fit_attention(wide, narrow, x, y, projection)
     return _fit_mlp(wide, narrow, x, y, projection)
 
@@ -153,7 +154,7 @@ def _fit_mlp(wide: Block, narrow: Block, x: Tensor, y: Tensor, projection: Tenso
 
 
 def _mixed_values(attention: Attention, tokens: Tensor) -> Tensor:
-    """What the attention's output projection sees, (N, T, heads * size)."""
+    """Input of the attention's output projection, (N, T, heads * size)."""
     query, key, value = attention.qkv(tokens).unflatten(-1, (3, attention.heads, -1)).permute(2, 0, 3, 1, 4)
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
@@ -203,7 +204,7 @@ def _fit_tower(wide: nn.Sequential, narrow: nn.Sequential, x: Tensor, y: Tensor)
 
 
 def _fit_convolution(narrow: RepVGGBlock, y: Tensor, wanted: Tensor) -> Tensor:
-    """Fits the 3x3 branch so that y (N, c, H, W) gives ``wanted`` before the ReLU; the other branch starts silent."""
+    """Fits the 3x3 branch so that y (N, c, H, W) gives ``wanted`` before the ReLU; the 1x1 branch starts at 0."""
     patches = F.unfold(y, 3, padding=1).transpose(1, 2).flatten(0, 1)
     weight, bias = _least_squares(patches, _pixels(wanted))
     conv, norm = narrow.dense.conv, narrow.dense.norm
@@ -254,24 +255,24 @@ def _moments(inputs: Tensor, wanted: Tensor, weight: Tensor, centred: bool = Fal
 
 
 def _ridged(gram: Tensor) -> Tensor:
-    # Never nothing, even where all inputs are constant, as behind a ReLU that never opens.
+    # Never 0, even if all inputs are constant, as behind a ReLU that never opens.
     return gram + (RIDGE * gram.diagonal().mean()).clamp(min=1e-9) * torch.eye(len(gram), dtype=gram.dtype)
 
 
 def _explained(gram: Tensor, cross: Tensor) -> float:
-    """How much of the targets' square these inputs account for."""
+    """How much of the targets' squares these inputs explain."""
     return float((cross * torch.linalg.solve(_ridged(gram), cross)).sum())
 
 
 def _choose_units(gram: Tensor, cross: Tensor, count: int) -> Tensor:
-    """Which ``count`` inputs explain the targets best together, chosen greedily, some at a time (orthogonal matching)."""
+    """Chooses ``count`` inputs that explain the targets best together, greedily, some at a time (orthogonal matching)."""
     gram, cross = _ridged(gram), cross.clone()
     free = torch.ones(len(gram), dtype=torch.bool)
     for start in range(0, count, UNITS_AT_ONCE):
         gain = cross.square().sum(1) / gram.diagonal().clamp(min=1e-12)
         best = gain.where(free, -1.0).topk(min(UNITS_AT_ONCE, count - start)).indices
         free[best] = False
-        # What is left of all the others after regression on these.
+        # The residual of all others after regression on these.
         factor = torch.linalg.cholesky(gram[best][:, best])
         rows = torch.linalg.solve_triangular(factor, gram[best], upper=False)
         cross -= rows.T @ torch.linalg.solve_triangular(factor, cross[best], upper=False)
@@ -280,7 +281,7 @@ def _choose_units(gram: Tensor, cross: Tensor, count: int) -> Tensor:
 
 
 def _relative(tokens: Tensor) -> Tensor:
-    """Weights (N * T,) that make errors relative to the tokens' size, since LayerNorm reads them so."""
+    """Weights (N * T,) that make errors relative to the tokens' size, as LayerNorm does."""
     return 1 / (tokens - tokens.mean(-1, keepdim=True)).square().mean(-1).clamp(min=1e-8).flatten()
 
 

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dytrack_ros.data.layouts import LAYOUTS, load_dataset
-from dytrack_ros.data.layouts.lasot import ATTRIBUTES as LASOT_ATTRIBUTES
-from dytrack_ros.data.layouts.uav123 import ATTRIBUTES as UAV_ATTRIBUTES
+from dytrack_ros.data.registry import LAYOUTS, load_dataset
+from dytrack_ros.data.lasot import ATTRIBUTES as LASOT_ATTRIBUTES
+from dytrack_ros.data.uav123 import ATTRIBUTES as UAV_ATTRIBUTES
 from dytrack_ros.data.sequences import INITS, Sequence, part_of, read_truth
 
 ABSENT = [np.nan] * 4
@@ -406,7 +406,7 @@ def test_an_empty_folder_has_no_layout(tmp_path, name):
 
 
 def test_what_is_no_dataset_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="it is no folder"):
+    with pytest.raises(FileNotFoundError, match="it is not a folder"):
         load_dataset(tmp_path / "nothing")
     with pytest.raises(ValueError, match="unknown dataset 'otb2013'; there are lasot_ext, lasot, "):
         load_dataset(tmp_path, "otb2013")

@@ -10,12 +10,12 @@ from random_network import MINIATURE, TINY
 from training_layouts import make_coco, make_lasot
 
 from dytrack_ros.cli import train as cli
-from dytrack_ros.data.datasets import ImageBank
+from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.data.labels import LabelledImage
 from dytrack_ros.model.presets import PRESETS
-from dytrack_ros.training.augmentation import AugmentationConfig, CropView, PairAugmentation
+from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation
 from dytrack_ros.training.sampling import PairSampler
-from dytrack_ros.training.streaming import PairStream, source_window
+from dytrack_ros.training.sampling import PairStream, source_window, CropView
 
 PLAIN = AugmentationConfig(
     brightness=0,
@@ -128,7 +128,7 @@ def test_pairs_of_unreadable_images_are_replaced_and_counted(streamed):
 
 def test_a_batch_of_which_nothing_can_be_read_ends_the_run(streamed):
     stream, _ = streamed(Pictures(SMALL, broken=range(5)))
-    with pytest.raises(OSError, match="not one of 4 pairs can be read: picture . is broken"):
+    with pytest.raises(OSError, match="none of 4 pairs can be read: picture . is broken"):
         stream.batch(0, 4)
 
 

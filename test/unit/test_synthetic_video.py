@@ -10,7 +10,7 @@ from random_network import TINY
 from test_training import PLAIN, make_shard
 
 from dytrack_ros.cli import train as cli
-from dytrack_ros.data.datasets import ImageBank
+from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.data.labels import ImageTable, LabelledImage
 from dytrack_ros.model.weights import load_config
 from dytrack_ros.tracking.crop import CropWindow
@@ -19,8 +19,8 @@ from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentati
 from dytrack_ros.training.crops import with_background_mask
 from dytrack_ros.training.cutouts import MASK_PX, Cutouts, cut_out
 from dytrack_ros.training.sampling import PairSampler
-from dytrack_ros.training.streaming import PairStream
-from dytrack_ros.training.synthetic import Layer, moved_within, scene_windows, turned_box, turns
+from dytrack_ros.training.sampling import PairStream
+from dytrack_ros.training.cutouts import Layer, moved_within, scene_windows, turned_box, turns
 
 RED, YELLOW = (210, 20, 20), (210, 210, 20)
 GROUNDS = [(30, 160, 40), (40, 60, 190), (120, 120, 30), (90, 90, 90), (20, 150, 150), (160, 110, 60)]
@@ -306,7 +306,7 @@ def test_train_makes_cutouts_once_and_keeps_the_background_mask(tmp_path, capsys
     make_shard(tmp_path / "train.tar")
     command = [
         "--data", str(tmp_path / "train.tar"), "--out", str(tmp_path / "run"), "--model", "dytrack_tiny", "--steps", "1",
-        "--batch", "2", "--search-size", "64", "--distillation", "off", "--amp", "off",
+        "--batch", "2", "--size", "64", "--distillation", "off", "--amp", "off",
         "--synthetic", "0.5", "--parts", "0.5", "--distractors", "2",
     ]  # fmt: skip
     assert cli.main([*command, "--background-mask", "0.3"]) == 0
@@ -335,7 +335,7 @@ def test_a_run_is_not_resumed_with_another_background_mask(tmp_path, capsys):
         "--batch",
         "2",
     ]
-    command += ["--search-size", "64", "--distillation", "off", "--amp", "off", "--resume"]
+    command += ["--size", "64", "--distillation", "off", "--amp", "off", "--resume"]
     assert cli.main([*command, "--steps", "1", "--background-mask", "0.3"]) == 0
     assert cli.main([*command, "--steps", "2"]) == 2
     assert "background_mask=0.3" in capsys.readouterr().err

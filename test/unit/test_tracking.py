@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dytrack_ros.data.datasets import ImageBank
+from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.engines import create_engine
 from dytrack_ros.model.weights import load_weights
 from dytrack_ros.policies import FixedExit, FixedThresholds, RandomExit

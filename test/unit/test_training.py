@@ -17,16 +17,17 @@ from random_network import TINY, random_model
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from dytrack_ros.data.datasets import ImageBank, ShardDataset, expand_shards
+from dytrack_ros.data.shards import ShardDataset, expand_shards
 from dytrack_ros.model import DyTrack, DyTrackConfig, load_encoder, load_weights, save_weights
 from dytrack_ros.model.corner_head import CornerHead
 from dytrack_ros.model.dytrack import ExitOutput
 from dytrack_ros.model.presets import preset
 from dytrack_ros.model.vit import Block
 from dytrack_ros.model.weights import load_config, resample_patch_embedding, resample_positions, with_search_region
+from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation, box_in_window
 from dytrack_ros.training.losses import LossWeights, box_iou, corner_loss, exit_loss, giou_loss
-from dytrack_ros.training.sampling import PairSampler
+from dytrack_ros.training.sampling import PairSampler, SamplingConfig
 from dytrack_ros.training.trainer import TrainConfig, Trainer
 
 
@@ -104,7 +105,7 @@ def test_missing_or_empty_data_is_said(tmp_path):
 
 
 def test_pairs_keep_their_gap_and_are_reproducible(dataset):
-    sampler = PairSampler(dataset, seed=3, video_share=0.5, max_gap=100)
+    sampler = PairSampler(dataset, 3, SamplingConfig(video_share=0.5))
     batch = sampler.batch(7, 200)
     again = sampler.batch(7, 200)
     assert np.array_equal(batch.search_image, again.search_image)

@@ -8,10 +8,11 @@ import pytest
 from training_layouts import HEIGHT, MAKERS, WIDTH, make_coco, make_lasot, make_trackingnet, make_voc, write_image
 
 from dytrack_ros.cli import pack
-from dytrack_ros.data.datasets import JoinedDataset, ShardDataset
+from dytrack_ros.data.datasets import JoinedDataset
+from dytrack_ros.data.shards import ShardDataset
 from dytrack_ros.data.labels import ImageTable, LabelledImage
-from dytrack_ros.data.sources import left_out, open_data, summary
-from dytrack_ros.training.sampling import PairSampler
+from dytrack_ros.data.registry import left_out, open_data, summary
+from dytrack_ros.training.sampling import PairSampler, SamplingConfig
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,7 @@ def test_tables_keep_what_single_images_say():
 
 
 def test_the_papers_sampling_draws_sources_alike_and_keeps_pairs_near(all_data):
-    sampler = PairSampler(all_data, seed=1, max_gap=2, sampling="paper")
+    sampler = PairSampler(all_data, 1, SamplingConfig(max_gap=2, sampling="paper"))
     batch = sampler.batch(0, 1000)
     images = [
         (all_data.images[a], all_data.images[b]) for a, b in zip(batch.template_image, batch.search_image, strict=True)
@@ -175,7 +176,7 @@ def test_the_papers_sampling_draws_sources_alike_and_keeps_pairs_near(all_data):
     coco = [tuple(box) for (a, _), box in zip(images, batch.template_box.tolist(), strict=True) if a.source == "coco"]
     assert len({*coco}) == 2 and 0.5 < coco.count((20, 30, 40, 30)) / len(coco) < 0.83, "all three objects alike"
     with pytest.raises(ValueError, match="balanced, paper"):
-        PairSampler(all_data, sampling="uniform")
+        SamplingConfig(sampling="uniform")
 
 
 def test_parts_of_a_batch_make_up_the_whole(all_data):

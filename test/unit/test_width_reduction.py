@@ -10,9 +10,10 @@ from test_training import make_shard, trainer_for
 from torch.nn import functional as F
 
 from dytrack_ros.cli import train as cli
-from dytrack_ros.data.datasets import ImageBank, ShardDataset
+from dytrack_ros.data.shards import ShardDataset
 from dytrack_ros.model import DyTrack, load_weights, save_weights
-from dytrack_ros.training.teacher import Teacher, heat_loss, token_loss
+from dytrack_ros.training.crops import ImageBank
+from dytrack_ros.training.distillation import Teacher, heat_loss, token_loss
 from dytrack_ros.training.trainer import SMALLEST_RELATIVE_RATE, USUAL_SIZE
 from dytrack_ros.training.width_reduction import _choose_units, _least_squares, reduce_width
 

@@ -7,8 +7,9 @@ import torch
 from random_network import MINIATURE, random_model
 
 from dytrack_ros.cli import train as cli
-from dytrack_ros.data.datasets import ImageBank, ShardDataset
+from dytrack_ros.data.shards import ShardDataset
 from dytrack_ros.model.presets import PRESETS
+from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.training.augmentation import PairAugmentation
 from dytrack_ros.training.distributed import Ranks, joined_ranks
 from dytrack_ros.training.sampling import PairSampler

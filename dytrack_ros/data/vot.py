@@ -6,14 +6,23 @@ from pathlib import Path
 
 import numpy as np
 
-from dytrack_ros.data.layouts.files import Layout, first_frames, flags_in, images_in, names_in
-from dytrack_ros.data.sequences import Sequence
+from dytrack_ros.data.files import (
+    files_in,
+    first_frames,
+    flags_in,
+    images_in,
+    names_in,
+    numbers_of,
+    read_text,
+    text_lines,
+)
+from dytrack_ros.data.sequences import Layout, Sequence
 
 REGION = "x, y, w, h or the corners x1, y1, x2, y2, ..."
 
 
 def _recognises(folder: Path) -> bool:
-    """By the list of sequences, or by a truth that no other layout has: corners, or masks."""
+    """By the list of sequences, or by corners or masks in the truth, which no other layout has."""
     if (folder / "list.txt").is_file():
         names = names_in(folder / "list.txt")
         return bool(names) and (folder / names[0] / "groundtruth.txt").is_file()
@@ -21,8 +30,7 @@ def _recognises(folder: Path) -> bool:
 
 
 def _is_region_of_vot(truth_file: Path) -> bool:
-    with truth_file.open() as lines:
-        first = lines.readline()
+    first = read_text(truth_file).partition("\n")[0]
     return first.startswith("m") or len(first.split(",")) >= 6
 
 
@@ -34,8 +42,6 @@ def _load(folder: Path) -> list[Sequence]:
 
 def _load_sequence(folder: Path) -> Sequence:
     truth_file = folder / "groundtruth.txt"
-    if not truth_file.is_file():
-        raise FileNotFoundError(f"{truth_file} is missing: expected lines of {REGION}")
     truth = _read_regions(truth_file)
     images = folder / "color" if (folder / "color").is_dir() else folder
     frames = first_frames(images_in(images), len(truth), truth_file)
@@ -43,21 +49,19 @@ def _load_sequence(folder: Path) -> Sequence:
 
 
 def _read_regions(path: Path) -> np.ndarray:
-    """The upright boxes (N, 4) around the regions, NaN for those of a single number (VOT's special codes) and of NaN.
+    """Upright boxes (N, 4) around the regions; NaN for a region of one number (VOT's special codes) or with a NaN.
 
-    Raises ValueError with the bad line; masks are none that can be read.
+    Raises ValueError with the bad line; masks cannot be read.
     """
     boxes = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in text_lines(path, REGION):
         if line.startswith("m"):
             raise ValueError(
                 f"{path}:{number}: the truth is a mask; only boxes and polygons can be read. VOT2019 and before have "
                 "these, or convert the masks to boxes"
             )
         try:
-            boxes.append(_upright([float(value) for value in line.split(",")]))
+            boxes.append(_upright(numbers_of(line)))
         except ValueError:
             raise ValueError(f"{path}:{number}: expected {REGION}, got {line!r}") from None
     truth = np.asarray(boxes, float).reshape(-1, 4)
@@ -65,12 +69,12 @@ def _read_regions(path: Path) -> np.ndarray:
     return truth
 
 
-def _upright(values: list[float]) -> tuple[float, ...]:
-    """The least upright box that holds a region. Raises ValueError for a number of values that no region has."""
+def _upright(values: list[float]) -> tuple[float, float, float, float]:
+    """The smallest upright box around a region. Raises ValueError if no region has that number of values."""
     if len(values) == 1 or np.isnan(values).any():
-        return (np.nan,) * 4
+        return np.nan, np.nan, np.nan, np.nan
     if len(values) == 4:
-        return tuple(values)
+        return values[0], values[1], values[2], values[3]
     if len(values) < 6 or len(values) % 2:
         raise ValueError
     left, right, top, bottom = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
@@ -79,7 +83,7 @@ def _upright(values: list[float]) -> tuple[float, ...]:
 
 def _tags(folder: Path, count: int) -> tuple[str, ...]:
     """The tags (``NAME.tag``, earlier ``NAME.label``: a flag a frame) that hold in any frame."""
-    files = sorted(path for suffix in ("tag", "label") for path in folder.glob(f"*.{suffix}"))
+    files = sorted(path for suffix in ("tag", "label") for path in files_in(folder, f"*.{suffix}"))
     return tuple(path.stem.replace("_", " ") for path in files if flags_in(path, count).any())
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dytrack_ros.data.layouts.files import Layout, first_frames, frame_number, images_in
-from dytrack_ros.data.sequences import Sequence, read_truth
+from dytrack_ros.data.files import first_frames, frame_number, images_in, read_text, read_truth
+from dytrack_ros.data.sequences import Layout, Sequence
 
-FIRST_IMAGES = {"David": 300}  # the others begin with their first image, also those that end before their last
+FIRST_IMAGES = {"David": 300}  # all others begin with their first image
 ATTRIBUTES = (
     "Illumination Variation", "Out-of-Plane Rotation", "Scale Variation", "Occlusion", "Deformation", "Motion Blur",
     "Fast Motion", "In-Plane Rotation", "Out-of-View", "Background Clutter", "Low Resolution",
@@ -19,12 +19,12 @@ def _recognises(folder: Path) -> bool:
 
 
 def _load(folder: Path) -> list[Sequence]:
-    """Targets by name: those of a folder NAME with several files of truth are called NAME-1, NAME-2 ... A file without
-    any box (Human4 has one) is no target."""
+    """Targets by name: a folder NAME with several truth files gives NAME-1, NAME-2 ... Empty files (Human4 has one) are
+    skipped."""
     sequences = []
     for sequence_folder in sorted({path.parent for path in folder.glob("*/groundtruth_rect*.txt")}):
         files = sorted(sequence_folder.glob("groundtruth_rect*.txt"))
-        with_boxes = [path for path in files if path.read_text().strip()]
+        with_boxes = [path for path in files if read_text(path).strip()]
         if not with_boxes:
             raise ValueError(f"{files[0]} is empty: expected x, y, w, h a line")
         for path in with_boxes:

@@ -6,24 +6,23 @@ from pathlib import Path
 
 import numpy as np
 
-from dytrack_ros.data.layouts.files import Layout, images_in
-from dytrack_ros.data.sequences import Sequence
+from dytrack_ros.data.files import files_in, images_in, text_lines
+from dytrack_ros.data.sequences import Layout, Sequence
 
-FULL_RATE = 8  # frames at 240 Hz for one at 30 Hz
+FULL_RATE = 8  # frames at 240 Hz for each at 30 Hz
 ROW = 'track x1 y1 x2 y2 frame lost occluded generated "label"'
 
 
 def _recognises(folder: Path) -> bool:
-    return any(folder.glob("*/30/*.txt"))
+    return bool(files_in(folder, "*/30/*.txt"))
 
 
 def _load(folder: Path) -> list[Sequence]:
-    return [_load_sequence(path) for path in sorted(folder.glob("*/30/*.txt"))]
+    return [_load_sequence(path) for path in files_in(folder, "*/30/*.txt")]
 
 
 def _load_sequence(truth_file: Path) -> Sequence:
-    """Where the annotation is that of all 240 frames a second, every eighth row is taken; some sequences have a row or
-    an image too many, which is left out."""
+    """Takes every eighth row of an annotation at 240 Hz. Drops the one row or image that some sequences have too many."""
     frames, truth = images_in(truth_file.parent / truth_file.stem), _read_rows(truth_file)
     if abs(len(truth) / FULL_RATE - len(frames)) <= 1 < abs(len(truth) - len(frames)):
         truth = truth[::FULL_RATE]
@@ -36,9 +35,7 @@ def _load_sequence(truth_file: Path) -> Sequence:
 def _read_rows(path: Path) -> np.ndarray:
     """Boxes (N, 4) from corners as the annotation tool VATIC writes them; NaN where the target is lost."""
     boxes = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in text_lines(path, ROW):
         try:
             _, x1, y1, x2, y2, _, lost = (float(value) for value in line.split()[:7])
         except ValueError:

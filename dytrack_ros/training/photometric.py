@@ -1,19 +1,56 @@
-"""How a camera changes what is seen: colours, resolution, blur. All take crops in [0, 255] and the members they change."""
+"""Random draws for a batch, and the photometric changes: colour, resolution, blur. Crops are in [0, 255]."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dytrack_ros.training.draw import Draw, each
-
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
 
 
+@dataclass(frozen=True)
+class Draw:
+    """Draws random numbers for each of ``batch`` members from ``generator``, in the order of the calls."""
+
+    batch: int
+    generator: torch.Generator
+    device: torch.device
+
+    def share(self, *shape: int) -> Tensor:
+        """Uniform in [0, 1), (B, *shape)."""
+        return torch.rand(self.batch, *shape, generator=self.generator, device=self.device)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform in [-1, 1), (B, *shape)."""
+        return self.share(*shape) * 2 - 1
+
+    def normal(self, *shape: int) -> Tensor:
+        """Normal with mean 0 and variance 1, (B, *shape)."""
+        return torch.randn(self.batch, *shape, generator=self.generator, device=self.device)
+
+    def laplace(self, *shape: int) -> Tensor:
+        """Laplace with mean 0 and mean absolute value 1, (B, *shape)."""
+        position = self.uniform(*shape)
+        return -torch.sign(position) * torch.log1p(-position.abs().clamp(max=1 - 1e-6))
+
+    def chance(self, probability: float) -> Tensor:
+        """True with that probability, bool (B,)."""
+        return self.share() < probability
+
+
+def each(chosen: Tensor) -> Tensor:
+    """A boolean of each member (B,) for all pixels of its crop, (B, 1, 1, 1)."""
+    return chosen[:, None, None, None]
+
+
 def coloured(crop: Tensor, strengths: tuple[float, float, float], grey: Tensor, draw: Draw) -> Tensor:
-    """Crops (B, 3, S, S) with other brightness, contrast and saturation, each within 1 +- its strength; those chosen as
-    ``grey`` (B,) without colour."""
+    """Changes brightness, contrast and saturation of crops (B, 3, S, S), each within 1 +- its strength.
+
+    The members chosen by ``grey`` (B,) lose their colour.
+    """
     brightness, contrast, saturation = (1 + strength * draw.uniform(1, 1, 1) for strength in strengths)
     red, green, blue = GREY_WEIGHTS
     luminance = red * crop[:, :1] + green * crop[:, 1:2] + blue * crop[:, 2:]
@@ -24,14 +61,14 @@ def coloured(crop: Tensor, strengths: tuple[float, float, float], grey: Tensor, 
 
 
 def low_resolution(crop: Tensor, chosen: Tensor, factor: int) -> Tensor:
-    """As if the camera had 1 / ``factor`` as many pixels a side."""
+    """Shrinks the chosen crops by ``factor`` and enlarges them again."""
     coarse = F.avg_pool2d(crop, factor)
     coarse = F.interpolate(coarse, size=crop.shape[2:], mode="bilinear", align_corners=False)
     return torch.where(each(chosen), coarse, crop)
 
 
 def gaussian_blur(crop: Tensor, chosen: Tensor, sigma: Tensor, radius: int = 4) -> Tensor:
-    """Blurred by ``sigma`` (B,) pixels."""
+    """Blurs the chosen crops by ``sigma`` (B,) pixels."""
     taps = torch.arange(-radius, radius + 1, device=crop.device, dtype=torch.float32)
     kernel = torch.exp(-(taps**2) / (2 * sigma[:, None] ** 2))
     kernel = kernel / kernel.sum(1, keepdim=True)
@@ -40,18 +77,16 @@ def gaussian_blur(crop: Tensor, chosen: Tensor, sigma: Tensor, radius: int = 4) 
 
 
 def motion_blur(crop: Tensor, chosen: Tensor, angle: Tensor, radius: int = 4) -> Tensor:
-    """Blurred along a line at ``angle`` (B,), ``radius`` pixels each way."""
+    """Blurs the chosen crops along a line at ``angle`` (B,) in radians, ``radius`` pixels each way."""
     grid = torch.arange(-radius, radius + 1, device=crop.device, dtype=torch.float32)
-    across = (
-        grid[None, :, None] * torch.cos(angle)[:, None, None] - grid[None, None, :] * torch.sin(angle)[:, None, None]
-    )
-    kernel = (1 - across.abs()).clamp(min=0)
+    cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
+    kernel = (1 - (grid[None, :, None] * cos - grid[None, None, :] * sin).abs()).clamp(min=0)
     kernel = kernel / kernel.sum(dim=(1, 2), keepdim=True)
     return torch.where(each(chosen), _filtered(crop, kernel), crop)
 
 
 def _filtered(crop: Tensor, kernel: Tensor) -> Tensor:
-    """Each image of the batch filtered by its own kernel (B, kh, kw), replicated at the border."""
+    """Filters each image of the batch by its own kernel (B, kh, kw), replicated at the border."""
     batch, channels, height, width = crop.shape
     kh, kw = kernel.shape[1:]
     padded = F.pad(crop, (kw // 2, kw // 2, kh // 2, kh // 2), mode="replicate")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dytrack_ros.data.layouts.files import Layout, first_frames, images_in
-from dytrack_ros.data.sequences import Sequence, read_truth
+from dytrack_ros.data.files import first_frames, images_in, read_truth
+from dytrack_ros.data.sequences import Layout, Sequence
 
 ATTRIBUTES = (
     "Camera Motion", "Rotation", "Deformation", "Full Occlusion", "Illumination Variation", "Out-of-View",

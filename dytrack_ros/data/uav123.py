@@ -1,5 +1,7 @@
-"""UAV123 and UAV123_10fps (Müller et al., ECCV 2016): several sequences may be parts of one folder of images, and
-``configSeqs.m``, which comes with the dataset, says which part each is."""
+"""UAV123 and UAV123_10fps (Müller et al., ECCV 2016).
+
+Several sequences may be parts of one folder of images. ``configSeqs.m``, which comes with the data set, names the parts.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
-from dytrack_ros.data.layouts.files import Layout, frame_number, images_in
-from dytrack_ros.data.sequences import Sequence, read_truth
+from dytrack_ros.data.files import files_in, frame_number, images_in, read_text, read_truth
+from dytrack_ros.data.sequences import Layout, Sequence
 
 CONFIG = "configSeqs.m"
 ATTRIBUTES = (
@@ -22,7 +24,7 @@ FULL_RATE, LOW_RATE = "UAV123", "UAV123_10fps"
 
 @dataclass(frozen=True)
 class Part:
-    """Images ``first`` to ``last`` (numbers in their names, both included) of a folder below ``data_seq``."""
+    """Images ``first`` to ``last``, by the numbers in their names, of a folder in ``data_seq``."""
 
     folder: str
     first: int
@@ -30,7 +32,7 @@ class Part:
 
 
 def _below(folder: Path, name: str) -> Path:
-    """``folder/name`` where there is one: the low rate comes with and without that folder."""
+    """``folder/name`` if it exists: the low rate comes with and without that folder."""
     return folder / name if (folder / name).is_dir() else folder
 
 
@@ -42,7 +44,7 @@ def _recognises(version: str, folder: Path) -> bool:
 
 def _load(version: str, folder: Path) -> list[Sequence]:
     images, anno = _below(folder / "data_seq", version), _below(folder / "anno", version)
-    truth_files = sorted(anno.glob("*.txt"))
+    truth_files = files_in(anno, "*.txt")
     parts = _official_parts(folder, version)
     if parts is None:
         parts = _derived_parts(images, truth_files)
@@ -64,12 +66,12 @@ def _load_sequence(images: Path, truth_file: Path, part: Part) -> Sequence:
 
 
 def _official_parts(folder: Path, version: str) -> dict[str, Part] | None:
-    """What ``configSeqs.m`` says, None where it is not there. Raises ValueError if it cannot be read."""
+    """The parts by name in ``configSeqs.m``; None without that file. Raises ValueError if it cannot be read."""
     config = next((path for pattern in (CONFIG, f"*/{CONFIG}") for path in sorted(folder.glob(pattern))), None)
     if config is None:
         return None
-    text = config.read_text(errors="replace")
-    lists = {name: body for name, body in re.findall(r"(\w+)\s*=\s*\{(.*?)\}\s*;", text, re.DOTALL)}
+    text = read_text(config, errors="replace")
+    lists = dict(re.findall(r"(\w+)\s*=\s*\{(.*?)\}\s*;", text, re.DOTALL))
     # One file may also list UAV20L, whose sequences have the same names.
     body = lists.get(f"seq{version}")
     if body is None:
@@ -85,10 +87,10 @@ def _official_parts(folder: Path, version: str) -> dict[str, Part] | None:
 
 
 def _derived_parts(images: Path, truth_files: list[Path]) -> dict[str, Part]:
-    """Parts from the lengths alone: a sequence with a folder of its own begins with its first image; NAME_1, NAME_2 ...
-    fill the folder NAME, each beginning with the image that ends the one before.
+    """Parts derived from the sequences' lengths.
 
-    Raises ValueError where the lengths do not come out.
+    A sequence with a folder of its own begins with its first image. NAME_1, NAME_2 ... fill the folder NAME, each beginning
+    with the last image of the one before. Raises ValueError if the lengths do not fit.
     """
     sharing: dict[str, list[Path]] = {}
     for path in truth_files:
