@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--frames-per-video", type=at_least_one, default=20, help="at most, evenly spaced")
     p.add_argument("--images-per-shard", type=at_least_one, default=5000, help="at most")
     p.add_argument("--format", choices=FORMATS, default="webp", help="of the images")
-    p.add_argument("--quality", type=int, choices=range(1, 101), metavar="1..100", default=90, help="of the compression")
+    p.add_argument(
+        "--quality", type=int, choices=range(1, 101), metavar="1..100", default=90, help="of the compression"
+    )
     p.add_argument("--threads", type=at_least_one, default=os.cpu_count(), help="for decoding and encoding")
     return p
 

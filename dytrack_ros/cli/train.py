@@ -19,10 +19,10 @@ import torch
 from dytrack_ros.data.datasets import ImageDataset
 from dytrack_ros.data.labels import ImageTable
 from dytrack_ros.data.registry import DATA_HELP, left_out, names_reader, open_data, summary
-from dytrack_ros.model.dytrack import DyTrack, normalize
+from dytrack_ros.model.dytrack import DyTrack
 from dytrack_ros.model.presets import PRESETS, RECYCLING_SCHEMAS, DyTrackConfig, preset
 from dytrack_ros.model.weight_files import load_config, model_card, resolve_weights
-from dytrack_ros.model.weights import load_encoder, load_weights, save_weights, with_search_region
+from dytrack_ros.model.weights import load_encoder, load_weights, read_state, save_weights, with_search_region
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation
 from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.training.cutouts import Cutouts
@@ -31,11 +31,8 @@ from dytrack_ros.training.distributed import Ranks, joined_ranks
 from dytrack_ros.training.options import options_of
 from dytrack_ros.training.sampling import PairSampler, PairStream, SamplingConfig
 from dytrack_ros.training.trainer import PAIRS_PER_EPOCH, TrainConfig, Trainer, amp_type
-from dytrack_ros.training.width_reduction import reduce_width
 
-CUTOUTS_FILE, REDUCTION_FILE = "cutouts.npz", "reduced.pt"
-REDUCTION_BATCH = 32
-FIRST_REDUCTION_STEP = 10**9  # no training reaches batches of this number
+CUTOUTS_FILE = "cutouts.npz"
 Config = TypeVar("Config", TrainConfig, SamplingConfig, AugmentationConfig)
 
 
@@ -76,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--stream", action=argparse.BooleanOptionalAction, default=None,
                       help="read images from the disk throughout, instead of keeping all on the device "
                            "(default: if --data has a NAME:FOLDER)")  # fmt: skip
-    data.add_argument("--reader-threads", type=int, help="threads of each process that read images (default: all cores)")
+    data.add_argument(
+        "--reader-threads", type=int, help="threads of each process that read images (default: all cores)"
+    )
     data.add_argument("--data-licence", default="research use", help="data's licence, for the model card")
     _add_options(data, SamplingConfig)
 
@@ -85,16 +84,19 @@ def parser() -> argparse.ArgumentParser:
     start = network.add_mutually_exclusive_group()
     start.add_argument("--encoder", help="pretrained ViT to start from (timm, MAE or DINOv2 layout)")
     start.add_argument("--init", help="weights of this package to start from, e.g. stage 1's")
-    start.add_argument("--teacher", help="wider weights of this package: start from their reduction, and learn from them")
-    network.add_argument("--reduction-pairs", type=int, default=256, help="pairs that the reduction is fitted on")
+    network.add_argument("--teacher", help="other weights of this package, whose heat maps the network learns too")
+    network.add_argument("--projection", type=Path,
+                         help="file of research/width_reduction.py, to learn the tokens of --teacher too")  # fmt: skip
     network.add_argument("--recycling", choices=RECYCLING_SCHEMAS, default="b", help="feature recycling schema")
     network.add_argument("--size", type=int, metavar="N",
                          help="side of the search region in px, a multiple of 16; the position embedding is resampled "
                               "(default: as in --init, else the preset's)")  # fmt: skip
     network.add_argument("--template-size", type=int, metavar="N",
-                         help="side of the template in px, a multiple of 16 (default: the target as large as in --size)")  # fmt: skip
+                         help="side of the template in px, a multiple of 16 "
+                              "(default: at the scale of the search region)")  # fmt: skip
     network.add_argument("--search-factor", type=float,
-                         help="side of the search region in target sides (default: as in --init, else the preset's)")  # fmt: skip
+                         help="side of the search region in target sides "
+                              "(default: as in --init, else the preset's)")  # fmt: skip
     network.add_argument("--background-mask", type=float,
                          help="opacity in [0, 1) of the mask over the template's background; paper: 0 "
                               "(default: as in --init or --teacher, else 0)")  # fmt: skip
@@ -102,19 +104,24 @@ def parser() -> argparse.ArgumentParser:
     training = p.add_argument_group("training")
     length = training.add_mutually_exclusive_group()
     _add_options(length, TrainConfig, "steps")
-    length.add_argument("--epochs", type=float, help=f"length of the run in epochs of {PAIRS_PER_EPOCH} pairs, the paper's")
+    length.add_argument(
+        "--epochs", type=float, help=f"length of the run in epochs of {PAIRS_PER_EPOCH} pairs, the paper's"
+    )
     _add_options(training, TrainConfig, *(field.name for field in options_of(TrainConfig) if field.name != "steps"))
 
     augmentation = p.add_argument_group("augmentation")
     _add_options(augmentation, AugmentationConfig)
     augmentation.add_argument("--cutouts", type=Path, metavar="FILE",
-                              help="masks of the objects, made if not there (default with --synthetic: cutouts.npz in --out)")  # fmt: skip
+                              help="masks of the objects, made if not there "
+                                   "(default with --synthetic: cutouts.npz in --out)")  # fmt: skip
 
     run = p.add_argument_group("run")
     run.add_argument("--out", type=Path, required=True, help="folder of the results")
     run.add_argument("--resume", action="store_true", help="go on from the state in --out, if there is one")
     run.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of PyTorch")
-    run.add_argument("--amp", choices=("auto", "bf16", "off"), default="auto", help="auto: bf16 if the chip computes in it")
+    run.add_argument(
+        "--amp", choices=("auto", "bf16", "off"), default="auto", help="auto: bf16 if the chip computes in it"
+    )
     run.add_argument("--compile", action="store_true", help="torch.compile the network")
     run.add_argument("--threads", type=int, help="CPU threads of PyTorch")
     return p
@@ -146,7 +153,10 @@ def starting_model(args: argparse.Namespace) -> DyTrack:
 
 
 def resized(model: DyTrack, size: int | None, template_size: int | None, factor: float | None) -> DyTrack:
-    """``model`` for other crops; None keeps what it has. With ``size`` alone, both crops keep showing the same scale."""
+    """``model`` for other crops;
+
+    None keeps what it has. With ``size`` alone, both crops keep showing the same scale.
+    """
     c = model.config
     search, factor = size or c.search_size, factor or c.search_factor
     template = template_size or (round(search / factor * c.template_factor) if size else c.template_size)
@@ -172,26 +182,18 @@ def cutouts(args: argparse.Namespace, dataset: ImageDataset, ranks: Ranks) -> Cu
     return made
 
 
-def reduced(
-    args: argparse.Namespace, config: DyTrackConfig, sampler: PairSampler | PairStream, augmentation: PairAugmentation
-) -> tuple[DyTrack, Teacher]:
-    """The network cut from ``--teacher``, and the teacher. The former is kept in ``--out`` for resuming."""
-    wide = with_search_region(load_weights(args.teacher), config.search_size, config.search_factor, config.template_size)
-    kept = args.out / REDUCTION_FILE
-    if args.resume and kept.exists():
-        state = torch.load(kept, weights_only=True)
-        model, projection = DyTrack(config), state["projection"]
-        model.load_state_dict(state["model"])
-        return model, Teacher(wide.fuse(), projection)
-    crops = []
-    for number in range(math.ceil(args.reduction_pairs / REDUCTION_BATCH)):
-        step = FIRST_REDUCTION_STEP + number
-        crops.append(augmentation(sampler.batch(step, REDUCTION_BATCH), step))
-    template, search = (normalize(torch.cat(c)).cpu() for c in zip(*((c.template, c.search) for c in crops), strict=True))
-    model, projection = reduce_width(wide, config, template, search)
-    args.out.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": model.state_dict(), "projection": projection}, kept)
-    return model, Teacher(wide, projection)
+def teacher_of(args: argparse.Namespace, config: DyTrackConfig) -> Teacher | None:
+    """The network of ``--teacher``, for the crops of ``config``."""
+    if not args.teacher:
+        return None
+    wide = load_weights(args.teacher)
+    if wide.config.background_mask != config.background_mask:
+        raise ValueError(
+            f"--teacher {args.teacher} has background mask {wide.config.background_mask}, the network "
+            f"{config.background_mask}: give --background-mask {wide.config.background_mask}"
+        )
+    wide = with_search_region(wide, config.search_size, config.search_factor, config.template_size)
+    return Teacher(wide.fuse(), read_state(args.projection)["projection"] if args.projection else None)
 
 
 def _threads(ranks: Ranks) -> int:
@@ -206,6 +208,7 @@ def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]
         config = replace(config, steps=math.ceil(args.epochs * PAIRS_PER_EPOCH / args.batch))
     drawn = _config(SamplingConfig, args)
     model = starting_model(args)
+    teacher = teacher_of(args, model.config)
     dataset = open_data(args.data)
     if ranks.leads and (absent := left_out(dataset)):
         print(summary("left out for their labels", absent), flush=True)
@@ -217,9 +220,6 @@ def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]
     if streams:
         threads = args.reader_threads or _threads(ranks)
         sampler = PairStream(dataset, sampler, augmentation.views(), device, threads)
-    teacher = None
-    if args.teacher:
-        model, teacher = reduced(args, model.config, sampler, augmentation)
     amp = amp_type(args.amp, args.device)
     trainer = Trainer(model, sampler, augmentation, config, args.out, amp, args.compile, ranks, teacher)
     if args.resume and trainer.resume() and ranks.leads:
@@ -281,8 +281,9 @@ def write_result(args: argparse.Namespace, trainer: Trainer, command: str, sourc
     }
     if unreadable:
         card["unreadable_images"] = unreadable
-    if args.init or args.teacher:
-        card["started_from" if args.init else "reduced_from"] = model_card(resolve_weights(args.init or args.teacher))
+    for key, source in (("started_from", args.init), ("taught_by", args.teacher)):
+        if source:
+            card[key] = model_card(resolve_weights(source))
     weights.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     print(f"wrote {weights}")
 

@@ -19,9 +19,12 @@ READING_THREADS = 8
 
 
 class ImageDataset(Protocol):
-    """Labelled images. For more than some 100,000 of them, ``images`` should be an :class:`ImageTable`."""
+    """Labelled images and their pixels."""
 
-    images: Sequence[LabelledImage]
+    @property
+    def images(self) -> Sequence[LabelledImage]:
+        """The labels; for more than some 100,000 images an :class:`ImageTable`."""
+        ...
 
     def pixels(self, number: int) -> np.ndarray:
         """The image of that number, uint8 RGB, HxWx3. Raises OSError or ValueError if it cannot be read."""

@@ -60,9 +60,10 @@ def number_lines(path: Path, meaning: str) -> Iterator[tuple[int, list[float]]]:
 
 
 def read_truth(path: Path) -> np.ndarray:
-    """Boxes (N, 4), one a line as x, y, w, h; NaN if the target is absent (a number is ``nan``, or a side not positive).
+    """Boxes (N, 4), one a line as x, y, w, h; NaN if the target is absent.
 
-    Raises as :func:`read_text`, with the bad line.
+    It is absent where a number is ``nan`` or a side is not positive. Raises as :func:`read_text`, with the bad
+    line.
     """
     boxes = []
     for number, values in number_lines(path, "x, y, w, h"):
@@ -85,7 +86,10 @@ def first_box(path: Path, count: int) -> np.ndarray:
 
 
 def flags_in(path: Path, count: int) -> np.ndarray:
-    """``count`` numbers, on one line or one a line, as booleans: not 0. Raises as :func:`read_text`, or for the count."""
+    """``count`` numbers, on one line or one a line, as booleans: not 0.
+
+    Raises as :func:`read_text`, or for the count.
+    """
     values = [value for _, line in number_lines(path, "a number a frame, 0 or not") for value in line]
     if len(values) != count:
         raise ValueError(f"{path} has {len(values)} flags for {count} frames")
@@ -131,7 +135,7 @@ def first_frames(frames: tuple[Path, ...], count: int, truth_file: Path) -> tupl
 
 @dataclass(frozen=True)
 class NumberedFrames(Sequence[Path]):
-    """The ``count`` files ``first``.jpg, ``first + 1``.jpg ... of a folder, in at least ``digits`` digits.
+    """The ``length`` files ``first``.jpg, ``first + 1``.jpg ... of a folder, in at least ``digits`` digits.
 
     Paths are made when asked for: training sets have too many frames to list.
     """
@@ -139,17 +143,17 @@ class NumberedFrames(Sequence[Path]):
     folder: Path
     first: int
     digits: int
-    count: int
+    length: int
 
     def __len__(self) -> int:
-        return self.count
+        return self.length
 
     @overload
     def __getitem__(self, number: int) -> Path: ...
     @overload
     def __getitem__(self, number: slice) -> tuple[Path, ...]: ...
     def __getitem__(self, number: int | slice) -> Path | tuple[Path, ...]:
-        numbers = range(self.first, self.first + self.count)[number]
+        numbers = range(self.first, self.first + self.length)[number]
         if isinstance(numbers, range):
             return tuple(map(self._path, numbers))
         return self._path(numbers)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import overload
+from typing import Generic, TypeVar, overload
 
 import numpy as np
+
+Name = TypeVar("Name", bound=Hashable)
 
 MIN_SIDE_PX = 8.0
 MAX_ASPECT = 6.0
@@ -37,8 +39,8 @@ def inside_image(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 class LabelledImage:
     """One image and its objects: ``boxes`` (N, 4) as (x, y, w, h) in pixels.
 
-    In a ``video`` box 0 is the same object in every ``frame``. ``neighbours`` is the number of labelled objects near the
-    target, which need not have boxes here. None: the number of other boxes for a still, 0 for a frame.
+    In a ``video`` box 0 is the same object in every ``frame``. ``neighbours`` is the number of labelled objects near
+    the target, which need not have boxes here. None: the number of other boxes for a still, 0 for a frame.
     """
 
     width: int
@@ -64,9 +66,9 @@ class LabelledImage:
 class ImageTable(Sequence[LabelledImage]):
     """Any number of :class:`LabelledImage`, in columns: 20 million frames take less than a gigabyte.
 
-    ``widths``, ``heights``, ``frames`` and ``neighbours`` (N,). Image i has the boxes
-    ``boxes[box_starts[i] : box_starts[i + 1]]`` of ``boxes`` (M, 4). ``sources`` (N,) are positions in ``source_names``;
-    ``videos`` (N,) are positions in ``video_names``, which are (source, name), or -1 for stills.
+    ``widths``, ``heights``, ``frames`` and ``neighbours`` (N,). Image i has the boxes ``boxes[box_starts[i] :
+    box_starts[i + 1]]`` of ``boxes`` (M, 4). ``sources`` (N,) are positions in ``source_names``; ``videos`` (N,) are
+    positions in ``video_names``, which are (source, name), or -1 for stills.
     """
 
     widths: np.ndarray
@@ -133,8 +135,7 @@ class ImageTable(Sequence[LabelledImage]):
         starts = np.concatenate([[0], np.cumsum(counts)])
         rows = np.repeat(self.box_starts[numbers] - starts[:-1], counts) + np.arange(starts[-1])
         columns = {name: getattr(self, name)[numbers] for name in (*_PER_IMAGE, "sources", "videos")}
-        names = {"source_names": self.source_names, "video_names": self.video_names}
-        return ImageTable(box_starts=starts, boxes=self.boxes[rows], **columns, **names)
+        return replace(self, box_starts=starts, boxes=self.boxes[rows], **columns)
 
     @classmethod
     def of(cls, images: Iterable[LabelledImage]) -> ImageTable:
@@ -142,7 +143,7 @@ class ImageTable(Sequence[LabelledImage]):
         if isinstance(images, cls):
             return images
         images = list(images)
-        sources, videos = _Codes(), _Codes()
+        sources, videos = _Codes[str](), _Codes[tuple[str, str]]()
         boxes = [np.asarray(image.boxes, np.float32).reshape(-1, 4) for image in images]
         return cls(
             widths=np.asarray([image.width for image in images], np.int32),
@@ -183,7 +184,7 @@ class ImageTable(Sequence[LabelledImage]):
     def concatenated(cls, tables: Sequence[ImageTable]) -> ImageTable:
         """All images one after the other; parts of the same video of the same source become one video."""
         tables = [cls.of([]), *tables]
-        sources, videos = _Codes(), _Codes()
+        sources, videos = _Codes[str](), _Codes[tuple[str, str]]()
         new_sources = [np.asarray([sources[name] for name in table.source_names], np.int32) for table in tables]
         new_videos = [np.asarray([*(videos[name] for name in table.video_names), -1], np.int32) for table in tables]
         first_box = np.cumsum([0, *(len(table.boxes) for table in tables)])
@@ -209,9 +210,9 @@ def grouped(numbers: np.ndarray, keys: np.ndarray) -> list[np.ndarray]:
     return np.split(numbers, np.flatnonzero(np.diff(keys[numbers])) + 1)
 
 
-class _Codes(dict[Hashable, int]):
+class _Codes(dict[Name, int], Generic[Name]):
     """Numbers for names, in the order in which they are first asked for."""
 
-    def __missing__(self, name: Hashable) -> int:
+    def __missing__(self, name: Name) -> int:
         self[name] = len(self)
         return self[name]

@@ -13,8 +13,8 @@ from dytrack_ros.data.sequences import Layout, Sequence
 
 TRAIN_LIST, TEST_LIST = "training_set.txt", "testing_set.txt"
 EXTENSION_CLASSES = {
-    "atv", "badminton", "cosplay", "dancingshoe", "footbag", "frisbee", "jianzi", "lantern", "misc", "opossum", "paddle",
-    "raccoon", "rhino", "skatingshoe", "wingsuit",
+    "atv", "badminton", "cosplay", "dancingshoe", "footbag", "frisbee", "jianzi", "lantern", "misc", "opossum",
+    "paddle", "raccoon", "rhino", "skatingshoe", "wingsuit",
 }  # fmt: skip
 ATTRIBUTES = (
     "Illumination Variation", "Partial Occlusion", "Deformation", "Motion Blur", "Camera Motion", "Rotation",
@@ -49,8 +49,8 @@ def training_videos(root: Path) -> dict[str, Callable[[], Sequence]]:
         names = sorted(set(folders) - set(names_in(root / TEST_LIST)))
     else:
         raise FileNotFoundError(
-            f"{root} has neither {TRAIN_LIST} nor {TEST_LIST}: copy LaSOT's list there, for its 280 test videos must not "
-            "be trained on"
+            f"{root} has neither {TRAIN_LIST} nor {TEST_LIST}: copy LaSOT's list there, for its 280 test videos "
+            "must not be trained on"
         )
 
     def read(name: str) -> Sequence:

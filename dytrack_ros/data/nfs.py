@@ -22,7 +22,10 @@ def _load(folder: Path) -> list[Sequence]:
 
 
 def _load_sequence(truth_file: Path) -> Sequence:
-    """Takes every eighth row of an annotation at 240 Hz. Drops the one row or image that some sequences have too many."""
+    """Takes every eighth row of an annotation at 240 Hz.
+
+    Drops the one row or image that some sequences have too many.
+    """
     frames, truth = images_in(truth_file.parent / truth_file.stem), _read_rows(truth_file)
     if abs(len(truth) / FULL_RATE - len(frames)) <= 1 < abs(len(truth) - len(frames)):
         truth = truth[::FULL_RATE]

@@ -1,4 +1,4 @@
-"""OTB (Wu et al., TPAMI 2015): NAME/img and NAME/groundtruth_rect.txt, or one groundtruth_rect.K.txt for each target."""
+"""OTB (Wu et al., TPAMI 2015): NAME/img and groundtruth_rect.txt, or groundtruth_rect.K.txt for each target."""
 
 from __future__ import annotations
 

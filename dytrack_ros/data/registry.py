@@ -56,7 +56,9 @@ def open_data(items: Listing[str]) -> ImageDataset:
     for item in shards:
         name = item.partition(":")[0]
         if name in LAYOUTS and not Path(item).exists():
-            raise ValueError(f"{item}: {name} is for evaluation and not for training; there are {', '.join(TRAINING_READERS)}")
+            raise ValueError(
+                f"{item}: {name} is for evaluation and not for training; there are {', '.join(TRAINING_READERS)}"
+            )
     parts: list[ImageDataset] = [ShardDataset(expand_shards(shards))] if shards else []
     for item in items:
         if names_reader(item):

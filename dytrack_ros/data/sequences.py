@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dytrack_ros.data.files import files_in, images_in, read_truth
+from dytrack_ros.data.files import files_in, images_in, read_image, read_truth
 
 VARIANTS = ("standard", "skip3", "small", "skip3_small")
 SMALL_SIDE_PX = 32.0
@@ -45,9 +45,7 @@ class Sequence:
 
     def image(self, number: int) -> np.ndarray:
         """The frame as BGR uint8 (H, W, 3). Raises ValueError if the file is no image."""
-        image = cv2.imread(str(self.frames[number]), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f"{self.frames[number]} is not a readable image")
+        image = read_image(self.frames[number])
         if self.scale == 1:
             return image
         return cv2.resize(image, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_AREA)
@@ -78,9 +76,9 @@ class Sequence:
 class Layout:
     """How an evaluation set lies in its folder.
 
-    ``expected`` describes the files, ``recognises`` tells whether a folder looks like it, ``load`` reads it. ``size`` is
-    the number of sequences of the official set. ``attribute_names`` are the columns of the files ``NAME.txt`` in one of
-    ``attribute_folders``. ``absent_is_missed``: the set's own toolkit counts frames without the target as missed.
+    ``expected`` describes the files, ``recognises`` tells whether a folder looks like it, ``load`` reads it. ``size``
+    is the number of sequences of the official set. ``attribute_names`` are the columns of the files ``NAME.txt`` in one
+    of ``attribute_folders``. ``absent_is_missed``: the set's own toolkit counts frames without the target as missed.
     ``subset_note`` tells what to do if there are more than ``size`` sequences.
     """
 
@@ -98,8 +96,9 @@ class Layout:
 def part_of(box: np.ndarray, init: str) -> np.ndarray:
     """The part of a box (x, y, w, h) that a tracker is started with, after the paper's Figure 12.
 
-    ``half`` is the first half along the longer side (the top of a standing target, the left of a lying one), ``quarter``
-    the top left quarter. No side becomes shorter than what a tracker accepts (2 px). The paper does not say which part.
+    ``half`` is the first half along the longer side (the top of a standing target, the left of a lying one),
+    ``quarter`` the top left quarter. No side becomes shorter than what a tracker accepts (2 px). The paper does not say
+    which part.
     """
     x, y, w, h = (float(value) for value in box)
 
@@ -162,5 +161,6 @@ def load_sequences(folder: str | Path) -> list[Sequence]:
 
 
 LAYOUTS = (
-    Layout("plain", "NAME/groundtruth.txt and NAME/img/*", lambda folder: any(folder.glob("*/groundtruth.txt")), load_sequences),
+    Layout("plain", "NAME/groundtruth.txt and NAME/img/*", lambda folder: any(folder.glob("*/groundtruth.txt")),
+    load_sequences),
 )  # fmt: skip

@@ -8,6 +8,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,8 +26,9 @@ FORMATS = {"webp": cv2.IMWRITE_WEBP_QUALITY, "jpg": cv2.IMWRITE_JPEG_QUALITY}
 class ShardDataset:
     """Images from tar shards, read from the disk when asked for.
 
-    A shard holds WebP, JPEG or PNG files and ``index.jsonl`` with an object a line: ``{file, w, h, boxes: [[x, y, w, h],
-    ...], source, video?, frame?, neighbours?}`` (:class:`LabelledImage`). Images without a trainable box are left out.
+    A shard holds WebP, JPEG or PNG files and ``index.jsonl`` with an object a line: ``{file, w, h, boxes: [[x, y, w,
+    h], ...], source, video?, frame?, neighbours?}`` (:class:`LabelledImage`). Images without a trainable box are left
+    out.
 
     Raises FileNotFoundError for a missing shard, ValueError for a compressed one or for a bad index.
     """
@@ -148,8 +150,8 @@ class ShardWriter:
         image = self.images[number]
         boxes = [[round(float(value), 2) for value in box] for box in image.boxes]
         entry = {"file": name, "w": image.width, "h": image.height, "boxes": boxes, "source": image.source}
-        if image.neighbours:
-            entry["neighbours"] = image.neighbours
+        if image.neighbour_count != replace(image, neighbours=None).neighbour_count:
+            entry["neighbours"] = image.neighbour_count
         return entry if image.video is None else entry | {"video": image.video, "frame": image.frame}
 
 

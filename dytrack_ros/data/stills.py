@@ -41,9 +41,9 @@ def coco(root: Path) -> FolderDataset:
 def voc(root: Path) -> FolderDataset:
     """Reads ``VOC2007`` and others in ``root`` (``VOCdevkit``), or ``root`` itself.
 
-    Each has ``Annotations/000005.xml`` and ``JPEGImages/000005.jpg``. If ``ImageSets/Main/trainval.txt`` exists, only the
-    images that it names are read. Objects marked ``difficult`` are left out. Raises FileNotFoundError if there are no
-    annotations.
+    Each has ``Annotations/000005.xml`` and ``JPEGImages/000005.jpg``. If ``ImageSets/Main/trainval.txt`` exists, only
+    the images that it names are read. Objects marked ``difficult`` are left out. Raises FileNotFoundError if there are
+    no annotations.
     """
     years = [folder for folder in [root, *sorted(root.glob("VOC*"))] if (folder / "Annotations").is_dir()]
     if not years:
@@ -51,12 +51,14 @@ def voc(root: Path) -> FolderDataset:
     labels, left_out = [], []
     for year in years:
         listed = year / "ImageSets" / "Main" / "trainval.txt"
-        listing = names_in(listed) if listed.is_file() else [path.stem for path in files_in(year / "Annotations", "*.xml")]
+        listing = (
+            names_in(listed) if listed.is_file() else [path.stem for path in files_in(year / "Annotations", "*.xml")]
+        )
         for name in tqdm(listing, desc=f"reading voc ({year.name})", unit="img"):
             path = year / "Annotations" / f"{name}.xml"
             try:
                 labels.append((year / "JPEGImages" / f"{name}.jpg", *_voc_label(path)))
-            except (OSError, ValueError, AttributeError, ElementTree.ParseError) as error:
+            except (OSError, ValueError, ElementTree.ParseError) as error:
                 left_out.append(f"{path}: {error}")
     return still_dataset("voc", labels, left_out)
 
@@ -68,7 +70,14 @@ def _voc_label(path: Path) -> tuple[int, int, list[list[float]]]:
     for item in annotation.iterfind("object"):
         if item.findtext("difficult", "0").strip() == "1":
             continue
-        x1, y1, x2, y2 = (float(item.find(f"bndbox/{side}").text) for side in ("xmin", "ymin", "xmax", "ymax"))
+        x1, y1, x2, y2 = (_number(item, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
         boxes.append([x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1])
-    width, height = (int(annotation.find(f"size/{side}").text) for side in ("width", "height"))
+    width, height = (int(_number(annotation, f"size/{side}")) for side in ("width", "height"))
     return width, height, boxes
+
+
+def _number(element: ElementTree.Element, path: str) -> float:
+    text = element.findtext(path)
+    if text is None:
+        raise ValueError(f"<{element.tag}> has no {path}")
+    return float(text)

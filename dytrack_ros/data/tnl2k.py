@@ -10,7 +10,8 @@ from dytrack_ros.data.sequences import Layout, Sequence
 ATTRIBUTES = (
     "Camera Motion", "Rotation", "Deformation", "Full Occlusion", "Illumination Variation", "Out-of-View",
     "Partial Occlusion", "Viewpoint Change", "Scale Variation", "Background Clutter", "Motion Blur",
-    "Aspect Ratio Change", "Low Resolution", "Fast Motion", "Adversarial Sample", "Thermal Crossover", "Modality Switch",
+    "Aspect Ratio Change", "Low Resolution", "Fast Motion", "Adversarial Sample", "Thermal Crossover",
+    "Modality Switch",
 )  # fmt: skip
 
 

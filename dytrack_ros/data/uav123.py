@@ -1,6 +1,7 @@
 """UAV123 and UAV123_10fps (Müller et al., ECCV 2016).
 
-Several sequences may be parts of one folder of images. ``configSeqs.m``, which comes with the data set, names the parts.
+Several sequences may be parts of one folder of images. ``configSeqs.m``, which comes with the data set, names the
+parts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from dytrack_ros.data.sequences import Layout, Sequence
 CONFIG = "configSeqs.m"
 ATTRIBUTES = (
     "Scale Variation", "Aspect Ratio Change", "Low Resolution", "Fast Motion", "Full Occlusion", "Partial Occlusion",
-    "Out-of-View", "Background Clutter", "Illumination Variation", "Viewpoint Change", "Camera Motion", "Similar Object",
+    "Out-of-View", "Background Clutter", "Illumination Variation", "Viewpoint Change", "Camera Motion",
+    "Similar Object",
 )  # fmt: skip
 FULL_RATE, LOW_RATE = "UAV123", "UAV123_10fps"
 
@@ -89,8 +91,8 @@ def _official_parts(folder: Path, version: str) -> dict[str, Part] | None:
 def _derived_parts(images: Path, truth_files: list[Path]) -> dict[str, Part]:
     """Parts derived from the sequences' lengths.
 
-    A sequence with a folder of its own begins with its first image. NAME_1, NAME_2 ... fill the folder NAME, each beginning
-    with the last image of the one before. Raises ValueError if the lengths do not fit.
+    A sequence with a folder of its own begins with its first image. NAME_1, NAME_2 ... fill the folder NAME, each
+    beginning with the last image of the one before. Raises ValueError if the lengths do not fit.
     """
     sharing: dict[str, list[Path]] = {}
     for path in truth_files:
@@ -105,8 +107,8 @@ def _derived_parts(images: Path, truth_files: list[Path]) -> dict[str, Part]:
         fits = len(numbers) == sum(lengths) - (len(files) - 1) if len(files) > 1 else lengths[0] <= len(numbers)
         if not fits:
             raise ValueError(
-                f"which images of {images / name} belong to {', '.join(path.stem for path in files)} cannot be told from "
-                f"their lengths ({len(numbers)} images, {lengths} boxes): put the dataset's {CONFIG} beside data_seq"
+                f"which images of {images / name} belong to {', '.join(path.stem for path in files)} cannot be told "
+                f"from their lengths ({len(numbers)} images, {lengths} boxes): put the data set's {CONFIG} beside it"
             )
         starts = [0, *accumulate(length - 1 for length in lengths)]
         for path, start, length in zip(files, starts, lengths, strict=False):

@@ -45,23 +45,32 @@ class AugmentationConfig:
       targets are then learnt among clutter too, and not by the image's border.
     * ``low_resolution``: half of the chosen pairs lose every second pixel, half three of four, as for a target of 32 or
       16 px.
-    * ``distractor``: probability of each of ``distractors`` that the object of another pair stands in the search region,
-      beside the target or in front of a part of it, never in front of its centre.
-    * ``absent``: probability that the search region shows another scene without the target; the score's target is then 0.
-    * ``synthetic``: probability that a pair whose object was cut out shows it in front of another pair's scene. ``turn``,
-      ``slant``: deviations of its angle in radians and of its shear. ``camera``: half-width of the camera's motion, in
-      sides of the search region. ``cut``: probability that the template shows yet another scene.
+    * ``distractor``: probability of each of ``distractors`` that the object of another pair stands in the search
+      region, beside the target or in front of a part of it, never in front of its centre.
+    * ``absent``: probability that the search region shows another scene without the target; the score's target is then
+      0.
+    * ``synthetic``: probability that a pair whose object was cut out shows it in front of another pair's scene.
+      ``turn``, ``slant``: deviations of its angle in radians and of its shear. ``camera``: half-width of the camera's
+      motion, in sides of the search region. ``cut``: probability that the template shows yet another scene.
     * ``parts``: probability that the target is a part of the object, or the object with some of its surroundings; the
       same part in both crops.
     """
 
-    motion: float = option(0.0, "share of the pairs with search centre and scale as for a followed target", low=0, high=1)
+    motion: float = option(
+        0.0, "share of the pairs with search centre and scale as for a followed target", low=0, high=1
+    )
     motion_spread: float = option(0.12, "their mean distance from the target, per axis, in target sides", low=0)
     motion_scale: float = option(0.05, "their mean change of scale, as a logarithm", low=0)
-    look_alikes: float = option(0.0, "probability of a tinted copy of the target, farther from the centre", low=0, high=1)
+    look_alikes: float = option(
+        0.0, "probability of a tinted copy of the target, farther from the centre", low=0, high=1
+    )
     distractors: int = option(1, "objects of other pairs that may stand in a search region", low=0)
-    absent: float = option(0.0, "share of the pairs without the target; their score's target is 0; paper: 0", low=0, high=1)
-    synthetic: float = option(0.0, "share of the pairs that show a cut-out object in another scene; paper: 0", low=0, high=1)
+    absent: float = option(
+        0.0, "share of the pairs without the target; their score's target is 0; paper: 0", low=0, high=1
+    )
+    synthetic: float = option(
+        0.0, "share of the pairs that show a cut-out object in another scene; paper: 0", low=0, high=1
+    )
     parts: float = option(0.0, "share of the pairs whose target is a part of the object; paper: 0", low=0, high=1)
     centre_jitter: float | None = None
     scale_jitter: float = 0.25
@@ -134,8 +143,8 @@ class View:
 class PairAugmentation:
     """Turns sampled pairs into crops; deterministic for a given seed, step, part and device type.
 
-    ``bank`` holds the images of pairs without a bank of their own. With ``cutouts`` distractors and look-alikes have their
-    objects' shapes, and pairs may be synthetic.
+    ``bank`` holds the images of pairs without a bank of their own. With ``cutouts`` distractors and look-alikes have
+    their objects' shapes, and pairs may be synthetic.
     """
 
     def __init__(
@@ -350,7 +359,8 @@ def _whole_neighbours(bank: ImageBank, image: Tensor) -> tuple[Tensor, Tensor]:
 def _beside_target(place: Tensor, extent: Tensor, box: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Where each pixel of the search region lies in a pasted object, (B, size, size, 2), whose sides are at -1 and 1.
 
-    ``place`` (B, 2) is the object's centre and ``extent`` (B,) half its side, where the search region reaches from -1 to
+    ``place`` (B, 2) is the object's centre and ``extent`` (B,) half its side, where the search region reaches from -1
+    to
     1. Also returns the pixels that it covers, bool (B, 1, size, size): none if it would hide the centre of the target's
     ``box`` (B, 4) in [0, 1].
     """
@@ -366,7 +376,7 @@ def _beside_target(place: Tensor, extent: Tensor, box: Tensor, size: int) -> tup
 def _pasted(
     search: Tensor, black: Tensor, template: Tensor, shape: Tensor | None, grid: Tensor, covered: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Pastes the middle half of ``template``, which its object fills, where ``covered``; with ``shape`` only its mask."""
+    """Pastes the middle half of ``template``, which its object fills, where ``covered`` and inside its ``shape``."""
     if shape is not None:
         covered = covered & (F.grid_sample(shape, grid / 2, align_corners=False) > 0.5)
     return torch.where(covered, F.grid_sample(template, grid / 2, align_corners=False), search), black & ~covered

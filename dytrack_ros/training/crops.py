@@ -1,7 +1,7 @@
 """The bank of training images, and batches of crops cut from it on the device.
 
-The geometry is that of ``dytrack_ros.tracking.crop``: pixel j of an image covers [j, j + 1), so the centre of crop pixel i
-lies at ``left + (i + 0.5) * side / size`` in the image. What is outside the image is black.
+The geometry is that of ``dytrack_ros.tracking.crop``: pixel j of an image covers [j, j + 1), so the centre of crop
+pixel i lies at ``left + (i + 0.5) * side / size`` in the image. What is outside the image is black.
 """
 
 from __future__ import annotations

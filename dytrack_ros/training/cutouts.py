@@ -93,7 +93,8 @@ class Cutouts:
     def alpha(self, objects: Tensor, boxes: Tensor, windows: Tensor, size: int) -> Tensor:
         """Opacity in [0, 1] of the objects in crops of ``windows`` (B, 4), (B, 1, size, size).
 
-        ``boxes`` (B, 4) are the objects' boxes; both are (x, y, w, h) in pixels. An object without a mask fills its box.
+        ``boxes`` (B, 4) are the objects' boxes; both are (x, y, w, h) in pixels. An object without a mask fills its
+        box.
         """
         steps = (torch.arange(size, device=boxes.device, dtype=torch.float32) + 0.5) / size
         xs = (windows[:, :1] + steps * windows[:, 2:3] - boxes[:, :1]) / boxes[:, 2:3] * 2 - 1
@@ -184,7 +185,8 @@ def _fingerprint(dataset: ImageDataset) -> str:
     return digest.hexdigest()
 
 
-# --- synthetic video ---------------------------------------------------------------------------------------------------
+# --- synthetic video
+# ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

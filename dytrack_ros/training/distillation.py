@@ -70,22 +70,22 @@ class SelfDistillation(nn.Module):
 
 
 class TeacherOutput(NamedTuple):
-    """A teacher's encoder ``tokens`` at each exit, projected to the student's width, (B, N, c) each, and the
-    ``log_heat_maps`` (B, 2, H, W) of its last exit."""
+    """A teacher's encoder ``tokens`` at each exit, projected to the student's width, (B, N, c) each (none without a
+    projection), and the ``log_heat_maps`` (B, 2, H, W) of its last exit."""
 
     tokens: list[Tensor]
     log_heat_maps: Tensor
 
 
 class Teacher(nn.Module):
-    """A frozen ``network`` and the ``projection`` (C, c) of its tokens to the student's width.
+    """A frozen ``network``, and the ``projection`` (C, c) of its tokens to the student's width.
 
-    :func:`~dytrack_ros.training.width_reduction.reduce_width` gives the projection.
+    ``research/width_reduction.py`` gives the projection; without one only the heat maps teach.
     """
 
-    projection: Tensor
+    projection: Tensor | None
 
-    def __init__(self, network: DyTrack, projection: Tensor):
+    def __init__(self, network: DyTrack, projection: Tensor | None = None):
         super().__init__()
         self.network = network.eval().requires_grad_(False)
         self.register_buffer("projection", projection)
@@ -98,7 +98,8 @@ class Teacher(nn.Module):
     def forward(self, template: Tensor, search: Tensor) -> TeacherOutput:
         """Runs the network on normalised crops (B, 3, H, W)."""
         outputs = self.network(template, search)
-        tokens = [output.tokens.float() @ self.projection for output in outputs]
+        projection = self.projection
+        tokens = [] if projection is None else [output.tokens.float() @ projection for output in outputs]
         return TeacherOutput(tokens, outputs[-1].log_heat_maps)
 
 

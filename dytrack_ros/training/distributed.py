@@ -39,7 +39,8 @@ class Ranks:
     def with_common_norms(self, model: nn.Module) -> nn.Module:
         """Converts the batch norms to ones that see the batch of all processes, on CUDA.
 
-        PyTorch has none for CPUs: there each process normalises by its part of the batch, and rank 0's statistics are kept.
+        PyTorch has none for CPUs: there each process normalises by its part of the batch, and rank 0's statistics are
+        kept.
         """
         if self.size == 1 or torch.device(self.device).type != "cuda":
             return model

@@ -35,7 +35,7 @@ def giou_loss(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def corner_loss(log_heat_maps: Tensor, truth: Tensor) -> Tensor:
-    """KL divergence (B,) of the heat maps (B, 2, H, W) from the true corners, each spread over the four cells around it.
+    """KL divergence (B,) of the heat maps (B, 2, H, W) from the true corners, each spread over four cells.
 
     It supervises each cell, where the box losses supervise only the expectation; heads learn in far fewer steps
     (cf. the regularised soft-argmax of Nibali et al., "DSNT", 2018).
@@ -62,7 +62,10 @@ def _neighbours(position: Tensor, cells: int) -> list[tuple[Tensor, Tensor]]:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the losses. Beyond the paper: ``corner`` (:func:`corner_loss`), and ``tokens`` and ``heat`` (a teacher)."""
+    """Weights of the losses.
+
+    Beyond the paper: ``corner`` (:func:`corner_loss`), and ``tokens`` and ``heat`` (a teacher).
+    """
 
     l1: float = 5.0
     giou: float = 2.0
@@ -128,7 +131,7 @@ class TrainingLoss(nn.Module):
         figures["imitation"] = imitation.detach()
         total = total + self.weights.imitation * imitation
         if taught is not None:
-            tokens = token_loss(outputs, taught)
+            tokens = token_loss(outputs, taught) if taught.tokens else total.new_zeros(())
             heat = torch.stack([_mean(heat_loss(output, taught), crops.present) for output in outputs]).mean()
             figures["teacher_tokens"], figures["teacher_heat"] = tokens.detach(), heat.detach()
             total = total + self.weights.tokens * tokens + self.weights.heat * heat

@@ -54,9 +54,9 @@ class PairBatch:
     """Pairs of a template and a search image.
 
     ``template_image`` and ``search_image`` (B,) are image numbers, ``template_box`` and ``search_box`` (B, 4) boxes as
-    (x, y, w, h) in pixels. ``template_object`` and ``search_object`` (B,) number the boxes of the data set. Pairs of one
-    still or one video share their ``scene`` (B,). With a ``bank`` of their own, image numbers and boxes are those of the
-    bank's windows, else those of the data set.
+    (x, y, w, h) in pixels. ``template_object`` and ``search_object`` (B,) number the boxes of the data set. Pairs of
+    one still or one video share their ``scene`` (B,). With a ``bank`` of their own, image numbers and boxes are those
+    of the bank's windows, else those of the data set.
     """
 
     template_image: np.ndarray
@@ -267,8 +267,10 @@ class PairStream:
         return None
 
 
-def source_window(image: np.ndarray, box: Sequence[float] | np.ndarray, view: CropView) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts out the part of ``image`` (H, W, 3) that crops around ``box`` (x, y, w, h) can show, and returns the box there.
+def source_window(
+    image: np.ndarray, box: Sequence[float] | np.ndarray, view: CropView
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of ``image`` (H, W, 3) that crops around ``box`` (x, y, w, h) can show, and the box in it.
 
     The part is shrunk where the target is larger than crops show it.
     """

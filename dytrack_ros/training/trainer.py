@@ -41,12 +41,12 @@ class TrainConfig:
     """How to train. Defaults are the paper's where it gives them (Section IV-A).
 
     ``stage`` 1 trains the encoder and the last exit, 2 all exits. ``strategy`` (stage 2): ``joint``,
-    ``frozen_backbone``, or ``one_by_one`` (each exit for an equal share of the run, everything else frozen). The run ends
-    after ``steps`` or, if given, after ``minutes`` of training, whichever comes first; the learning rates follow the
-    further progressed of the two. ``schedule``: ``step`` (x0.1 at 80 %), ``cosine`` (to 1 %) or ``constant``.
+    ``frozen_backbone``, or ``one_by_one`` (each exit for an equal share of the run, everything else frozen). The run
+    ends after ``steps`` or, if given, after ``minutes`` of training, whichever comes first; the learning rates follow
+    the further progressed of the two. ``schedule``: ``step`` (x0.1 at 80 %), ``cosine`` (to 1 %) or ``constant``.
     ``relative_rates``: each array of encoder and adapters learns in proportion to the root mean square of its start, at
-    most at the rates given. ``ema``: decay of the averaged weights, which are the result of the run; 0: the last weights
-    are.
+    most at the rates given. ``ema``: decay of the averaged weights, which are the result of the run; 0: the last
+    weights are.
 
     Raises ValueError for a value out of range.
     """
@@ -60,14 +60,18 @@ class TrainConfig:
     lr_backbone: float = option(1e-5, "learning rate of the encoder", low=0)
     lr: float = option(1e-4, "learning rate of all else", low=0)
     lr_adapters: float | None = option(None, "learning rate of the adapters (default: --lr)", low=0, type=float)
-    relative_rates: bool = option(False, "encoder and adapters: rates in proportion to the size of each array's weights")
+    relative_rates: bool = option(
+        False, "encoder and adapters: rates in proportion to the size of each array's weights"
+    )
     weight_decay: float = option(1e-4, "of AdamW", low=0)
     schedule: str = option("step", "step: x0.1 after 4/5 of the run; cosine: to 1/100", choices=SCHEDULES)
     warmup_steps: int = option(50, "steps of rising learning rates at the start", low=0)
     clip_norm: float = option(1.0, "largest norm of the gradient", low=0)
     freeze_blocks: int = option(0, "first encoder layers that stay as they are, with the patch embedding", low=0)
     corner_weight: float = option(0.0, "weight of the heat maps' own loss; paper: 0", low=0)
-    ema: float = option(0.998, "decay of the averaged weights, which the run results in; 0: no averaging", low=0, high=1)
+    ema: float = option(
+        0.998, "decay of the averaged weights, which the run results in; 0: no averaging", low=0, high=1
+    )
     seed: int = option(0, "of weights, pairs and augmentation")
     save_minutes: float = option(5.0, "time between two saved states", low=0)
 
@@ -76,7 +80,10 @@ class TrainConfig:
 
 
 def amp_type(choice: str, device: str) -> torch.dtype | None:
-    """The autocast type for ``auto``, ``bf16`` or ``off``; ``auto`` is bf16 where the device computes in it natively."""
+    """The autocast type for ``auto``, ``bf16`` or ``off``;
+
+    ``auto`` is bf16 where the device computes in it natively.
+    """
     if choice != "auto":
         return {"off": None, "bf16": torch.bfloat16}[choice]
     if device.startswith("cuda"):
@@ -95,7 +102,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, model: DyTrack, step: int) -> None:
-        """Averages the weights after ``step`` (1-based); early steps count more, so that the start is soon forgotten."""
+        """Averages in the weights after ``step`` (1-based). Early steps count more: the start is soon forgotten."""
         decay = min(self.decay, (1 + step) / (10 + step))
         pairs = zip(self.network.state_dict().values(), model.state_dict().values(), strict=True)
         for average, latest in pairs:
@@ -118,8 +125,8 @@ class Trainer:
     """Trains ``model`` in place.
 
     Writes into ``folder``: ``last.pt`` (to resume), ``curves.csv``, and at each save ``averaged.safetensors`` and
-    ``raw.safetensors``. With several ``ranks`` each trains on its part of every batch, all hold the same weights, and rank
-    0 writes. Raises ValueError if the batch cannot be shared equally.
+    ``raw.safetensors``. With several ``ranks`` each trains on its part of every batch, all hold the same weights, and
+    rank 0 writes. Raises ValueError if the batch cannot be shared equally.
     """
 
     def __init__(
@@ -137,7 +144,9 @@ class Trainer:
         self.config, self.sampler, self.augmentation = config, sampler, augmentation
         self.ranks = ranks or Ranks()
         if config.batch % self.ranks.size:
-            raise ValueError(f"batch {config.batch} must be a multiple of the {self.ranks.size} processes that share it")
+            raise ValueError(
+                f"batch {config.batch} must be a multiple of the {self.ranks.size} processes that share it"
+            )
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.device = augmentation.bank.device

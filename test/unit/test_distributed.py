@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from random_network import MINIATURE, random_model
-from test_training import make_shard
-from training_layouts import make_lasot
+from training_layouts import make_lasot, make_shard
 from two_ranks import BATCH, CASES, STEPS, trainer_on, weights_and_gradients
 
 from dytrack_ros.model import load_weights

@@ -9,14 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.engines import create_engine
 from dytrack_ros.model.weights import load_weights
 from dytrack_ros.policies import FixedExit, FixedThresholds, RandomExit
 from dytrack_ros.tracking import DyTracker, StateThresholds
 from dytrack_ros.tracking.box import check_init_box, clip_box, iou
 from dytrack_ros.tracking.crop import CropWindow
-from dytrack_ros.training.crops import crop_window, sample_crops
+from dytrack_ros.training.crops import ImageBank, crop_window, sample_crops
 
 
 @pytest.fixture(scope="module")

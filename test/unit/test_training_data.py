@@ -1,18 +1,28 @@
-"""Readers of public data sets, sampling over them, and the packer, on tiny made-up copies of the official layouts."""
+"""Training data: readers of public sets, tables, shards, the packer, on made-up copies of the layouts."""
 
 import json
 import tarfile
 
 import numpy as np
 import pytest
-from training_layouts import HEIGHT, MAKERS, WIDTH, make_coco, make_lasot, make_trackingnet, make_voc, write_image
+from training_layouts import (
+    HEIGHT,
+    MAKERS,
+    WIDTH,
+    make_coco,
+    make_lasot,
+    make_shard,
+    make_trackingnet,
+    make_voc,
+    write_image,
+    write_video,
+)
 
 from dytrack_ros.cli import pack
 from dytrack_ros.data.datasets import JoinedDataset
-from dytrack_ros.data.shards import ShardDataset
 from dytrack_ros.data.labels import ImageTable, LabelledImage
 from dytrack_ros.data.registry import left_out, open_data, summary
-from dytrack_ros.training.sampling import PairSampler, SamplingConfig
+from dytrack_ros.data.shards import ShardDataset, expand_shards
 
 
 @pytest.fixture(scope="module")
@@ -30,31 +40,32 @@ def frames_of(dataset, video):
     return [image.frame for image in dataset.images if image.video == video]
 
 
-# --- readers ---------------------------------------------------------------------------------------------------------
-
-
-def test_lasot_leaves_out_its_test_videos_and_hidden_targets(roots):
-    dataset = open_data([f"lasot:{roots['lasot']}"])
+def test_lasot_leaves_out_its_test_videos_and_hidden_targets(tmp_path):
+    root = make_lasot(tmp_path)
+    dataset = open_data([f"lasot:{root}"])
     assert dataset.images.video_names == (("lasot", "cat-1"), ("lasot", "kite-7"))
     assert frames_of(dataset, "cat-1") == [0, 1, 4, 5]
     assert frames_of(dataset, "kite-7") == [0, 1, 2, 3, 4, 5]
     assert dataset.images[2].boxes.tolist() == [[36, 44, 30, 24]]
     assert dataset.path(2).name == "00000005.jpg"
-
-
-def test_lasot_trains_on_what_its_training_set_names_and_counts_what_is_missing(tmp_path):
-    root = make_lasot(tmp_path)
     (root / "training_set.txt").write_text("kite-7\ncat-9\n")
     dataset = open_data([f"lasot:{root}"])
     assert dataset.images.video_names == (("lasot", "kite-7"),)
     assert len(left_out(dataset)) == 1 and "cat-9" in left_out(dataset)[0]
-
-
-def test_lasot_without_a_split_is_refused(tmp_path):
-    root = make_lasot(tmp_path)
-    (root / "testing_set.txt").unlink()
+    for name in ("training_set.txt", "testing_set.txt"):
+        (root / name).unlink()
     with pytest.raises(FileNotFoundError, match="must not be trained on"):
         open_data([f"lasot:{root}"])
+
+
+def test_plain_folders_can_be_trained_on(tmp_path):
+    boxes = [(20, 40, 30, 24), (24, 41, 30, 24), (28, 42, 30, 24)]
+    for name in ("one", "two"):
+        write_video(tmp_path / name / "img", tmp_path / name / "groundtruth.txt", boxes, name="frame {}.png")
+        (tmp_path / name / "img" / "._frame 1.png").write_bytes(b"left by macOS")
+    dataset = open_data([f"plain:{tmp_path}"])
+    assert [name for _, name in dataset.images.video_names] == ["one", "two"] and len(dataset.images) == 6
+    assert dataset.images[4].boxes.tolist() == [[24, 41, 30, 24]] and dataset.pixels(4).shape == (HEIGHT, WIDTH, 3)
 
 
 def test_got10k_honours_absence_and_cover(roots):
@@ -106,22 +117,15 @@ def test_a_folder_of_something_else_is_refused_with_what_is_expected(name, tmp_p
         open_data([f"{name}:{tmp_path}/none"])
 
 
-def test_foreign_annotations_are_refused(tmp_path):
-    root = make_coco(tmp_path)
-    (root / "annotations" / "instances_train2017.json").write_text("[1, 2]")
-    with pytest.raises(ValueError, match="COCO"):
-        open_data([f"coco:{root}"])
-
-
 def test_videos_and_images_with_bad_labels_are_left_out_and_said(tmp_path):
     tracking = make_trackingnet(tmp_path / "trackingnet")
-    (tracking / "TRAIN_0" / "anno" / "abc_0.txt").write_text("1,2,3\n4,five,6,7\n")
+    (tracking / "TRAIN_0" / "anno" / "abc_0.txt").write_text("1,2,3,4\n4,five,6,7\n")
     voc = make_voc(tmp_path / "voc")
     (voc / "VOC2012" / "Annotations" / "2008_000002.xml").write_text("<annotation>")
     dataset = open_data([f"trackingnet:{tracking}", f"voc:{voc}"])
     assert [image.video for image in dataset.images] == ["TRAIN_11/xyz_1"] * 4 + [None]
     said = summary("left out", left_out(dataset))
-    assert said.startswith("left out: 2 (") and "five" in said and "2008_000002.xml" in said
+    assert said.startswith("left out: 2 (") and "abc_0.txt:2: " in said and "2008_000002.xml" in said
 
 
 def test_unreadable_pixels_name_their_file(tmp_path):
@@ -134,9 +138,12 @@ def test_unreadable_pixels_name_their_file(tmp_path):
         dataset.pixels(0)
     with pytest.raises(ValueError, match=rf"80x60 pixels, its label says {WIDTH}x{HEIGHT}"):
         dataset.pixels(1)
+    (root / "annotations" / "instances_train2017.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match="COCO"):
+        open_data([f"coco:{root}"])
 
 
-# --- tables and sampling -----------------------------------------------------------------------------------------------
+# --- tables and shards -----------------------------------------------------------------------------------------------
 
 
 def test_tables_keep_what_single_images_say():
@@ -163,32 +170,46 @@ def test_tables_keep_what_single_images_say():
         joined[4]
 
 
-def test_the_papers_sampling_draws_sources_alike_and_keeps_pairs_near(all_data):
-    sampler = PairSampler(all_data, 1, SamplingConfig(max_gap=2, sampling="paper"))
-    batch = sampler.batch(0, 1000)
+def test_shards_are_read_and_bad_ones_refused(tmp_path):
+    dataset = ShardDataset([make_shard(tmp_path / "train-000.tar")])
+    assert len(dataset.images) == 14 and dataset.pixels(3).shape == (120, 160, 3)
+    assert [len(image.trainable_boxes()) for image in dataset.images[:6]] == [1] * 6, (
+        "a box of the whole image is useless"
+    )
+    (tmp_path / "._train-000.tar").write_bytes(b"left by macOS")
+    assert expand_shards([tmp_path]) == [tmp_path / "train-000.tar"]
+    with pytest.raises(FileNotFoundError, match=r"\.tar"):
+        expand_shards([tmp_path / "nowhere"])
+    with tarfile.open(tmp_path / "a.tar", "w"):
+        pass
+    with pytest.raises(ValueError, match=r"index\.jsonl"):
+        ShardDataset([tmp_path / "a.tar"])
+    with tarfile.open(tmp_path / "a.tar", "w:gz"):
+        pass
+    with pytest.raises(ValueError, match="no plain tar file"):
+        ShardDataset([tmp_path / "a.tar"])
+    (tmp_path / "index.jsonl").write_text('\ufeff\n{"file": "gone.webp", "w": 9, "h": 9, "boxes": []}\n', "utf-8")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "index.jsonl", "index.jsonl")
+    with pytest.raises(ValueError, match=r"a\.tar, index\.jsonl:2: .*gone\.webp"):
+        ShardDataset([tmp_path / "a.tar"])
+
+
+def test_neighbours_are_counted_labelled_and_packed(tmp_path):
+    boxes = np.float32([[1, 2, 30, 40], [50, 2, 30, 40], [1, 50, 30, 30]])
     images = [
-        (all_data.images[a], all_data.images[b]) for a, b in zip(batch.template_image, batch.search_image, strict=True)
+        LabelledImage(100, 90, boxes, "a"),
+        LabelledImage(100, 90, boxes[:1], "a", neighbours=4),
+        LabelledImage(100, 90, boxes, "a", neighbours=0),
+        LabelledImage(100, 90, boxes, "b", "v", 3),
+        LabelledImage(100, 90, boxes[:1], "b", "v", 4, neighbours=2),
     ]
-    for source in MAKERS:
-        assert 150 < sum(a.source == source for a, _ in images) < 250
-    assert all(a.video == b.video and abs(a.frame - b.frame) <= 2 for a, b in images)
-    assert {abs(a.frame - b.frame) for a, b in images} == {0, 1, 2}
-    coco = [tuple(box) for (a, _), box in zip(images, batch.template_box.tolist(), strict=True) if a.source == "coco"]
-    assert len({*coco}) == 2 and 0.5 < coco.count((20, 30, 40, 30)) / len(coco) < 0.83, "all three objects alike"
-    with pytest.raises(ValueError, match="balanced, paper"):
-        SamplingConfig(sampling="uniform")
+    tables = ImageTable.of(images), ImageTable.concatenated([ImageTable.of(images[:2]), ImageTable.of(images[2:])])
+    assert [table.neighbours.tolist() for table in tables] == [[2, 4, 0, 0, 2]] * 2
+    assert [image.neighbour_count for image in tables[1][::-1]] == [2, 0, 0, 4, 2]
 
 
-def test_parts_of_a_batch_make_up_the_whole(all_data):
-    sampler = PairSampler(all_data, seed=2)
-    whole = sampler.batch(4, 9)
-    parts = [sampler.batch(4, 9, part, 3) for part in range(3)]
-    for name in ("template_image", "template_box", "search_image", "search_box", "scene"):
-        assert np.array_equal(getattr(whole, name)[1::3], getattr(parts[1], name))
-    assert sum(len(part.scene) for part in parts) == 9
-
-
-# --- packing -----------------------------------------------------------------------------------------------------------
+# --- packing ----------------------------------------------------------------------------------------------------------
 
 
 def packed(out, *data, expected=0, **options):
@@ -266,10 +287,3 @@ def test_shards_and_readers_join(roots, tmp_path):
     assert isinstance(dataset, JoinedDataset) and len(shards) == 1
     assert [image.source for image in dataset.images] == ["coco"] * 2 + ["lasot"] * 10
     assert dataset.pixels(1).shape == (60, 80, 3) and dataset.pixels(2).shape == (HEIGHT, WIDTH, 3)
-
-
-def test_compressed_shards_are_refused(tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w:gz"):
-        pass
-    with pytest.raises(ValueError, match="no plain tar file"):
-        ShardDataset([tmp_path / "a.tar"])

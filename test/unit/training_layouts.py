@@ -1,6 +1,8 @@
-"""Tiny made-up copies of public data sets, in the layouts that their makers publish: a red rectangle on grey noise."""
+"""Made-up training data: tiny copies of public data sets as published, and a shard; red rectangles on grey noise."""
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -89,7 +91,7 @@ VOC_OBJECT = """<object><name>dog</name><difficult>{difficult}</difficult>
 
 
 def make_voc(root: Path) -> Path:
-    """Two years: an image with an object and a difficult one beside one that trainval does not name; one with no list."""
+    """Two years: an image with an object and a difficult one, one that trainval does not name, one without a list."""
     for year, name in ((2007, "000005"), (2007, "000006"), (2012, "2008_000002")):
         folder = root / f"VOC{year}"
         write_image(folder / "JPEGImages" / f"{name}.jpg", (20, 30, 40, 30))
@@ -111,3 +113,33 @@ MAKERS = {
     "coco": make_coco,
     "voc": make_voc,
 }
+
+
+def make_shard(path):
+    """Six stills and a video of eight frames; every target is a red rectangle on grey noise."""
+    rng = np.random.default_rng(0)
+    index = []
+    with tarfile.open(path, "w") as archive:
+
+        def add(name, data):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+        for number in range(14):
+            video = number >= 6
+            image = np.full((120, 160, 3), 90, np.uint8) + rng.integers(0, 30, (120, 160, 1), np.uint8)
+            x, y, w, h = (
+                (40 + 5 * (number - 6), 50, 24, 20) if video else rng.integers([20, 20, 15, 15], [90, 70, 40, 30])
+            )
+            image[y : y + h, x : x + w] = (0, 0, 200)
+            name = f"{number:03d}.webp"
+            add(name, cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 100])[1].tobytes())
+            entry = {"file": name, "w": 160, "h": 120, "boxes": [[float(v) for v in (x, y, w, h)]], "source": "made"}
+            if video:
+                entry |= {"source": "film", "video": "film_0", "frame": 60 * (number - 6)}
+            else:
+                entry["boxes"].append([0.0, 0.0, 160.0, 120.0])
+            index.append(json.dumps(entry))
+        add("index.jsonl", "\n".join(index).encode())
+    return path

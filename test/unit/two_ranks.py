@@ -9,8 +9,8 @@ from random_network import MINIATURE, random_model
 from dytrack_ros.cli import train as cli
 from dytrack_ros.data.shards import ShardDataset
 from dytrack_ros.model.presets import PRESETS
-from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.training.augmentation import PairAugmentation
+from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.training.distributed import Ranks, joined_ranks
 from dytrack_ros.training.sampling import PairSampler
 from dytrack_ros.training.trainer import TrainConfig, Trainer
@@ -65,17 +65,8 @@ def main(shard: Path, lasot: Path, out: Path) -> None:
         resumed.run()
         torch.save((resumed.step, weights_and_gradients(resumed)), out / f"resumed_{ranks.rank}.pt")
         PRESETS["dytrack_tiny"] = MINIATURE
-        common = [
-            "--data",
-            f"lasot:{lasot}",
-            "--out",
-            str(out / "command"),
-            "--model",
-            "dytrack_tiny",
-            "--device",
-            "cpu",
-        ]
-        options = cli.parser().parse_args([*common, "--batch", "4", "--steps", "2", "--reader-threads", "1"])
+        common = f"--data lasot:{lasot} --out {out / 'command'} --model dytrack_tiny --device cpu --batch 4 --steps 2"
+        options = cli.parser().parse_args([*common.split(), "--reader-threads", "1"])
         assert cli.train(options, ranks, "train") == 0
         options.batch = 3
         assert cli.train(options, ranks, "train") == 2

@@ -1,41 +1,58 @@
 """Cuts a wide network to a narrow one of the same layers without a gradient step, by least squares for each layer.
 
 1. Every reader of the residual stream normalises it first. So the stream can be rotated and cut to its principal
-   directions (SliceGPT, Ashkboos et al., ICLR 2024). Here one projection serves all layers, and the narrow stream keeps a
-   mean of zero, so that LayerNorm acts alike on both.
+   directions (SliceGPT, Ashkboos et al., ICLR 2024). Here one projection serves all layers, and the narrow stream keeps
+   a mean of zero, so that LayerNorm acts alike on both.
 2. A layer with fewer heads and hidden units is fitted to the output of the wide layer (as in ThiNet, Luo et al., ICCV
    2017): heads and units are chosen, then the linear maps into and out of them are solved for. Each layer is fitted on
    the actual output of the narrow layers before it.
+
+    tools/ros_env research/width_reduction.py --teacher wide.safetensors --model dytrack_tiny --data SHARDS --out
+    start.safetensors
+
+writes weights for ``dytrack train --init start.safetensors`` and ``start.projection.safetensors``, which
+``--teacher wide.safetensors --projection start.projection.safetensors`` needs to compare tokens.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import math
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from dytrack_ros.data.registry import DATA_HELP, open_data
 from dytrack_ros.model.corner_head import RepVGGBlock
 from dytrack_ros.model.decisioner import Decisioner
-from dytrack_ros.model.dytrack import DyTrack
-from dytrack_ros.model.presets import DyTrackConfig
+from dytrack_ros.model.dytrack import DyTrack, normalize
+from dytrack_ros.model.presets import PRESETS, DyTrackConfig
 from dytrack_ros.model.vit import LAYER_NORM_EPS, Attention, Block
+from dytrack_ros.model.weights import load_weights, save_weights
+from dytrack_ros.training.augmentation import PairAugmentation
+from dytrack_ros.training.crops import ImageBank
+from dytrack_ros.training.sampling import PairSampler, PairStream
 
 RIDGE = 1e-3
 CHUNK = 16
 UNITS_AT_ONCE = 8
+FREE = ("width", "heads", "head_channels")  # what may differ between the two networks
 
 
 @torch.no_grad()
 def reduce_width(wide: DyTrack, config: DyTrackConfig, template: Tensor, search: Tensor) -> tuple[DyTrack, Tensor]:
     """Fits a network of ``config`` to ``wide`` on these crops.
 
-    ``template`` (N, 3, Tz, Tz) and ``search`` (N, 3, Tx, Tx) are some hundred normalised crops. The score MLPs keep their
-    initial output of 0.5: a crop has a single IoU token, too few to fit them. Fuses ``wide`` in place. Returns the network
-    and the projection (C, c) from the wide tokens to the narrow ones.
+    ``template`` (N, 3, Tz, Tz) and ``search`` (N, 3, Tx, Tx) are some hundred normalised crops. The score MLPs keep
+    their initial output of 0.5: a crop has a single IoU token, too few to fit them. Fuses ``wide`` in place. Returns
+    the network and the projection (C, c) from the wide tokens to the narrow ones.
 
     Raises ValueError if the two differ in more than width, heads and the channels of the box heads.
     """
@@ -59,12 +76,12 @@ def reduce_width(wide: DyTrack, config: DyTrackConfig, template: Tensor, search:
 
 
 def _check_alike(wide: DyTrackConfig, narrow: DyTrackConfig) -> None:
-    free = ("width", "heads", "head_channels")
-    a, b = ({name: value for name, value in c.to_dict().items() if name not in free} for c in (wide, narrow))
+    a, b = ({name: value for name, value in c.to_dict().items() if name not in FREE} for c in (wide, narrow))
     different = sorted(name for name in a if a[name] != b[name])
     if different:
         raise ValueError(
-            f"a network can only be reduced to one that differs in {', '.join(free)}; these differ in {', '.join(different)}"
+            f"a network can only be reduced to one that differs in {', '.join(FREE)}; "
+            f"these differ in {', '.join(different)}"
         )
     if wide.recycling not in ("none", "b"):
         raise ValueError(f"recycling {wide.recycling!r} cannot be reduced; only none and b can")
@@ -229,7 +246,7 @@ def _pixels(feature_map: Tensor) -> Tensor:
 
 
 def _solve(layer: nn.Linear | nn.Conv2d, inputs: Tensor, wanted: Tensor, weight: Tensor | None = None) -> None:
-    """Sets the layer (a linear one, or a 1x1 convolution) to the least squares map from inputs (n, i) to wanted (n, o)."""
+    """Sets a linear layer or 1x1 convolution to the least squares map from inputs (n, i) to wanted (n, o)."""
     matrix, bias = _least_squares(inputs, wanted, weight)
     layer.weight.copy_(matrix.view_as(layer.weight))
     layer.bias.copy_(bias)
@@ -265,7 +282,7 @@ def _explained(gram: Tensor, cross: Tensor) -> float:
 
 
 def _choose_units(gram: Tensor, cross: Tensor, count: int) -> Tensor:
-    """Chooses ``count`` inputs that explain the targets best together, greedily, some at a time (orthogonal matching)."""
+    """Chooses ``count`` inputs that explain the targets best together, greedily (orthogonal matching)."""
     gram, cross = _ridged(gram), cross.clone()
     free = torch.ones(len(gram), dtype=torch.bool)
     for start in range(0, count, UNITS_AT_ONCE):
@@ -295,3 +312,44 @@ def _flat(tokens: Tensor) -> Tensor:
 
 def _in_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     return torch.cat([function(*parts) for parts in zip(*(tensor.split(CHUNK) for tensor in tensors), strict=True)])
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description="Cuts weights to a narrower preset by least squares on training crops.")
+    p.add_argument("--teacher", required=True, help="the wide weights")
+    p.add_argument("--model", choices=PRESETS, default="dytrack_tiny", help="preset of the narrow network")
+    p.add_argument("--data", nargs="+", required=True, help=DATA_HELP)
+    p.add_argument("--pairs", type=int, default=256, help="pairs that the layers are fitted on")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--out", type=Path, required=True, help="the narrow weights, a .safetensors file")
+    return p
+
+
+def training_crops(data: list[str], config: DyTrackConfig, pairs: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Normalised templates and search regions of at least ``pairs`` training pairs."""
+    dataset = open_data(data)
+    augmentation = PairAugmentation(ImageBank.pack([]), config, seed=seed)
+    stream = PairStream(dataset, PairSampler(dataset, seed), augmentation.views(), "cpu", threads=2)
+    batches = [augmentation(stream.batch(step, CHUNK), step) for step in range(math.ceil(pairs / CHUNK))]
+    stream.close()
+    template, search = (torch.cat(crops) for crops in zip(*((b.template, b.search) for b in batches), strict=True))
+    return normalize(template), normalize(search)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    wide, narrow = load_weights(args.teacher), PRESETS[args.model]
+    shape = wide.config.to_dict() | {name: getattr(narrow, name) for name in FREE}
+    config = DyTrackConfig.from_dict(shape)
+    model, projection = reduce_width(wide, config, *training_crops(args.data, config, args.pairs, args.seed))
+    save_weights(args.out, model)
+    save_file({"projection": projection.contiguous()}, args.out.with_suffix(".projection.safetensors"))
+    print(f"wrote {args.out} and {args.out.with_suffix('.projection.safetensors')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

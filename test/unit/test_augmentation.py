@@ -1,4 +1,4 @@
-"""Cutting objects out, showing them before other scenes, and marking parts of them."""
+"""Crops with all their augmentation: jitter, followed motion, pasted objects, cut-outs, synthetic video, masks."""
 
 from dataclasses import replace
 
@@ -6,23 +6,172 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from random_network import TINY
-from test_training import PLAIN, make_shard
+from random_network import MINIATURE, TINY
+from test_sampling import PLAIN, Labels
+from training_layouts import make_shard
 
-from dytrack_ros.cli import train as cli
-from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.data.labels import ImageTable, LabelledImage
-from dytrack_ros.model.weights import load_config
+from dytrack_ros.data.shards import ShardDataset
 from dytrack_ros.tracking.crop import CropWindow
-from dytrack_ros.tracking.crop import with_background_mask as background_masked_by_tracker
+from dytrack_ros.tracking.crop import with_background_mask as masked_by_tracker
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation, part_of
-from dytrack_ros.training.crops import with_background_mask
-from dytrack_ros.training.cutouts import MASK_PX, Cutouts, cut_out
-from dytrack_ros.training.sampling import PairSampler
-from dytrack_ros.training.sampling import PairStream
-from dytrack_ros.training.cutouts import Layer, moved_within, scene_windows, turned_box, turns
+from dytrack_ros.training.crops import ImageBank, box_in_window, with_background_mask
+from dytrack_ros.training.cutouts import (
+    MASK_PX,
+    Cutouts,
+    Layer,
+    cut_out,
+    moved_within,
+    scene_windows,
+    turned_box,
+    turns,
+)
+from dytrack_ros.training.sampling import PairSampler, PairStream
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return ShardDataset([make_shard(tmp_path_factory.mktemp("shards") / "train-000.tar")])
+
+
+@pytest.fixture(scope="module")
+def made_bank(made):
+    return ImageBank.load(made, progress=False)
+
+
+def test_the_box_is_where_the_target_is_after_all_jitter_and_flips(made, made_bank):
+    augment = PairAugmentation(made_bank, TINY, PLAIN, seed=5)
+    pairs = PairSampler(made, seed=5).batch(0, 32)
+    crops = augment(pairs, 0)
+    assert crops.template.shape == (32, 3, 128, 128) and crops.search.shape == (32, 3, 256, 256)
+    for search, box in zip(crops.search, crops.box, strict=True):
+        red = (search[0] > search[1] + 60).float()
+        columns, rows = red.max(0).values.nonzero()[:, 0], red.max(1).values.nonzero()[:, 0]
+        found = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / 256
+        assert (found - box).abs().max() < 5 / 256, "an image pixel is up to 5 crop pixels wide"
+
+
+def test_augmentation_is_reproducible_and_varied(made, made_bank):
+    augment = PairAugmentation(made_bank, TINY, seed=1)
+    pairs = PairSampler(made, seed=1).batch(0, 4)
+    first, again, other = augment(pairs, 0), augment(pairs, 0), augment(pairs, 1)
+    assert torch.equal(first.search, again.search) and torch.equal(first.box, again.box)
+    assert not torch.allclose(first.search, other.search)
+    assert first.search.min() >= 0 and first.search.max() <= 255
+    assert (first.box[:, 2:] > first.box[:, :2]).all()
+
+
+def test_mosaic_fills_the_outside_with_another_image(made, made_bank):
+    outside = AugmentationConfig(scale_jitter=0, mosaic=1, noise=0)
+    pairs = PairSampler(made, seed=2).batch(0, 16)
+    filled = PairAugmentation(made_bank, TINY, outside, seed=2)(pairs, 0).search
+    black = PairAugmentation(made_bank, TINY, AugmentationConfig(scale_jitter=0, mosaic=0, noise=0), seed=2)(
+        pairs, 0
+    ).search
+    share_black = [(search.sum(1) == 0).float().mean() for search in (filled, black)]
+    assert share_black[0] < 0.02 < share_black[1]
+
+
+def test_distractors_stand_beside_the_target_or_before_a_part_of_it(made, made_bank):
+    pairs = PairSampler(made, seed=3).batch(0, 32)
+    without = PairAugmentation(made_bank, TINY, PLAIN, seed=3)(pairs, 0)
+    intruded = PairAugmentation(made_bank, TINY, replace(PLAIN, distractor=1), seed=3)(pairs, 0)
+    assert torch.equal(without.box, intruded.box)
+    changed = ((without.search - intruded.search).abs() > 0.01).any(
+        1
+    )  # the mean, which contrast is taken around, moves too
+    shares = changed.flatten(1).float().mean(1)
+    assert (shares > 0).sum() > 16 and shares.max() < 0.1, "a side of 0.1 to 0.3 of the search region"
+    rows, columns = (((without.box[:, i] + without.box[:, i + 2]) * 128).long().clamp(0, 255) for i in (1, 0))
+    assert not changed[torch.arange(32), rows, columns].any(), "never before the target's centre"
+
+
+def test_box_in_window():
+    box, window = torch.tensor([[30.0, 40, 20, 10]]), torch.tensor([[10.0, 20, 80, 40]])
+    torch.testing.assert_close(box_in_window(box, window), torch.tensor([[0.25, 0.5, 0.5, 0.75]]))
+
+
+def test_absent_targets_are_another_scenes(made, made_bank):
+    sampler = PairSampler(made, seed=4)
+    augmentation = PairAugmentation(made_bank, TINY, AugmentationConfig(absent=1.0, noise=0), seed=4)
+    pairs = sampler.batch(0, 16)
+    crops = augmentation(pairs, 0)
+    same_scene = torch.from_numpy(pairs.scene == np.roll(pairs.scene, 1))
+    assert torch.equal(crops.present, same_scene)
+    with_target = PairAugmentation(made_bank, TINY, AugmentationConfig(noise=0), seed=4)(pairs, 0)
+    assert with_target.present.all()
+    assert torch.equal(crops.search[~crops.present], with_target.search.roll(1, 0)[~crops.present])
+    assert torch.equal(crops.search[crops.present], with_target.search[crops.present])
+
+
+# --- followed targets, look-alikes -----------------------------------------------------------------------------------
+
+STEADY = replace(PLAIN, flip=0.0, template_centre_jitter=0.0, template_scale_jitter=0.0, aspect_jitter=0.0)
+
+
+def one_target(config, pairs=400, box=(134, 134, 32, 32)):
+    """Crops of a red square on black; the size of the search region is 4 target sides exactly."""
+    image = np.full((300, 300, 3), 60, np.uint8)
+    image[134:166, 134:166] = (180, 20, 20)
+    sampler = PairSampler(Labels(LabelledImage(300, 300, np.float32([box]), "one")), 2)
+    return PairAugmentation(ImageBank.pack([image]), MINIATURE, config, seed=2)(sampler.batch(0, pairs), 0)
+
+
+def jitter_of(crops):
+    """Shift of the search centre in target sides (B, 2), and logarithm of its scale (B,)."""
+    shift = (0.5 - (crops.box[:, :2] + crops.box[:, 2:]) / 2) * MINIATURE.search_factor
+    sides = crops.box[:, 2:] - crops.box[:, :2]
+    return shift, -torch.log(sides.prod(1).sqrt() * MINIATURE.search_factor)
+
+
+def test_followed_targets_are_where_a_tracker_looks():
+    """Laplace: of the mean absolute value given, a half below 0.69 times that, a twentieth above three times."""
+    shift, scale = jitter_of(one_target(replace(STEADY, motion=1.0)))
+    for values, spread in ((shift.flatten(), 0.12), (scale, 0.05)):
+        assert values.abs().mean() == pytest.approx(spread, rel=0.15)
+        assert values.abs().median() == pytest.approx(spread * np.log(2), rel=0.25)
+        assert 0.02 < (values.abs() > 3 * spread).float().mean() < 0.09
+        assert abs(values.mean()) < 0.15 * spread
+    shift, scale = jitter_of(one_target(replace(STEADY, motion=1.0, motion_spread=0.2, motion_scale=0.1)))
+    assert shift.abs().mean() == pytest.approx(0.2, rel=0.15) and scale.abs().mean() == pytest.approx(0.1, rel=0.15)
+
+
+def test_a_share_of_the_targets_is_followed():
+    near = [
+        float((jitter_of(one_target(replace(STEADY, motion=share)))[0].abs() < 0.3).all(1).float().mean())
+        for share in (0.0, 0.5, 1.0)
+    ]
+    assert near == pytest.approx([0.04, 0.44, 0.84], abs=0.07), "the rest is uniform within 1.5 target sides"
+
+
+def test_look_alikes_are_tinted_and_farther_from_the_centre_than_the_target():
+    for motion, share in ((1.0, 1.0), (1.0, 0.3), (0.0, 1.0)):
+        config = replace(STEADY, motion=motion)
+        without, crops = one_target(config), one_target(replace(config, look_alikes=share))
+        assert torch.equal(crops.box, without.box) and torch.equal(crops.template, without.template)
+        changed = (crops.search - without.search).abs().amax(1) > 1
+        shown = changed.flatten(1).any(1)
+        if motion:
+            assert shown.float().mean() == pytest.approx(share, abs=0.08)
+        steps = (torch.arange(64) + 0.5) / 32 - 1
+        weight = changed[shown].float()
+        weight /= weight.sum((1, 2), keepdim=True)
+        place = torch.stack([(weight.sum(1) * steps).sum(1), (weight.sum(2) * steps).sum(1)], 1)
+        target = ((without.box[:, :2] + without.box[:, 2:]) - 1)[shown]
+        # A copy that reaches beyond the border seems nearer than it is; a side is 0.5 here.
+        assert (place.norm(dim=1) > target.norm(dim=1) + 0.1).all()
+        middle = (without.box[:, :2] + without.box[:, 2:]) / 2
+        x, y = (middle * 64).long().clamp(0, 63).T
+        assert not changed[torch.arange(len(x)), y, x].any(), "never before the target's centre"
+    red = torch.stack([(c * m).sum((1, 2)) / m.sum() for c, m in zip(crops.search[shown], changed[shown], strict=True)])
+    assert (red / torch.tensor([180.0, 20, 20])).std(0) == pytest.approx([0.12] * 3, rel=0.35), "each channel's gain"
+
+
+# --- cut-outs ---------------------------------------------------------------------------------------------------------
 
 RED, YELLOW = (210, 20, 20), (210, 210, 20)
+
+
 GROUNDS = [(30, 160, 40), (40, 60, 190), (120, 120, 30), (90, 90, 90), (20, 150, 150), (160, 110, 60)]
 
 
@@ -80,13 +229,8 @@ def bounds(mask):
     return torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / mask.shape[-1]
 
 
-# --- cutting out -----------------------------------------------------------------------------------------------------
-
-
 def test_an_ellipse_is_cut_out_of_its_box(dataset):
-    disc = cv2.ellipse(np.zeros((MASK_PX, MASK_PX), np.uint8), (32, 32), (32, 32), 0, 0, 360, 1, cv2.FILLED).astype(
-        bool
-    )
+    disc = cv2.ellipse(np.zeros((MASK_PX, MASK_PX), np.uint8), (32, 32), (32, 32), 0, 0, 360, 1, cv2.FILLED) > 0
     for number in range(len(dataset.images)):
         mask = cut_out(dataset.pixels(number), dataset.images[number].boxes[0])
         assert mask.shape == disc.shape and mask.dtype == bool
@@ -101,11 +245,8 @@ def test_what_cannot_be_told_from_its_surroundings_is_not_cut_out():
     small = uniform.copy()
     small[55:65, 75:85] = RED  # a tenth of the box, in its middle
     assert cut_out(small, (60, 40, 40, 40)) is None
-
-
-def test_a_box_across_the_border_does_no_harm(dataset):
-    assert cut_out(dataset.pixels(0), (-10, -8, 30, 30)) is None
-    assert cut_out(dataset.pixels(0), (250, 190, 8, 48)) is None
+    across_the_border = Ellipses(1).pixels(0), (-10, -8, 30, 30)
+    assert cut_out(*across_the_border) is None
 
 
 def test_all_trainable_objects_are_cut_out_and_the_unreadable_are_not(dataset, cutouts):
@@ -150,7 +291,7 @@ def test_alpha_lies_where_the_object_does(dataset, bank, cutouts):
     assert ((whole > 0.99) | (whole == 0)).float().mean() > 0.95, "without a mask all of the box"
 
 
-# --- synthetic video -------------------------------------------------------------------------------------------------
+# --- synthetic video, parts, masks ------------------------------------------------------------------------------------
 
 
 def test_turning_a_layer_turns_the_object_about_its_centre():
@@ -210,9 +351,6 @@ def test_distractors_have_their_shape(dataset, bank, cutouts):
     assert 0.65 * area[0] < area[1] < 0.9 * area[0], "an ellipse is 0.785 of its box"
 
 
-# --- parts and the background_mask ----------------------------------------------------------------------------------------------
-
-
 def test_a_part_is_the_same_of_both_boxes():
     box = torch.tensor([[10.0, 20, 40, 80], [100, 50, 20, 40], [0, 0, 12, 12]])
     size, place = torch.tensor([[0.5, 0.25]] * 3), torch.tensor([[1.0, 0.5]] * 3)
@@ -221,8 +359,8 @@ def test_a_part_is_the_same_of_both_boxes():
     assert torch.equal(part[2], box[2]), "too small to learn from"
 
 
-@pytest.mark.parametrize("wrong", [{"synthetic": 60}, {"parts": -0.1}, {"distractors": -2}])
-def test_numbers_that_are_no_probabilities_are_refused(wrong):
+@pytest.mark.parametrize("wrong", [{"synthetic": 60}, {"parts": -0.1}, {"distractors": -2}, {"motion": 2}, {"flip": 3}])
+def test_strengths_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} .* must"):
         AugmentationConfig(**wrong)
 
@@ -280,13 +418,13 @@ def test_the_background_mask_of_training_is_that_of_tracking():
     rng = np.random.default_rng(1)
     crop = rng.integers(0, 256, (128, 128, 3), np.uint8)
     for box in ((0.25, 0.25, 0.75, 0.75), (0.3, 0.11, 0.713, 0.9), (-0.2, 0.4, 0.5, 1.3)):
-        tracked = background_masked_by_tracker(crop, np.array(box), 0.4)
+        tracked = masked_by_tracker(crop, np.array(box), 0.4)
         trained = with_background_mask(torch.from_numpy(crop).permute(2, 0, 1)[None].float(), torch.tensor([box]), 0.4)
         assert np.abs(tracked - trained[0].permute(1, 2, 0).numpy()).max() <= 0.51, "but for rounding"
-    inside = background_masked_by_tracker(crop, np.array((0.25, 0.25, 0.75, 0.75)), 0.4)
+    inside = masked_by_tracker(crop, np.array((0.25, 0.25, 0.75, 0.75)), 0.4)
     assert np.array_equal(inside[32:96, 32:96], crop[32:96, 32:96])
     assert np.abs(inside[0, 0] - (0.6 * crop[0, 0] + 0.4 * np.array([255, 0, 255]))).max() <= 0.51
-    assert background_masked_by_tracker(crop, np.array((0.25, 0.25, 0.75, 0.75)), 0.0) is crop
+    assert masked_by_tracker(crop, np.array((0.25, 0.25, 0.75, 0.75)), 0.0) is crop
 
 
 def test_templates_are_background_masked_in_training_if_the_network_wants_it(dataset, bank):
@@ -300,44 +438,3 @@ def test_templates_are_background_masked_in_training_if_the_network_wants_it(dat
     assert same.float().mean() < 0.5
     corner = 0.5 * plain.template[..., 2, 2] + 0.5 * torch.tensor([255.0, 0, 255])
     torch.testing.assert_close(marked.template[..., 2, 2], corner)
-
-
-def test_train_makes_cutouts_once_and_keeps_the_background_mask(tmp_path, capsys):
-    make_shard(tmp_path / "train.tar")
-    command = [
-        "--data", str(tmp_path / "train.tar"), "--out", str(tmp_path / "run"), "--model", "dytrack_tiny", "--steps", "1",
-        "--batch", "2", "--size", "64", "--distillation", "off", "--amp", "off",
-        "--synthetic", "0.5", "--parts", "0.5", "--distractors", "2",
-    ]  # fmt: skip
-    assert cli.main([*command, "--background-mask", "0.3"]) == 0
-    kept = tmp_path / "run" / "cutouts.npz"
-    made_at = kept.stat().st_mtime_ns
-    weights = tmp_path / "run" / "dytrack_tiny.safetensors"
-    assert load_config(weights).background_mask == 0.3
-    again = [*command, "--init", str(weights), "--cutouts", str(kept), "--out", str(tmp_path / "next")]
-    assert cli.main(again) == 0
-    assert kept.stat().st_mtime_ns == made_at and not (tmp_path / "next" / "cutouts.npz").exists()
-    assert load_config(tmp_path / "next" / "dytrack_tiny.safetensors").background_mask == 0.3
-    kept.write_bytes(b"")
-    assert cli.main(again) == 2
-    assert "delete it" in capsys.readouterr().err
-
-
-def test_a_run_is_not_resumed_with_another_background_mask(tmp_path, capsys):
-    make_shard(tmp_path / "train.tar")
-    command = [
-        "--data",
-        str(tmp_path / "train.tar"),
-        "--out",
-        str(tmp_path / "run"),
-        "--model",
-        "dytrack_tiny",
-        "--batch",
-        "2",
-    ]
-    command += ["--size", "64", "--distillation", "off", "--amp", "off", "--resume"]
-    assert cli.main([*command, "--steps", "1", "--background-mask", "0.3"]) == 0
-    assert cli.main([*command, "--steps", "2"]) == 2
-    assert "background_mask=0.3" in capsys.readouterr().err
-    assert cli.main([*command, "--steps", "2", "--background-mask", "0.3", "--parts", "0.5"]) == 2
-    assert "parts=0.0" in capsys.readouterr().err

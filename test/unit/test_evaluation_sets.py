@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dytrack_ros.data.registry import LAYOUTS, load_dataset
 from dytrack_ros.data.lasot import ATTRIBUTES as LASOT_ATTRIBUTES
-from dytrack_ros.data.uav123 import ATTRIBUTES as UAV_ATTRIBUTES
+from dytrack_ros.data.registry import LAYOUTS, load_dataset
 from dytrack_ros.data.sequences import INITS, Sequence, part_of, read_truth
+from dytrack_ros.data.uav123 import ATTRIBUTES as UAV_ATTRIBUTES
 
 ABSENT = [np.nan] * 4
 
@@ -415,6 +415,47 @@ def test_what_is_no_dataset_is_refused(tmp_path):
 def test_boxes_without_area_are_absent(tmp_path):
     text(tmp_path / "truth.txt", "1,2,3,4", "0,0,0,0", "5,5,-1,3", "1,nan,3,4")
     assert np.isnan(read_truth(tmp_path / "truth.txt")).all(1).tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("lines", ["1,2,3,4\n5,6,7,8\n", "1,2,3,4,\r\n5, 6, 7, 8,\r\n\r\n \n", "1\t2 3\t4\n\n5 6 7 8"])
+def test_truth_files_of_any_editor_are_read(tmp_path, encoding, lines):
+    (tmp_path / "truth.txt").write_bytes(lines.encode(encoding))
+    assert read_truth(tmp_path / "truth.txt").tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    vot(tmp_path, "1,2,3,4", "5,6,7,8")
+    (tmp_path / "ball" / "groundtruth.txt").write_bytes(lines.encode(encoding))
+    assert load_dataset(tmp_path, "vot").sequences[0].truth.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("1,2,3,4\n5,6,7,8".encode("utf-16-le"), r"truth\.txt:1: zero bytes, as in UTF-16 .*save it as UTF-8"),
+        (b"1,2,3,4\n5,6,7,\xff8\n", r"truth\.txt:2: not readable as utf-8"),
+        (b"1,2,3,4\n\n5;6;7;8\n", r"truth\.txt:3: expected x, y, w, h, got '5;6;7;8'"),
+    ],
+)
+def test_truth_files_that_cannot_be_read_are_refused_with_the_line(tmp_path, content, said):
+    (tmp_path / "truth.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        read_truth(tmp_path / "truth.txt")
+
+
+def test_what_macos_leaves_beside_files_is_no_data(tmp_path):
+    def litter(folder):
+        for path in [path for path in folder.rglob("*") if path.is_file()]:
+            (path.parent / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+        return folder
+
+    lasot(tmp_path / "lasot", "bear-2")
+    text(tmp_path / "lasot" / "att" / "bear-2.txt", ",".join("1" * len(LASOT_ATTRIBUTES)))
+    (sequence,) = load_dataset(litter(tmp_path / "lasot")).sequences
+    assert shown(sequence) == [1, 2, 3, 4, 5] and len(sequence.attributes) == len(LASOT_ATTRIBUTES)
+    config(uav123(tmp_path / "uav"), "UAV123")
+    assert len(load_dataset(litter(tmp_path / "uav")).sequences) == len(PARTS)
+    images(tmp_path / "trackingnet" / "frames" / "a_0", range(3), "{}.png")
+    text(tmp_path / "trackingnet" / "anno" / "a_0.txt", "1,2,3,4")
+    assert [len(sequence) for sequence in load_dataset(litter(tmp_path / "trackingnet")).sequences] == [3]
 
 
 def test_parts_of_a_box():
