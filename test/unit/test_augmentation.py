@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from random_network import MINIATURE, TINY
+from random_network import MINIATURE
 from test_sampling import PLAIN, Labels
 from training_layouts import make_shard
 
@@ -28,6 +28,8 @@ from dytrack_ros.training.cutouts import (
 )
 from dytrack_ros.training.sampling import PairSampler, PairStream
 
+SMALL = replace(MINIATURE, template_size=64, search_size=128)
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
@@ -40,19 +42,19 @@ def made_bank(made):
 
 
 def test_the_box_is_where_the_target_is_after_all_jitter_and_flips(made, made_bank):
-    augment = PairAugmentation(made_bank, TINY, PLAIN, seed=5)
+    augment = PairAugmentation(made_bank, SMALL, PLAIN, seed=5)
     pairs = PairSampler(made, seed=5).batch(0, 32)
     crops = augment(pairs, 0)
-    assert crops.template.shape == (32, 3, 128, 128) and crops.search.shape == (32, 3, 256, 256)
+    assert crops.template.shape == (32, 3, 64, 64) and crops.search.shape == (32, 3, 128, 128)
     for search, box in zip(crops.search, crops.box, strict=True):
         red = (search[0] > search[1] + 60).float()
         columns, rows = red.max(0).values.nonzero()[:, 0], red.max(1).values.nonzero()[:, 0]
-        found = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / 256
-        assert (found - box).abs().max() < 5 / 256, "an image pixel is up to 5 crop pixels wide"
+        found = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / 128
+        assert (found - box).abs().max() < 3 / 128, "an image pixel is up to 2 crop pixels wide"
 
 
 def test_augmentation_is_reproducible_and_varied(made, made_bank):
-    augment = PairAugmentation(made_bank, TINY, seed=1)
+    augment = PairAugmentation(made_bank, SMALL, seed=1)
     pairs = PairSampler(made, seed=1).batch(0, 4)
     first, again, other = augment(pairs, 0), augment(pairs, 0), augment(pairs, 1)
     assert torch.equal(first.search, again.search) and torch.equal(first.box, again.box)
@@ -64,8 +66,8 @@ def test_augmentation_is_reproducible_and_varied(made, made_bank):
 def test_mosaic_fills_the_outside_with_another_image(made, made_bank):
     outside = AugmentationConfig(scale_jitter=0, mosaic=1, noise=0)
     pairs = PairSampler(made, seed=2).batch(0, 16)
-    filled = PairAugmentation(made_bank, TINY, outside, seed=2)(pairs, 0).search
-    black = PairAugmentation(made_bank, TINY, AugmentationConfig(scale_jitter=0, mosaic=0, noise=0), seed=2)(
+    filled = PairAugmentation(made_bank, SMALL, outside, seed=2)(pairs, 0).search
+    black = PairAugmentation(made_bank, SMALL, AugmentationConfig(scale_jitter=0, mosaic=0, noise=0), seed=2)(
         pairs, 0
     ).search
     share_black = [(search.sum(1) == 0).float().mean() for search in (filled, black)]
@@ -74,15 +76,15 @@ def test_mosaic_fills_the_outside_with_another_image(made, made_bank):
 
 def test_distractors_stand_beside_the_target_or_before_a_part_of_it(made, made_bank):
     pairs = PairSampler(made, seed=3).batch(0, 32)
-    without = PairAugmentation(made_bank, TINY, PLAIN, seed=3)(pairs, 0)
-    intruded = PairAugmentation(made_bank, TINY, replace(PLAIN, distractor=1), seed=3)(pairs, 0)
+    without = PairAugmentation(made_bank, SMALL, PLAIN, seed=3)(pairs, 0)
+    intruded = PairAugmentation(made_bank, SMALL, replace(PLAIN, distractor=1), seed=3)(pairs, 0)
     assert torch.equal(without.box, intruded.box)
     changed = ((without.search - intruded.search).abs() > 0.01).any(
         1
     )  # the mean, which contrast is taken around, moves too
     shares = changed.flatten(1).float().mean(1)
     assert (shares > 0).sum() > 16 and shares.max() < 0.1, "a side of 0.1 to 0.3 of the search region"
-    rows, columns = (((without.box[:, i] + without.box[:, i + 2]) * 128).long().clamp(0, 255) for i in (1, 0))
+    rows, columns = (((without.box[:, i] + without.box[:, i + 2]) * 64).long().clamp(0, 127) for i in (1, 0))
     assert not changed[torch.arange(32), rows, columns].any(), "never before the target's centre"
 
 
@@ -93,12 +95,12 @@ def test_box_in_window():
 
 def test_absent_targets_are_another_scenes(made, made_bank):
     sampler = PairSampler(made, seed=4)
-    augmentation = PairAugmentation(made_bank, TINY, AugmentationConfig(absent=1.0, noise=0), seed=4)
+    augmentation = PairAugmentation(made_bank, SMALL, AugmentationConfig(absent=1.0, noise=0), seed=4)
     pairs = sampler.batch(0, 16)
     crops = augmentation(pairs, 0)
     same_scene = torch.from_numpy(pairs.scene == np.roll(pairs.scene, 1))
     assert torch.equal(crops.present, same_scene)
-    with_target = PairAugmentation(made_bank, TINY, AugmentationConfig(noise=0), seed=4)(pairs, 0)
+    with_target = PairAugmentation(made_bank, SMALL, AugmentationConfig(noise=0), seed=4)(pairs, 0)
     assert with_target.present.all()
     assert torch.equal(crops.search[~crops.present], with_target.search.roll(1, 0)[~crops.present])
     assert torch.equal(crops.search[crops.present], with_target.search[crops.present])
@@ -213,7 +215,7 @@ def cutouts(dataset):
     return Cutouts.made(dataset, threads=2, progress=False)
 
 
-def crops_of(dataset, bank, config, cutouts=None, model=TINY, size=48, seed=3):
+def crops_of(dataset, bank, config, cutouts=None, model=SMALL, size=24, seed=3):
     pairs = PairSampler(dataset, seed).batch(0, size)
     return pairs, PairAugmentation(bank, model, config, seed, cutouts)(pairs, 0)
 
@@ -368,7 +370,7 @@ def test_strengths_out_of_range_are_refused(wrong):
 def test_an_absent_target_is_not_in_the_neighbours_synthetic_scene(dataset, bank, cutouts):
     """In a batch of two, the scene behind the neighbour's object is this one's."""
     config = replace(PLAIN, absent=1.0, synthetic=1.0)
-    augmentation = PairAugmentation(bank, TINY, config, 3, cutouts)
+    augmentation = PairAugmentation(bank, SMALL, config, 3, cutouts)
     sampler = PairSampler(dataset, 3)
     for step in range(20):
         pairs = sampler.batch(step, 2)
@@ -378,15 +380,15 @@ def test_an_absent_target_is_not_in_the_neighbours_synthetic_scene(dataset, bank
 
 def test_nobody_intrudes_on_its_own_scene(dataset, bank):
     config = replace(PLAIN, distractor=1.0)
-    pairs = PairSampler(dataset, 3).batch(0, 48)
-    plain, intruded = (PairAugmentation(bank, TINY, c, 3)(pairs, 0) for c in (PLAIN, config))
+    pairs = PairSampler(dataset, 3).batch(0, 24)
+    plain, intruded = (PairAugmentation(bank, SMALL, c, 3)(pairs, 0) for c in (PLAIN, config))
     changed = (plain.search - intruded.search).abs().flatten(1).amax(1) > 1
     beside_other = torch.from_numpy(pairs.scene != np.roll(pairs.scene, 1))
     assert changed[beside_other].any() and not changed[~beside_other].any()
 
 
 def test_synthetic_pairs_come_from_streams_too(dataset, cutouts):
-    augmentation = PairAugmentation(ImageBank.pack([]), TINY, replace(PLAIN, synthetic=1.0, parts=0.5), 3, cutouts)
+    augmentation = PairAugmentation(ImageBank.pack([]), SMALL, replace(PLAIN, synthetic=1.0, parts=0.5), 3, cutouts)
     stream = PairStream(dataset, PairSampler(dataset, 3), augmentation.views(), "cpu", threads=2)
     pairs = stream.batch(0, 24)
     stream.close()
@@ -395,7 +397,7 @@ def test_synthetic_pairs_come_from_streams_too(dataset, cutouts):
     assert np.array_equal(pairs.search_object, whole.search_object)
     crops = augmentation(pairs, 0)
     numbers = whole.search_object // 2
-    middle = ((crops.box[:, :2] + crops.box[:, 2:]) / 2 * 256).long().clamp(0, 255)
+    middle = ((crops.box[:, :2] + crops.box[:, 2:]) / 2 * 128).long().clamp(0, 127)
     hit = is_object(crops.search, numbers)[torch.arange(24), middle[:, 1], middle[:, 0]]
     assert hit.float().mean() > 0.8
 
@@ -409,7 +411,7 @@ def test_parts_are_targets(dataset, bank):
         return torch.log(sides[:, 0] / sides[:, 1])
 
     assert not torch.allclose(aspects(whole), aspects(parts), atol=0.05)
-    middle = ((parts.box[:, :2] + parts.box[:, 2:]) / 2 * 256).long().clamp(0, 255)
+    middle = ((parts.box[:, :2] + parts.box[:, 2:]) / 2 * 128).long().clamp(0, 127)
     hit = is_object(parts.search, pairs.search_image)[torch.arange(len(middle)), middle[:, 1], middle[:, 0]]
     assert hit.float().mean() > 0.8, "parts lie on the object, but for its corners"
 
@@ -428,7 +430,7 @@ def test_the_background_mask_of_training_is_that_of_tracking():
 
 
 def test_templates_are_background_masked_in_training_if_the_network_wants_it(dataset, bank):
-    background_mask = replace(TINY, background_mask=0.5)
+    background_mask = replace(SMALL, background_mask=0.5)
     pairs, plain = crops_of(dataset, bank, PLAIN)
     _, marked = crops_of(dataset, bank, PLAIN, model=background_mask)
     assert torch.equal(plain.search, marked.search)
