@@ -47,7 +47,7 @@ def test_bad_truth_is_reported_with_its_line(tmp_path):
     with pytest.raises(ValueError, match=r"groundtruth\.txt:2"):
         read_truth(tmp_path / "groundtruth.txt")
     (tmp_path / "groundtruth.txt").write_text("1,2,3,4\n")
-    with pytest.raises(ValueError, match="0 images but 1 boxes"):
+    with pytest.raises(FileNotFoundError, match="has no images"):
         load_sequence(tmp_path)
     cv2.imwrite(str(tmp_path / "0.png"), np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "groundtruth.txt").write_text("nan,nan,nan,nan\n")
