@@ -40,7 +40,8 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows each default that is a value."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        has_value = action.default is not None and action.default is not False
+        return super()._get_help_string(action) if has_value else action.help
 
 
 def _add_options(group: Any, config: type, *names: str) -> None:
@@ -243,6 +244,11 @@ def train(args: argparse.Namespace, ranks: Ranks, command: str) -> int:
     except (OSError, FloatingPointError) as error:
         print(f"dytrack train: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(
+            f"dytrack train: interrupted at step {trainer.step}; --resume goes on from the last save", file=sys.stderr
+        )
+        return 130
     finally:
         if isinstance(trainer.sampler, PairStream):
             trainer.sampler.close()

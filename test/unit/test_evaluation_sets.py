@@ -78,19 +78,12 @@ def test_lasot_takes_the_test_set_where_its_list_is(tmp_path):
         load_dataset(tmp_path)
 
 
-def test_more_sequences_than_the_official_set_are_remarked_on(tmp_path):
-    dataset = load_dataset(lasot(tmp_path, "bear-2"))
+def test_lasot_extension_flat_folders_and_too_many_sequences(tmp_path):
+    assert load_dataset(lasot(tmp_path / "ext", "atv-1", "wingsuit-10")).layout.name == "lasot_ext"
+    dataset = load_dataset(lasot(tmp_path / "given", "bear-2"))
     many = type(dataset)(tmp_path, dataset.layout, dataset.sequences * 300)
     assert "300 sequences (the official set has 280: put the evaluation toolkit's testing_set.txt" in many.description
     assert type(dataset)(tmp_path, dataset.layout, dataset.sequences * 280).description == "lasot, 280 sequences"
-
-
-def test_lasot_extension_is_told_by_its_classes(tmp_path):
-    assert load_dataset(lasot(tmp_path, "atv-1", "wingsuit-10")).layout.name == "lasot_ext"
-
-
-def test_lasot_may_lie_in_one_folder(tmp_path):
-    lasot(tmp_path / "given", "bear-2")
     (tmp_path / "given" / "bear").rename(tmp_path / "flat")
     assert load_dataset(tmp_path / "flat").layout.name == "lasot"
 
@@ -262,10 +255,6 @@ def test_uav123_takes_the_parts_that_its_config_names(tmp_path):
     assert found["bird1_2"].truth[:, 0].tolist() == [6, 7, 8]
     assert shown(found["bike1"]) == [1, 2, 3, 4], "not the part of UAV20L"
     assert without_target(found["bike1"]) == [2]
-
-
-def test_uav123_attributes(tmp_path):
-    config(uav123(tmp_path), "UAV123")
     for name in PARTS:
         text(tmp_path / "anno" / "UAV123" / "att" / f"{name}.txt", ",".join("01" + "0" * (len(UAV_ATTRIBUTES) - 2)))
     assert by_name(tmp_path)["bird1_2"].attributes == ("Aspect Ratio Change",)
@@ -392,6 +381,10 @@ def test_plain_folders_are_what_is_left(tmp_path):
     assert dataset.description == "plain, 1 sequence" and without_target(dataset.sequences[0]) == [2]
     with pytest.raises(ValueError, match="plain has no attribute files"):
         load_dataset(tmp_path, attributes=tmp_path)
+    with pytest.raises(FileNotFoundError, match="it is not a folder"):
+        load_dataset(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="unknown dataset 'otb2013'; there are lasot_ext, lasot, "):
+        load_dataset(tmp_path, "otb2013")
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -403,13 +396,6 @@ def test_an_empty_folder_has_no_layout(tmp_path, name):
     with pytest.raises(FileNotFoundError, match="in any known layout") as error:
         load_dataset(tmp_path)
     assert expected in str(error.value)
-
-
-def test_what_is_no_dataset_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="it is not a folder"):
-        load_dataset(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="unknown dataset 'otb2013'; there are lasot_ext, lasot, "):
-        load_dataset(tmp_path, "otb2013")
 
 
 def test_boxes_without_area_are_absent(tmp_path):

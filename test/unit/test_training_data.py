@@ -258,6 +258,8 @@ def test_a_folder_packed_otherwise_is_refused(roots, tmp_path, capsys):
     packed(tmp_path, f"voc:{roots['voc']}")
     packed(tmp_path, f"voc:{roots['voc']}", long_side=60, expected=2)
     assert "begun with long_side 80" in capsys.readouterr().err
+    packed(tmp_path / "none", f"coco:{roots['coco']}", long_side=20, expected=2)
+    assert "greater --long-side" in capsys.readouterr().err
     packed(tmp_path, f"coco:{roots['coco']}", expected=2)
     assert "begun with" in capsys.readouterr().err
 
@@ -274,11 +276,6 @@ def test_the_packer_counts_what_it_cannot_read(tmp_path, capsys):
     (root / "train2017" / "000000000010.jpg").unlink()
     packed(tmp_path / "none", f"coco:{root}", expected=2)
     assert "none of the 2 images" in capsys.readouterr().err
-
-
-def test_nothing_left_to_pack_is_said(roots, tmp_path, capsys):
-    packed(tmp_path, f"coco:{roots['coco']}", long_side=20, expected=2)
-    assert "greater --long-side" in capsys.readouterr().err
 
 
 def test_shards_and_readers_join(roots, tmp_path):
