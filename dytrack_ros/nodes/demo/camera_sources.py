@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import cv2
 
-from dytrack_ros.data.sequences import IMAGE_SUFFIXES, image_files, read_image, read_truth
+from dytrack_ros.data.files import IMAGE_SUFFIXES, image_files, read_image, read_truth
 from dytrack_ros.nodes.demo.scenes import FRAMES, SourceFrame, SyntheticScene, occlusion, shaken
 from dytrack_ros.tracking.box import Box
 
