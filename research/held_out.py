@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dytrack_ros.data.shards import ShardDataset, expand_shards
 from dytrack_ros.data.labels import ImageTable
+from dytrack_ros.data.shards import ShardDataset, expand_shards
 from dytrack_ros.model import DyTrack, load_weights
 from dytrack_ros.model.dytrack import normalize
 from dytrack_ros.training.augmentation import AugmentationConfig, CropBatch, PairAugmentation

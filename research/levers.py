@@ -21,8 +21,8 @@ import torch
 from tqdm import tqdm
 
 from dytrack_ros.benchmark.machine import machine_facts
-from dytrack_ros.data.shards import ShardDataset, expand_shards
 from dytrack_ros.data.sequences import Sequence, load_sequences
+from dytrack_ros.data.shards import ShardDataset, expand_shards
 from dytrack_ros.evaluation.result_cache import file_name
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
 from dytrack_ros.model import load_weights, save_weights

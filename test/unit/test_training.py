@@ -5,9 +5,9 @@ import json
 
 import pytest
 import torch
-from training_cost import training_flops
 from random_network import MINIATURE, lively_model, random_model
 from torch.utils.flop_counter import FlopCounterMode
+from training_cost import training_flops
 from training_layouts import make_coco, make_lasot, make_shard
 
 from dytrack_ros.cli import train as cli
