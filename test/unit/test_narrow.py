@@ -21,7 +21,7 @@ def weights(tmp_path):
 
 def test_the_narrow_weights_search_less_at_the_same_scale(weights, tmp_path, capsys):
     out = tmp_path / "narrow.safetensors"
-    assert narrow.main(["--model", str(weights), "--size", "192", "--out", str(out)]) == 0
+    assert narrow.main(["--model", str(weights), "--search-size", "192", "--out", str(out)]) == 0
     assert "3 target sides wide instead of 4" in capsys.readouterr().out
     config = load_weights(out).config
     assert (config.search_size, config.search_factor, config.search_tokens) == (192, 3.0, 144)
@@ -41,5 +41,5 @@ def test_the_narrow_weights_search_less_at_the_same_scale(weights, tmp_path, cap
 )
 def test_what_cannot_be_is_refused(weights, tmp_path, capsys, size, name, said):
     out = tmp_path / name
-    assert narrow.main(["--model", str(weights), "--size", size, "--out", str(out)]) == 2
+    assert narrow.main(["--model", str(weights), "--search-size", size, "--out", str(out)]) == 2
     assert said in capsys.readouterr().err and not out.exists()
