@@ -203,24 +203,17 @@ def made_run(name: str, ious, exits, attributes=(), judged: bool = True) -> Sequ
 RUNS = [made_run("a", [0.9, 0.6, np.nan], [1, 2, 3], ("Blur", "Dark")), made_run("b", [0.3], [3], ("Dark",))]
 
 
-def test_by_attribute():
+def test_by_attribute_and_over_all():
     summaries = [run.summary() for run in RUNS]
+    assert analysis.pooled(RUNS) == pytest.approx({"ao": 0.6, "sr50": 2 / 3, "sr75": 1 / 3})
+    assert summaries[0]["ao"] == pytest.approx(0.75) and summaries[0]["mean_iou"] == pytest.approx(2.5 / 3)
+    aucs = [summary["success_auc"] for summary in summaries]
+    assert analysis.missed_where_absent(summaries)["success_auc"] == pytest.approx((0.75 * aucs[0] + aucs[1]) / 2)
     found = analysis.by_attribute(summaries)
     assert {name: values["sequences"] for name, values in found.items()} == {"Blur": 1, "Dark": 2}
     assert found["Blur"]["ao"] == pytest.approx(0.75) and found["Blur"]["sr75"] == 0.5
     assert found["Dark"]["success_auc"] == pytest.approx(np.mean([s["success_auc"] for s in summaries]))
     assert found["Dark"]["exits"] == {1: 1, 2: 1, 3: 2}
-
-
-def test_measures_over_frames_and_over_sequences():
-    assert analysis.pooled(RUNS) == pytest.approx({"ao": 0.6, "sr50": 2 / 3, "sr75": 1 / 3})
-    summaries = [run.summary() for run in RUNS]
-    assert summaries[0]["ao"] == pytest.approx(0.75) and summaries[0]["mean_iou"] == pytest.approx(2.5 / 3)
-    missed = analysis.missed_where_absent(summaries)
-    assert summaries[0]["present"] == 0.75
-    assert missed["success_auc"] == pytest.approx(
-        (0.75 * summaries[0]["success_auc"] + summaries[1]["success_auc"]) / 2
-    )
 
 
 def test_by_exit():
@@ -274,6 +267,8 @@ def test_the_table_of_attributes():
     assert printed[2].split() == ["Blur", "1", f"{attributes['Blur']['success_auc']:.3f}"]
     assert printed[-1] == "  (1) standard half, 30 Hz, exit 1"
     assert report.attribute_table([{**run, "by_attribute": {}}]) == ""
+    missed = analysis.missed_where_absent([run.summary() for run in RUNS])
+    assert f"(missed where absent): AUC  {missed['success_auc']:.3f}, P " in report.absent_note("lasot", missed)
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------
@@ -334,11 +329,3 @@ def test_what_cannot_be_asked_for(folder, server_sets, tiny_weights, data, optio
     path = folder if data is None else server_sets / data
     assert cli.main(["--sequences", str(path), "--model", str(tiny_weights), "--engine", "torch", *options]) == 2
     assert re.search(message, capsys.readouterr().err)
-
-
-def test_absent_frames_are_told_as_the_toolkit_counts_them():
-    missed = analysis.missed_where_absent([run.summary() for run in RUNS])
-    assert report.absent_note("lasot", missed).endswith(
-        f"(missed where absent): AUC  {missed['success_auc']:.3f}, P  {missed['precision']:.3f}, "
-        f"Pnorm  {missed['normalised_precision']:.3f}"
-    )

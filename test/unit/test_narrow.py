@@ -22,7 +22,7 @@ def weights(tmp_path):
 def test_the_narrow_weights_search_less_at_the_same_scale(weights, tmp_path, capsys):
     out = tmp_path / "narrow.safetensors"
     assert narrow.main(["--model", str(weights), "--search-size", "192", "--out", str(out)]) == 0
-    assert "3 target sides wide instead of 4" in capsys.readouterr().out
+    assert "search region 3 target sides, was 4" in capsys.readouterr().out
     config = load_weights(out).config
     assert (config.search_size, config.search_factor, config.search_tokens) == (192, 3.0, 144)
     assert json.loads(out.with_suffix(".json").read_text())["narrowed_from"]["seed"] == 4
