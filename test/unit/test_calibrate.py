@@ -184,7 +184,7 @@ def test_frames_without_a_target_are_no_samples(folder, tiny_weights):
 
 def test_from_sequences_to_thresholds(folder, weights, tmp_path, capsys):
     assert NO_FILE in DyTracker.from_pretrained(weights, engine="torch").calibration_note
-    options = ["--model", str(weights), "--engine", "torch"]
+    options = ["--model", str(weights), "--engine", "torch", "--threads", "1"]
     assert main(["--sequences", str(folder), *options, "--samples", str(tmp_path / "samples.json")]) == 0
     printed = capsys.readouterr().out
     assert "held-out mean IoU" in printed and "8 frames of 2 sequences" in printed
@@ -210,7 +210,7 @@ def test_from_sequences_to_thresholds(folder, weights, tmp_path, capsys):
 
 
 def test_what_cannot_be_calibrated_is_said(folder, weights, tmp_path, capsys):
-    options = ["--model", str(weights), "--engine", "torch"]
+    options = ["--model", str(weights), "--engine", "torch", "--threads", "1"]
     one = write_sequences(tmp_path / "one", {"slow": 4})
     for arguments, message in (
         ([str(tmp_path / "nowhere")], "no sequences"),

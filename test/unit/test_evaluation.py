@@ -216,7 +216,17 @@ def test_cards_take_accuracy_and_no_times(tmp_path):
 
 def test_several_sets_with_names_and_intervals(folder, tiny_weights, tmp_path, capsys):
     other = write_sequences(tmp_path / "other", {"slow": 2, "fast": 12})
-    command = ["--sequences", str(folder), f"hard={other}", "--model", str(tiny_weights), "--engine", "torch"]
+    command = [
+        "--sequences",
+        str(folder),
+        f"hard={other}",
+        "--model",
+        str(tiny_weights),
+        "--engine",
+        "torch",
+        "--threads",
+        "1",
+    ]
     command += ["--exits", "1,adaptive", "--first", "3", "--out", str(tmp_path / "report.json")]
     assert main([*command, "--variants", "standard", "skip3"]) == 0
     printed = capsys.readouterr().out
@@ -246,7 +256,7 @@ def test_several_sets_with_names_and_intervals(folder, tiny_weights, tmp_path, c
 )
 def test_what_cannot_be_evaluated_is_said(folder, tiny_weights, options, message, capsys):
     options = [option.format(folder=folder) for option in options]
-    assert main([*options, "--model", str(tiny_weights), "--engine", "torch"]) == 2
+    assert main([*options, "--model", str(tiny_weights), "--engine", "torch", "--threads", "1"]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -283,7 +293,18 @@ def test_a_peer_runs_in_the_same_evaluation(tiny_weights, tmp_path, monkeypatch,
             asked.append("stop")
 
     monkeypatch.setattr(peers, "Worker", Here)
-    command = ["--sequences", str(folder), "--model", str(tiny_weights), "--engine", "torch", "--exits", "1"]
+    command = [
+        "--sequences",
+        str(folder),
+        "--model",
+        str(tiny_weights),
+        "--engine",
+        "torch",
+        "--threads",
+        "1",
+        "--exits",
+        "1",
+    ]
     command += ["--stream", "0.02", "--nanotrack", "a", "b", "--peers-python", "python3", "--results", str(tmp_path)]
     assert main([*command, "--out", str(tmp_path / "report.json")]) == 0
     (each,) = json.loads((tmp_path / "report.json").read_text())["sets"]
@@ -302,7 +323,18 @@ def test_a_stream_beside_offline_and_with_a_budget(folder, tiny_weights, tmp_pat
     card = tmp_path / "card.json"
     card.write_text("{}")
     start = write_sequences(tmp_path / "sequences", {"start": 10}, 3)
-    command = ["--sequences", str(start), "--model", str(tiny_weights), "--engine", "torch", "--exits", "2"]
+    command = [
+        "--sequences",
+        str(start),
+        "--model",
+        str(tiny_weights),
+        "--engine",
+        "torch",
+        "--threads",
+        "1",
+        "--exits",
+        "2",
+    ]
     command += ["--card", str(card)]
     command += ["--budget-ms", "camera", "50000", "--deadline-ms", "50000", "--stream", "0.02", "--latency", "0.9"]
     assert main([*command, "--out", str(tmp_path / "report.json")]) == 0

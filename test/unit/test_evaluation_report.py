@@ -196,7 +196,18 @@ def test_the_report_shows_what_there_is_and_is_redrawn_from_cached_results(
 
 
 def test_streams_have_no_score_maps_and_only_what_was_run_is_drawn(folder, tiny_weights, tmp_path):
-    command = ["--sequences", f"squares={folder}", "--model", str(tiny_weights), "--engine", "torch", "--exits", "2"]
+    command = [
+        "--sequences",
+        f"squares={folder}",
+        "--model",
+        str(tiny_weights),
+        "--engine",
+        "torch",
+        "--threads",
+        "1",
+        "--exits",
+        "2",
+    ]
     assert cli.main([*command, "--stream", "0.02", "--no-offline", "--report", str(tmp_path)]) == 0
     assert images_of(tmp_path / "report.html") == [
         f"squares_standard_0.02_Hz_{name}.png" for name in ("pareto", "curves", "reliability", "sequences")
@@ -204,7 +215,18 @@ def test_streams_have_no_score_maps_and_only_what_was_run_is_drawn(folder, tiny_
 
 
 def test_what_a_report_needs_is_said_before_anything_runs(folder, tiny_weights, tmp_path, monkeypatch, capsys):
-    command = ["--sequences", f"squares={folder}", "--model", str(tiny_weights), "--engine", "torch", "--exits", "1"]
+    command = [
+        "--sequences",
+        f"squares={folder}",
+        "--model",
+        str(tiny_weights),
+        "--engine",
+        "torch",
+        "--threads",
+        "1",
+        "--exits",
+        "1",
+    ]
     (tmp_path / "file").write_text("")
     assert cli.main([*command, "--report", str(tmp_path / "file" / "report")]) == 2
     monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
