@@ -1,4 +1,4 @@
-"""Where the budget comes from: a rate, milliseconds, or the camera's own period."""
+"""The source of the frame budget: a rate, milliseconds, or the camera's own period."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ MODES = ("camera", "rate", "milliseconds", "unlimited")
 
 
 class CameraPeriod:
-    """The camera's period from its image stamps: the median of the last ``window`` steps forward, so that lost frames,
-    bursts and jumps of time do not move it."""
+    """Measures the camera's period from image stamps.
+
+    It is the median of the last ``window`` positive steps, so lost frames, bursts and time jumps do not move it. It is
+    known after ``needed`` steps.
+    """
 
     def __init__(self, window: int = 31, needed: int = 5):
         self._steps: deque[float] = deque(maxlen=window)
@@ -22,29 +25,28 @@ class CameraPeriod:
         self._last_s: float | None = None
 
     def observe(self, stamp_s: float) -> None:
-        """Takes the stamp of every image received, in seconds; one that does not go forward only starts anew."""
+        """Take the stamp of a received image, seconds. A stamp that does not increase only starts the next step."""
         if self._last_s is not None and stamp_s > self._last_s:
             self._steps.append(stamp_s - self._last_s)
         self._last_s = stamp_s
 
     def restart(self) -> None:
-        """Forgets everything: another camera, or time has jumped."""
+        """Forget the camera, for instance after a time jump."""
         self._steps.clear()
         self._last_s = None
 
     @property
     def seconds(self) -> float | None:
-        """The period; None until enough images have come."""
+        """The period; None until it is known."""
         return median(self._steps) if len(self._steps) >= self._needed else None
 
 
 class CameraPace:
-    """How many camera periods a frame gets: with the newest frame always taken next, hurrying to the end of any other
-    moment than the arrival of a frame would only end in waiting.
+    """Chooses how many camera periods a frame gets: the least number in which the first exit is done.
 
-    ``frames`` is the least number that is long enough for the first exit. It must not waver where the first exit takes
-    about one period: it changes only after ``patience`` updates in a row have called for a change, and to a smaller
-    number only if that leaves ``margin`` of itself over.
+    The newest image is always taken next, so a frame that ends between two arrivals only waits; hence a whole number.
+    It changes only after ``patience`` consecutive updates that ask for a change, and decreases only if that leaves
+    ``margin`` of the time to spare. The first update takes effect at once.
     """
 
     def __init__(self, margin: float = 0.15, patience: int = 8):
@@ -54,16 +56,16 @@ class CameraPace:
             raise ValueError(f"patience is {patience}; it must be at least 1 update")
         self.frames = 1
         self._margin, self._patience = margin, patience
-        self._calls = patience  # for a change; the first update may make one at once
+        self._requests = patience  # consecutive ones; the first update may change at once
 
     def update(self, needed_s: float, period_s: float) -> int:
-        """``frames``, given what a frame needs at least and the usable part of a period, both in seconds."""
+        """Return ``frames`` for the least time of a frame and the usable part of a period, both in seconds."""
         wanted = _periods(needed_s, period_s)
         if wanted < self.frames:
             wanted = min(_periods(needed_s, period_s * (1 - self._margin)), self.frames)
-        self._calls = self._calls + 1 if wanted != self.frames else 0
-        if self._calls >= self._patience:
-            self.frames, self._calls = wanted, 0
+        self._requests = self._requests + 1 if wanted != self.frames else 0
+        if self._requests >= self._patience:
+            self.frames, self._requests = wanted, 0
         return self.frames
 
 
@@ -72,7 +74,7 @@ def _periods(needed_s: float, period_s: float) -> int:
 
 
 class Overhead:
-    """Mean seconds that a frame takes beside the tracker (decoding, publishing), over about ``memory`` frames."""
+    """Mean seconds of a frame outside the tracker (decoding, publishing), over about ``memory`` frames."""
 
     def __init__(self, memory: int = 30):
         if not memory >= 1:
@@ -82,7 +84,7 @@ class Overhead:
         self._seen = 0
 
     def observe(self, seconds: float) -> None:
-        """Takes what one frame took; anything that is no time is left out."""
+        """Take one frame's overhead; negative and infinite values are ignored."""
         if math.isfinite(seconds) and seconds >= 0:
             self._seen = min(self._seen + 1, self._memory)
             self.seconds += (seconds - self.seconds) / self._seen
@@ -92,8 +94,11 @@ class Overhead:
 class BudgetSource:
     """How the tracker's budget is set.
 
-    ``mode``: ``milliseconds``, the tracker's own time a frame; ``rate``, ``rate_hz`` frames a second, all that a frame
-    needs included; ``camera``, the camera's period times ``headroom``, likewise; ``unlimited``. Raises ValueError for others.
+    Attributes:
+        mode: ``milliseconds``: the tracker's own time a frame; ``rate``: ``rate_hz`` frames a second, overhead
+            included; ``camera``: the camera's period times ``headroom``, overhead included; ``unlimited``: no budget.
+
+    Raises ValueError for another mode and for numbers that are not positive.
     """
 
     mode: str = "camera"
@@ -104,8 +109,8 @@ class BudgetSource:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"budget mode {self.mode!r} must be one of {', '.join(MODES)}")
-        for name in ("rate_hz", "milliseconds", "headroom"):
-            value = getattr(self, name)
+        numbers = {"rate_hz": self.rate_hz, "milliseconds": self.milliseconds, "headroom": self.headroom}
+        for name, value in numbers.items():
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} is {value}; it must be positive")
 
@@ -116,12 +121,13 @@ class BudgetSource:
         first_exit_s: float | None = None,
         pace: CameraPace | None = None,
     ) -> float | None:
-        """The seconds that the tracker may spend on a frame, in FrameBudget's range; None: no budget (mode unlimited, or the
-        camera's period is not known yet).
+        """Return the seconds that ``track`` may take, in FrameBudget's range, or None for no budget.
 
-        ``period_s`` is the camera's, ``overhead_s`` what a frame costs beside the tracker, ``first_exit_s`` what the
-        first exit costs (None: unknown). In mode ``camera`` the budget ends where the next frame comes or, where that
-        is too short for the first exit, where the first later one does; ``pace`` remembers which one it is.
+        Args:
+            period_s: the camera's period; None (no budget in mode ``camera``): not known yet.
+            overhead_s: a frame's time outside ``track``.
+            first_exit_s: the cost of the first exit; None: unknown.
+            pace: in mode ``camera``, keeps the number of periods that a frame gets.
         """
         if self.mode == "milliseconds":
             return _in_range(self.milliseconds * 1e-3)

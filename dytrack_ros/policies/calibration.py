@@ -1,11 +1,12 @@
-"""The calibration of one set of weights: a small JSON file beside them, made by the command ``calibrate``."""
+"""The calibration of one set of weights: a JSON file beside them, written by ``dytrack calibrate``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dytrack_ros.policies.thresholds import ThresholdFamily
 from dytrack_ros.utils import file_sha256
@@ -15,21 +16,25 @@ NO_FILE = "no calibration file"
 
 
 class CalibrationError(ValueError):
-    """A calibration file that cannot be used: unreadable, or of other weights."""
+    """A calibration file that is unreadable or belongs to other weights."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What ``calibrate`` measured.
+    """The measurements of ``dytrack calibrate``.
 
-    ``weights_sha256`` names the weights; ``family`` holds the thresholds; ``exits`` one record an exit (quantiles of its
-    scores over the frames that reach it, its mean IoU there and everywhere); ``notes`` says how it was made.
+    Attributes:
+        weights_sha256: of the weights that were measured.
+        family: the exit thresholds.
+        exits: one record for each exit: quantiles of its scores over the frames that reach it, its mean IoU over these
+            and over all frames.
+        notes: how the measurement was made.
     """
 
     weights_sha256: str
     family: ThresholdFamily
-    exits: Sequence[dict] = ()
-    notes: dict = field(default_factory=dict)
+    exits: Sequence[Mapping[str, Any]] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
         document = {
@@ -45,38 +50,37 @@ class Calibration:
 
     @classmethod
     def load(cls, path: str | Path, weights: str | Path | None = None) -> Calibration:
-        """Reads a calibration file; with ``weights`` (their file), only if it was made for them.
+        """Read a calibration file. With ``weights``, their file, it must have been made for them.
 
-        Raises CalibrationError saying what is wrong and what to do.
+        Raises CalibrationError with the reason and what to do.
         """
         try:
             document = json.loads(Path(path).read_text())
             family = ThresholdFamily(document["family"]["thrift"], document["family"]["thresholds"])
             made_for, exits = str(document["weights_sha256"]), document["exits"]
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise CalibrationError(f"{path} is no calibration file ({error}); make one with `calibrate`") from error
+            raise CalibrationError(f"{path} is no calibration file ({error}); make one: dytrack calibrate") from error
         if weights is not None and made_for != (present := file_sha256(weights)):
             raise CalibrationError(
                 f"{path} was made for weights {made_for[:12]}..., but {Path(weights).name} is {present[:12]}...; "
-                "run `calibrate` on these weights"
+                "run dytrack calibrate on these weights"
             )
         notes = {name: value for name, value in document.items() if name not in ("weights_sha256", "exits", "family")}
         return cls(made_for, family, exits, notes)
 
 
 def calibration_file(weights: str | Path) -> Path:
-    """Where the calibration of a weights file lies: beside it."""
+    """Return the path of the calibration file of a weights file; it need not exist."""
     weights = Path(weights)
     return weights.with_name(weights.stem + SUFFIX)
 
 
 def calibration_of(weights: str | Path) -> tuple[Calibration | None, str]:
-    """The calibration beside ``weights``, or None, and a sentence on which it is or why there is none."""
+    """Return the calibration beside ``weights``, or None, and a sentence: its name, or why there is none."""
     path = calibration_file(weights)
     if not path.exists():
-        return None, f"default thresholds, for there is {NO_FILE} {path.name}; make it with `calibrate`"
+        return None, f"default thresholds: {NO_FILE} {path.name}; make it with dytrack calibrate"
     try:
-        calibration = Calibration.load(path, weights)
+        return Calibration.load(path, weights), path.name
     except CalibrationError as error:
-        return None, f"default thresholds, for {error}"
-    return calibration, path.name
+        return None, f"default thresholds: {error}"

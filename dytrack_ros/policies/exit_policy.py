@@ -72,17 +72,18 @@ class ExitCosts:
 
 
 class ExitPolicy:
-    """Base class of all exit policies. A subclass needs :meth:`should_exit` only; the other hooks do nothing by default.
+    """Base class of all exit policies. A subclass must define :meth:`should_exit`; the other hooks do nothing.
+
 
     One policy object belongs to one tracker.
     """
 
     needs_costs: bool = False
-    """Whether the tracker must measure the exit costs (about one second, once an engine) and call :meth:`on_engine`."""
+    """Whether the tracker measures the exit costs (one second, once for each engine) and calls :meth:`on_engine`."""
 
     @property
     def needs_comparison(self) -> bool:
-        """Whether the next frame shall fill :attr:`ExitTrace.agreements`, at the cost of one box head an earlier exit."""
+        """Whether the next frame fills :attr:`ExitTrace.agreements`; costs a box head for each earlier exit."""
         return False
 
     @property

@@ -40,17 +40,18 @@ def measure_exit_costs(
 
 
 class LatencyModel:
-    """A frame's time as ``slowdown`` x its modelled cost: one factor for all exits, so that load or heat seen at one
-    exit is known at once for those that have not been taken lately (the xi of ALERT, Wan et al., USENIX ATC 2020).
+    """Models a frame's time as ``slowdown`` times the cost of its exit.
 
-    ``slowdown`` and ``deviation`` are exponentially weighted over about ``memory`` frames. An observation counts at
-    most as ``OUTLIER`` times the present estimate. The first ``settling`` frames after :meth:`restart` teach nothing:
-    caches and clocks are still cold. Without ``costs`` the model learns them from the first frames that it sees.
+    One factor serves all exits, so load or heat seen at one exit applies at once to exits that were not taken lately
+    (the xi of ALERT, Wan et al., USENIX ATC 2020). ``slowdown`` and its standard ``deviation`` are exponentially
+    weighted over about ``memory`` frames; one observation counts as at most ``OUTLIER`` times the present estimate.
+    The first ``settling`` frames after :meth:`restart` are left out, because caches and clocks are cold. Without
+    ``costs`` the model learns them from the first frames.
     """
 
     OUTLIER = 3.0
     LEARNING_FRAMES = 20
-    FIRST_DEVIATION = 0.1  # until frames have told better
+    FIRST_DEVIATION = 0.1
 
     def __init__(self, costs: ExitCosts | None = None, memory: float = 8.0, settling: int = 2):
         if not memory >= 1:
@@ -59,16 +60,15 @@ class LatencyModel:
         self.slowdown = 1.0
         self.deviation = self.FIRST_DEVIATION
         self._weight = 1 / memory
-        self._settling = settling
-        self._to_skip = settling
+        self._settling = self._to_skip = settling
         self._learner = None if costs else _CostLearner(self.LEARNING_FRAMES)
 
     def restart(self) -> None:
-        """A new target: leaves out the next frames."""
+        """Leave out the next frames; for a new target."""
         self._to_skip = self._settling
 
     def observe(self, trace: ExitTrace) -> None:
-        """Learns from a frame's ``seconds`` and ``stage_seconds``."""
+        """Learn from a frame's ``seconds`` and ``stage_seconds``."""
         if self._to_skip > 0:
             self._to_skip -= 1
             return
@@ -82,31 +82,30 @@ class LatencyModel:
         ratio = min(max(ratio, self.slowdown / self.OUTLIER), self.slowdown * self.OUTLIER)
         innovation = ratio - self.slowdown
         self.slowdown += self._weight * innovation
-        variance = (1 - self._weight) * (self.deviation**2 + self._weight * innovation**2)
-        self.deviation = math.sqrt(variance)
+        self.deviation = math.sqrt((1 - self._weight) * (self.deviation**2 + self._weight * innovation**2))
 
     def answer(self, exit_index: int) -> float | None:
-        """Expected seconds of a frame that leaves at ``exit_index``; None while unknown."""
+        """Return the expected seconds of a frame that stops at ``exit_index`` (1-based); None while unknown."""
         if self.costs is None or exit_index > self.costs.exit_count:
             return None
         return self.slowdown * self.costs.answer(exit_index)
 
     def going_on(self, exit_index: int, elapsed_s: float, deviations: float) -> float:
-        """Seconds that the stage after ``exit_index`` and a head would take, ``deviations`` standard deviations to the
-        safe side, given that reaching ``exit_index`` took ``elapsed_s``: a frame that has been slow so far stays slow.
+        """Return a cautious estimate of the seconds of the stage after ``exit_index`` and a box head.
 
-        A stage that has never been seen is taken to cost as much as all before it.
+        The slow-down is the larger of the model's, plus ``deviations`` standard deviations, and this frame's so far:
+        ``exit_index`` was reached after ``elapsed_s``. A stage of unknown cost counts as all stages before it.
         """
         costs = self.costs
         if costs is None or exit_index >= costs.exit_count:
             return elapsed_s
-        factor = self.slowdown + deviations * self.deviation
         in_frame = elapsed_s / costs.reach(exit_index) if exit_index else 0.0
-        return max(factor, in_frame) * (costs.stages[exit_index] + costs.head)
+        factor = max(self.slowdown + deviations * self.deviation, in_frame)
+        return factor * (costs.stages[exit_index] + costs.head)
 
 
 class _CostLearner:
-    """Mean stage and head seconds over the first frames, for a model that was given none."""
+    """Averages stage and head seconds over the first frames."""
 
     def __init__(self, frames: int):
         self._frames = frames
@@ -114,14 +113,14 @@ class _CostLearner:
         self._heads: list[float] = []
 
     def learn(self, trace: ExitTrace, slowdown: float) -> ExitCosts | None:
+        """Return the costs known after this frame; None if its times make no sense."""
         stages = [seconds / slowdown for seconds in trace.stage_seconds]
         head = trace.seconds / slowdown - sum(stages)
         if not stages or not all(seconds > 0 for seconds in (*stages, head)):
             return None
         while len(self._stages) < len(stages):
             self._stages.append([])
-        reached = self._stages[: len(stages)]
-        for seen, seconds in zip((*reached, self._heads), (*stages, head), strict=True):
+        for seen, seconds in zip((*self._stages[: len(stages)], self._heads), (*stages, head), strict=True):
             if len(seen) < self._frames:
                 seen.append(seconds)
         return ExitCosts(tuple(sum(seen) / len(seen) for seen in self._stages), sum(self._heads) / len(self._heads))

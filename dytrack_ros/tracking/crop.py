@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from dytrack_ros.model.presets import BACKGROUND_MASK_COLOUR
 from dytrack_ros.tracking.box import Box
-from dytrack_ros.tracking.image import ImageView, as_image_view
+from dytrack_ros.tracking.image import ImageView, Pixels, as_image_view
 
 
 @dataclass(frozen=True)
@@ -27,48 +28,47 @@ class CropWindow:
 
     @classmethod
     def around(cls, box: Box, factor: float) -> CropWindow:
-        """The window centred on ``box`` with side ``ceil(sqrt(w * h) * factor)``."""
+        """Return the window centred on ``box`` with side ``ceil(sqrt(w * h) * factor)``."""
         x, y, w, h = box
         side = max(math.ceil(math.sqrt(w * h) * factor), 1)
         return cls(x + w / 2 - side / 2, y + h / 2 - side / 2, side)
 
     @property
     def box(self) -> Box:
-        """The square as x, y, w, h in pixels."""
+        """The square as (x, y, w, h) in pixels."""
         return self.left, self.top, self.side, self.side
 
-    def to_crop(self, box: Box) -> np.ndarray:
-        """``box`` (x, y, w, h) in pixels as (x1, y1, x2, y2) in units of the window."""
+    def to_crop(self, box: Box) -> npt.NDArray[np.float64]:
+        """Return ``box`` (x, y, w, h) in pixels as (x1, y1, x2, y2) in units of the window's side."""
         x, y, w, h = box
         corners = np.array([x, y, x + w, y + h]) - [self.left, self.top, self.left, self.top]
         return corners / self.side
 
-    def to_image(self, corners: np.ndarray) -> Box:
-        """(x1, y1, x2, y2) in units of the window as (x, y, w, h) in pixels of the image."""
+    def to_image(self, corners: npt.NDArray[np.floating]) -> Box:
+        """Return (x1, y1, x2, y2) in units of the window's side as (x, y, w, h) in pixels of the image."""
         x1, y1, x2, y2 = (float(value) * self.side for value in corners)
         return self.left + x1, self.top + y1, x2 - x1, y2 - y1
 
-    def cut(self, image: np.ndarray | ImageView, size: int) -> np.ndarray:
-        """The window of a picture or of a BGR image (H, W, 3) as RGB (size, size, 3), bilinear, black outside it."""
+    def cut(self, image: Pixels | ImageView, size: int) -> Pixels:
+        """Return the window of an ImageView or BGR image (H, W, 3) as RGB (size, size, 3), bilinear, black outside."""
         return as_image_view(image).square(self.left, self.top, self.side, size)
 
 
 class TemplateShape(Protocol):
-    """What an engine or a network's configuration says of templates; ``background_mask`` is 0 where it says nothing."""
+    """Template geometry, provided by engines and by ``DyTrackConfig``."""
 
     template_size: int
     template_factor: float
+    background_mask: float
 
 
-def cut_template(image: np.ndarray | ImageView, box: Box, shape: TemplateShape) -> np.ndarray:
-    """The template of the target in ``box`` (x, y, w, h) of a picture or a BGR image (H, W, 3): RGB (S, S, 3) uint8."""
+def cut_template(image: Pixels | ImageView, box: Box, shape: TemplateShape) -> Pixels:
+    """Return the template of the target in ``box`` (x, y, w, h): RGB (S, S, 3) uint8, background masked."""
     window = CropWindow.around(box, shape.template_factor)
-    return with_background_mask(
-        window.cut(image, shape.template_size), window.to_crop(box), getattr(shape, "background_mask", 0.0)
-    )
+    return with_background_mask(window.cut(image, shape.template_size), window.to_crop(box), shape.background_mask)
 
 
-def with_background_mask(crop: np.ndarray, box: np.ndarray, background_mask: float) -> np.ndarray:
+def with_background_mask(crop: Pixels, box: npt.ArrayLike, background_mask: float) -> Pixels:
     """Return ``crop`` (S, S, 3) uint8 with a mask of that opacity, in [0, 1), over the background.
 
     The background is everything outside ``box``, (x1, y1, x2, y2) in units of the crop's side. The mask shows the
@@ -80,5 +80,5 @@ def with_background_mask(crop: np.ndarray, box: np.ndarray, background_mask: flo
     pixels = np.arange(size)
     x1, y1, x2, y2 = np.asarray(box) * size
     across, down = (np.clip(np.minimum(b, pixels + 1) - np.maximum(a, pixels), 0, 1) for a, b in ((x1, x2), (y1, y2)))
-    opaque = (background_mask * (1 - np.outer(down, across)))[..., None].astype(np.float32)
-    return np.rint(crop + opaque * (np.float32(BACKGROUND_MASK_COLOUR) - crop)).astype(np.uint8)
+    opacity = (background_mask * (1 - np.outer(down, across)))[..., None].astype(np.float32)
+    return np.rint(crop + opacity * (np.array(BACKGROUND_MASK_COLOUR, np.float32) - crop)).astype(np.uint8)

@@ -1,6 +1,6 @@
-"""What a camera saw, left as it lies in memory: square windows are cut out of it, and only they are converted.
+"""Images in their original memory layout: only the square windows that are needed are cut out and converted.
 
-numpy and OpenCV only. Whoever has pixels in another form than a BGR array derives from :class:`ImageView`.
+numpy and OpenCV only. Derive from :class:`ImageView` for pixels that are no BGR array.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from abc import ABC, abstractmethod
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-# How far around a window pixels may count. Bilinear interpolation looks up to one pixel beyond it and rounds places to
-# 1/32; colours from a mosaic come from one pixel further, and at a picture's border from the pixel beside that.
+Pixels = npt.NDArray[np.uint8]
+
+# Pixels around a window that can matter. Bilinear interpolation reads up to one pixel beyond it and rounds positions to
+# 1/32; demosaicing reads one pixel further, and at the image border the pixel beside that.
 _MARGIN_PX = 4
 
 
 class ImageView(ABC):
-    """A picture of `height` x `width` pixels, both at least 1.
+    """An image of ``height`` x ``width`` pixels, both at least 1.
 
-    `block` is the smallest part that has colours of its own, (rows, columns): (1, 1) where every pixel does. Height and
-    width are multiples of it.
+    ``block`` (rows, columns) is the smallest part with complete colour: (1, 1) unless pixels share their colour, as
+    in a mosaic or in YUV. Height and width are multiples of it.
     """
 
     block = (1, 1)
@@ -29,14 +32,14 @@ class ImageView(ABC):
         self.height = height
         self.width = width
 
-    def square(self, left: float, top: float, side: float, size: int) -> np.ndarray:
-        """A square window as RGB uint8 (size, size, 3), bilinear, black outside the picture.
+    def square(self, left: float, top: float, side: float, size: int) -> Pixels:
+        """Return a square window as RGB uint8 (size, size, 3), bilinear, black outside the image.
 
-        ``left``, ``top``, ``side`` > 0 are in pixels, anywhere; geometry as in ``dytrack_ros.tracking.crop``. Reads,
-        copies and converts no more of the picture than lies around the window.
+        ``left``, ``top`` and ``side`` > 0 are in pixels, anywhere; geometry as in ``dytrack_ros.tracking.crop``. Only
+        the part of the image around the window is read and converted.
         """
-        rows = _reach(top, side, self.height, self.block[0])
-        columns = _reach(left, side, self.width, self.block[1])
+        rows = _read_range(top, side, self.height, self.block[0])
+        columns = _read_range(left, side, self.width, self.block[1])
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return np.zeros((size, size, 3), np.uint8)
         scale = side / size
@@ -52,43 +55,43 @@ class ImageView(ABC):
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(0, 0, 0, 0),
         )
-        return self.to_rgb(crop)
+        return self.to_rgb(np.asarray(crop, np.uint8))
 
     @abstractmethod
-    def part(self, rows: slice, columns: slice) -> np.ndarray:
-        """The uint8 pixels (rows, columns[, up to 4 channels]) of a part made of whole blocks, as `to_rgb` takes them.
+    def part(self, rows: slice, columns: slice) -> Pixels:
+        """Return whole blocks as uint8 (rows, columns[, up to 4 channels]), in the form that :meth:`to_rgb` takes.
 
-        At least the pixels 2 and more away from the part's inner borders must be those of the whole picture.
+        Pixels at least 2 away from the part's inner borders must equal those of the whole image.
         """
 
     @abstractmethod
-    def to_rgb(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels as `part` gives them as RGB uint8 (rows, columns, 3)."""
+    def to_rgb(self, pixels: Pixels) -> Pixels:
+        """Convert pixels from :meth:`part` to RGB uint8 (rows, columns, 3)."""
 
     @abstractmethod
-    def bgr(self) -> np.ndarray:
-        """The whole picture as BGR uint8 (height, width, 3); may be a view of its memory, so treat it as read-only."""
+    def bgr(self) -> Pixels:
+        """Return the whole image as BGR uint8 (height, width, 3). It may share memory: treat it as read-only."""
 
 
-class BgrPicture(ImageView):
+class BgrView(ImageView):
     """A BGR image, uint8 (height, width, 3), of any strides; it is not copied."""
 
-    def __init__(self, image: np.ndarray) -> None:
+    def __init__(self, image: Pixels) -> None:
         super().__init__(*image.shape[:2])
         self._image = image
 
-    def part(self, rows: slice, columns: slice) -> np.ndarray:
+    def part(self, rows: slice, columns: slice) -> Pixels:
         return self._image[rows, columns]
 
-    def to_rgb(self, pixels: np.ndarray) -> np.ndarray:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    def to_rgb(self, pixels: Pixels) -> Pixels:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
-    def bgr(self) -> np.ndarray:
+    def bgr(self) -> Pixels:
         return self._image
 
 
-def as_image_view(image: np.ndarray | ImageView) -> ImageView:
-    """A picture as it is, a BGR image (H, W, 3) uint8 as a picture. Raises ValueError for anything else."""
+def as_image_view(image: Pixels | ImageView) -> ImageView:
+    """Return an ImageView as it is, a BGR image (H, W, 3) uint8 as a view. Raises ValueError for anything else."""
     if isinstance(image, ImageView):
         return image
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -96,11 +99,11 @@ def as_image_view(image: np.ndarray | ImageView) -> ImageView:
         raise ValueError(f"an image must be a BGR uint8 array of (height, width, 3), not {got}")
     if not image.size:
         raise ValueError(f"an image must not be empty, but its shape is {image.shape}")
-    return BgrPicture(image)
+    return BgrView(image)
 
 
-def _reach(start: float, length: float, limit: int, block: int) -> slice:
-    """What counts for a window along one side of the picture, in whole blocks; empty where they do not meet."""
+def _read_range(start: float, length: float, limit: int, block: int) -> slice:
+    """The pixels to read for a window along one axis, in whole blocks; empty if window and image do not meet."""
     first = max(math.floor(start) - _MARGIN_PX, 0)
     last = min(math.ceil(start + length) + _MARGIN_PX, limit)
     return slice(first - first % block, last + -last % block)

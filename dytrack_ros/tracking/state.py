@@ -1,4 +1,4 @@
-"""Whether the target is followed, doubtful or lost, from the predicted IoU of every frame."""
+"""The state of the target, from the predicted IoU of every frame."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class TrackState(IntEnum):
 
 @dataclass(frozen=True)
 class StateThresholds:
-    """When the state changes; 0 <= lost <= uncertain <= 1 are predicted IoUs.
+    """When the state changes; scores are predicted IoUs, 0 <= lost <= uncertain <= 1.
 
-    Below ``uncertain`` a frame is UNCERTAIN; ``lost_frames`` frames in a row below ``lost`` make the target LOST. The way
-    back needs ``uncertain + hysteresis``.
+    A score below ``uncertain`` makes the target UNCERTAIN, ``lost_frames`` consecutive scores below ``lost`` make it
+    LOST. It is TRACKING again from ``uncertain + hysteresis`` on. Raises ValueError for values out of range.
     """
 
     uncertain: float = 0.5
@@ -39,14 +39,14 @@ class StateThresholds:
 
     @property
     def sure(self) -> float:
-        """The predicted IoU from which on a doubtful or lost target is followed again."""
+        """The least score that ends UNCERTAIN or LOST."""
         return min(self.uncertain + self.hysteresis, 1.0)
 
 
 class TargetState:
-    """The state of one target: IDLE until :meth:`start`, then fed with every frame's predicted IoU.
+    """The state of one target: IDLE until :meth:`start`, then updated by every frame's score.
 
-    A LOST target stays LOST until :meth:`found`: a single score says too little to leave that state.
+    LOST lasts until :meth:`found`: one score is not enough to end it.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class TargetState:
         self._become(TrackState.TRACKING)
 
     def observe(self, score: float, thresholds: StateThresholds) -> TrackState:
-        """The state after a frame with this predicted IoU."""
+        """Return the state after a frame with this score."""
         if self.now == TrackState.LOST:
             return self.now
         self._frames_below_lost = self._frames_below_lost + 1 if score < thresholds.lost else 0

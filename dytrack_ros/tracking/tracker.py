@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +15,11 @@ from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.policies.calibration import Calibration, calibration_of
 from dytrack_ros.policies.exit_policy import ExitCosts, ExitPolicy, ExitTrace, FixedThresholds, default_thresholds
 from dytrack_ros.policies.latency_model import measure_exit_costs
-from dytrack_ros.tracking.box import Box, check_init_box, clip_box, iou, visible_part
+from dytrack_ros.tracking.box import AnyBox, Box, check_init_box, clip_box, iou, visible_part
+from dytrack_ros.tracking.box_correction import InitCorrection, Resolution
 from dytrack_ros.tracking.crop import CropWindow, cut_template
-from dytrack_ros.tracking.image import ImageView, as_image_view
-from dytrack_ros.tracking.init_correction import InitCorrection
-from dytrack_ros.tracking.recovery import Recovery, RecoverySettings
-from dytrack_ros.tracking.resolution import Resolution
+from dytrack_ros.tracking.image import ImageView, Pixels, as_image_view
+from dytrack_ros.tracking.recovery import Recovery, RecoverySettings, warm_up
 from dytrack_ros.tracking.state import StateThresholds, TargetState, TrackState
 
 NO_CALIBRATION = "no calibration: default thresholds"
@@ -93,6 +92,7 @@ class DyTracker:
         self._target: Recovery | None = None
         self._init_correction: InitCorrection | None = None
         self._exit_costs: dict[str, ExitCosts] = {}  # by engine_name
+        warm_up()
         self.set_policy(policy or FixedThresholds(default_thresholds(engine.exit_count)))
 
     @classmethod
@@ -152,7 +152,8 @@ class DyTracker:
     def set_policy(self, policy: ExitPolicy) -> None:
         """Use ``policy`` from the next frame on.
 
-        A policy that :attr:`~ExitPolicy.needs_costs` is given them; the first time they are measured for about a second.
+        A policy that :attr:`~ExitPolicy.needs_costs` is given them; the first time they are measured for about a
+        second.
         """
         self._policy = policy
         self._tell_engine()
@@ -200,7 +201,7 @@ class DyTracker:
         """Why earlier engines were given up, one sentence each; empty while the first one runs."""
         return self.engine.failures
 
-    def initialize(self, image_bgr: np.ndarray | ImageView, box: Sequence[float]) -> None:
+    def initialize(self, image_bgr: Pixels | ImageView, box: AnyBox) -> None:
         """Start following the object in ``box`` (x, y, w, h), pixels, of a BGR image (H, W, 3) uint8 or an ImageView.
 
         The box may reach beyond the image. Raises ValueError for any other fault of image or box; the previous target
@@ -216,10 +217,10 @@ class DyTracker:
         self._resolution = Resolution(image.width, image.height)
         self._policy.on_new_target()
 
-    def track(self, image_bgr: np.ndarray | ImageView) -> TrackResult:
+    def track(self, image_bgr: Pixels | ImageView) -> TrackResult:
         """Find the target in the next BGR image (H, W, 3) uint8 or ImageView, of which only the search region is read.
 
-        The size may differ from that of the last image: see :class:`~dytrack_ros.tracking.resolution.Resolution`.
+        The size may differ from that of the last image: see :class:`~dytrack_ros.tracking.box_correction.Resolution`.
         Raises RuntimeError before :meth:`initialize` and ValueError for an array that is no such image.
         """
         if self._policy_engine != self.engine_name:
@@ -272,7 +273,7 @@ class DyTracker:
         policy.observe(result)
         return result
 
-    def predict_all_exits(self, image_bgr: np.ndarray | ImageView) -> tuple[list[float], list[Box]]:
+    def predict_all_exits(self, image_bgr: Pixels | ImageView) -> tuple[list[float], list[Box]]:
         """Return every exit's predicted IoU and box on an image of the same size as the last one.
 
         The search region is that of the next frame; the target does not move. Raises RuntimeError before
