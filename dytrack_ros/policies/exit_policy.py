@@ -74,7 +74,6 @@ class ExitCosts:
 class ExitPolicy:
     """Base class of all exit policies. A subclass must define :meth:`should_exit`; the other hooks do nothing.
 
-
     One policy object belongs to one tracker.
     """
 

@@ -89,7 +89,7 @@ class DyTracker:
         self.box: Box | None = None
         self._config = config or TrackerConfig()
         self._state = TargetState()
-        self._target: Recovery | None = None
+        self._recovery: Recovery | None = None
         self._init_correction: InitCorrection | None = None
         self._exit_costs: dict[str, ExitCosts] = {}  # by engine_name
         warm_up()
@@ -213,7 +213,7 @@ class DyTracker:
         self._init_correction = self._compare(image, start_box) if self._config.init_correction else None
         self.box = start_box
         self._state.start()
-        self._target = Recovery(image, start_box)
+        self._recovery = Recovery(image, start_box)
         self._resolution = Resolution(image.width, image.height)
         self._policy.on_new_target()
 
@@ -226,16 +226,22 @@ class DyTracker:
         if self._policy_engine != self.engine_name:
             self._tell_engine()
         started = time.perf_counter()
-        if self.box is None or self._target is None:
+        if self.box is None or self._recovery is None:
             raise RuntimeError("track() before initialize(): there is no target yet")
-        config, policy, engine = self._config, self._policy, self.engine
+        config, policy, engine, recovery = self._config, self._policy, self.engine, self._recovery
         image = as_image_view(image_bgr)
-        self._follow_resolution(image)
-        is_searching = config.recovery is not None and self._state.now == TrackState.LOST
-        window = self._search_window(image, config)
+        if boxes := self._resolution.change(image.width, image.height, (self.box, recovery.last_seen)):
+            self.box, last_seen = boxes
+            recovery.move(last_seen)
+        if settings := self._search_settings(config):
+            window = recovery.window(image.width, image.height, engine.search_factor, settings)
+        else:
+            window = CropWindow.around(self.box, engine.search_factor)
         engine.begin(window.cut(image, engine.search_size))
 
-        compares = policy.needs_comparison and not is_searching
+        # With `deepen` the policy is told score 0 of a doubtful target, so that it goes on if it can.
+        deepens = config.recovery is not None and config.recovery.deepen and self._state.now != TrackState.TRACKING
+        compares = policy.needs_comparison and settings is None
         earlier: list[Box] = []
         scores: list[float] = []
         stage_seconds: list[float] = []
@@ -250,15 +256,13 @@ class DyTracker:
             stage_started = now
             if exit_index == self.exit_count:
                 break
-            # With `deepen` a doubtful target is reported to the policy with score 0, so that it goes on if it can.
-            doubtful = self._state.now != TrackState.TRACKING and config.recovery is not None and config.recovery.deepen
-            if policy.should_exit(exit_index, 0.0 if doubtful else scores[-1], now - started):
+            if policy.should_exit(exit_index, 0.0 if deepens else scores[-1], now - started):
                 break
 
         box = self._final_box(image, window.to_image(engine.locate()), exit_index, config)
-        self._update_state(image, box, scores[-1], config)
-        is_searching = config.recovery is not None and self._state.now == TrackState.LOST
-        self.box = self._target.last_seen if is_searching else box
+        self._update_state(image, box, scores[-1], config, recovery)
+        is_searching = self._search_settings(config) is not None
+        self.box = recovery.last_seen if is_searching else box
         result = TrackResult(
             exit_index=exit_index,
             exit_scores=tuple(scores),
@@ -287,7 +291,7 @@ class DyTracker:
 
     def reset(self) -> None:
         """Forget the target."""
-        self.box = self._target = self._init_correction = None
+        self.box = self._recovery = self._init_correction = None
         self._state.stop()
 
     def _compare(self, image: ImageView, box: Box) -> InitCorrection:
@@ -313,17 +317,9 @@ class DyTracker:
             boxes.append(window.to_image(self.engine.locate()))
         return scores, boxes
 
-    def _follow_resolution(self, image: ImageView) -> None:
-        assert self.box is not None and self._target is not None
-        if boxes := self._resolution.change(image.width, image.height, (self.box, self._target.last_seen)):
-            self.box, last_seen = boxes
-            self._target.move(last_seen)
-
-    def _search_window(self, image: ImageView, config: TrackerConfig) -> CropWindow:
-        assert self.box is not None and self._target is not None
-        if config.recovery is not None and self._state.now == TrackState.LOST:
-            return self._target.window(image.width, image.height, self.engine.search_factor, config.recovery)
-        return CropWindow.around(self.box, self.engine.search_factor)
+    def _search_settings(self, config: TrackerConfig) -> RecoverySettings | None:
+        """The settings of the search while a lost target is searched, otherwise None."""
+        return config.recovery if self._state.now == TrackState.LOST else None
 
     def _final_box(self, image: ImageView, found: Box, exit_index: int, config: TrackerConfig) -> Box:
         """Apply the init correction and clip the box to the image."""
@@ -331,12 +327,13 @@ class DyTracker:
             found = self._init_correction.corrected(found, exit_index, config.init_correction)
         return clip_box(found, image.width, image.height)
 
-    def _update_state(self, image: ImageView, box: Box, score: float, config: TrackerConfig) -> None:
+    def _update_state(
+        self, image: ImageView, box: Box, score: float, config: TrackerConfig, recovery: Recovery
+    ) -> None:
         """Advance the target's state, and what recovery remembers of the target, by one frame."""
-        assert self._target is not None
         state, is_sure = self._state, score >= config.states.sure
         if state.now != TrackState.LOST:
             if state.observe(score, config.states) == TrackState.TRACKING and is_sure:
-                self._target.remember(image, box)
-        elif is_sure if config.recovery is None else self._target.is_found(image, box, is_sure, config.recovery):
+                recovery.remember(image, box)
+        elif is_sure if config.recovery is None else recovery.is_found(image, box, is_sure, config.recovery):
             state.found()

@@ -4,15 +4,11 @@ import json
 
 import pytest
 
-from dytrack_ros.policies.calibration import (
-    Calibration,
-    CalibrationError,
-    calibration_file,
-    calibration_of,
-    file_sha256,
-)
-from dytrack_ros.policies.latency_model import ExitCosts, LatencyModel
+from dytrack_ros.policies import ExitCosts, ExitTrace
+from dytrack_ros.policies.calibration import Calibration, CalibrationError, calibration_file, calibration_of
+from dytrack_ros.policies.latency_model import LatencyModel, measure_exit_costs
 from dytrack_ros.policies.thresholds import ThresholdFamily
+from dytrack_ros.utils import file_sha256
 
 # --- the family -------------------------------------------------------------------------------------------------------
 
@@ -63,7 +59,7 @@ def test_a_calibration_is_written_and_read(weights):
 
 def test_a_calibration_of_other_weights_is_refused(weights):
     Calibration("ab" * 32, ThresholdFamily.default()).save(calibration_file(weights))
-    with pytest.raises(CalibrationError, match="was made for weights abababababab.*run `calibrate`"):
+    with pytest.raises(CalibrationError, match="was made for weights abababababab.*run dytrack calibrate"):
         Calibration.load(calibration_file(weights), weights)
     calibration, note = calibration_of(weights)
     assert calibration is None and "default thresholds" in note and "abababababab" in note
@@ -71,7 +67,7 @@ def test_a_calibration_of_other_weights_is_refused(weights):
 
 def test_no_calibration_is_said(weights):
     calibration, note = calibration_of(weights)
-    assert calibration is None and "some.calibration.json" in note and "`calibrate`" in note
+    assert calibration is None and "some.calibration.json" in note and "dytrack calibrate" in note
 
 
 @pytest.mark.parametrize("damage", ["", "{}", '{"family": 3, "weights_sha256": "", "exits": []}', "[1]"])
@@ -97,11 +93,9 @@ def test_a_calibration_that_names_no_weights_is_refused(weights):
 EXIT_COSTS = ExitCosts((0.05, 0.06, 0.07), 0.01)
 
 
-class Frame:
-    def __init__(self, exit_index, slow=1.0):
-        self.exit_index = exit_index
-        self.stage_seconds = tuple(seconds * slow for seconds in EXIT_COSTS.stages[:exit_index])
-        self.seconds = EXIT_COSTS.answer(exit_index) * slow
+def frame(exit_index, slow=1.0):
+    stages = tuple(seconds * slow for seconds in EXIT_COSTS.stages[:exit_index])
+    return ExitTrace(exit_index, (0.5,) * exit_index, stages, EXIT_COSTS.answer(exit_index) * slow)
 
 
 def test_costs_by_hand():
@@ -116,7 +110,7 @@ def test_costs_by_hand():
 def test_load_seen_at_one_exit_is_known_at_the_others():
     model = LatencyModel(EXIT_COSTS)
     for _ in range(60):
-        model.observe(Frame(1, slow=2.0))
+        model.observe(frame(1, slow=2.0))
     assert model.slowdown == pytest.approx(2, rel=0.01)
     assert model.answer(3) == pytest.approx(0.38, rel=0.01)
     assert model.deviation < 0.05
@@ -125,13 +119,13 @@ def test_load_seen_at_one_exit_is_known_at_the_others():
 def test_outliers_and_the_first_frames_of_a_target_count_little_or_nothing():
     model = LatencyModel(EXIT_COSTS, memory=8, settling=2)
     for slow in (50, 50, 1, 1):
-        model.observe(Frame(1, slow))
+        model.observe(frame(1, slow))
     assert model.slowdown == 1
-    model.observe(Frame(1, slow=500))
+    model.observe(frame(1, slow=500))
     assert model.slowdown == pytest.approx(1 + (LatencyModel.OUTLIER - 1) / 8)
     model.restart()
     before = model.slowdown
-    model.observe(Frame(1, slow=2))
+    model.observe(frame(1, slow=2))
     assert model.slowdown == before
 
 
@@ -142,3 +136,10 @@ def test_going_on_takes_the_slower_of_model_and_frame():
     assert model.going_on(1, 0.10, 2.0) == pytest.approx(0.14)
     assert model.going_on(2, 0.05, 0.0) == pytest.approx(0.08), "a frame faster than the model is not trusted"
     assert LatencyModel().going_on(1, 0.05, 3.0) == pytest.approx(0.05)
+
+
+def test_costs_are_measured_stage_by_stage():
+    calls = []
+    steps = [lambda name=name: calls.append(name) for name in ("begin", "advance", "locate")]
+    costs = measure_exit_costs(*steps, exit_count=3, seconds=0.0)
+    assert costs.exit_count == 3 and calls == ["begin", *["advance"] * 3, "locate"] * 3

@@ -1,4 +1,4 @@
-"""UNCERTAIN, LOST and the way back: the states, the search, the look of the target, and all of it on moving pictures."""
+"""UNCERTAIN, LOST and the way back: states, search windows, appearance, and the tracker on moving pictures."""
 
 import itertools
 
@@ -7,15 +7,15 @@ import pytest
 from lost import gap_summary, paint_over, roc_auc, with_gaps
 from hypothesis import given
 from hypothesis import strategies as st
+from still_engine import StillEngine
 
 from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.run import run_sequence
 from dytrack_ros.policies import FixedThresholds
 from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackerConfig, TrackState
-from dytrack_ros.tracking.appearance import Appearance, look_at
 from dytrack_ros.tracking.box import iou
 from dytrack_ros.tracking.crop import CropWindow
-from dytrack_ros.tracking.recovery import Recovery, search_windows
+from dytrack_ros.tracking.recovery import Appearance, Recovery, describe, search_windows
 from dytrack_ros.tracking.state import TargetState
 
 TRACKING, UNCERTAIN, LOST = TrackState.TRACKING, TrackState.UNCERTAIN, TrackState.LOST
@@ -54,7 +54,9 @@ def test_thresholds_of_zero_never_lose():
     assert set(states([0.0, 0.3, 1.0], lost=0.0, uncertain=0.0)) == {TRACKING}
 
 
-@pytest.mark.parametrize("values", [{"hysteresis": -0.1}, {"lost_frames": 0}, {"lost": float("nan")}])
+@pytest.mark.parametrize(
+    "values", [{"hysteresis": -0.1}, {"lost_frames": 0}, {"lost": float("nan")}, {"uncertain": 0.2, "lost": 0.5}]
+)
 def test_thresholds_that_mean_nothing_are_refused(values):
     with pytest.raises(ValueError, match="must"):
         StateThresholds(**values)
@@ -103,18 +105,18 @@ def scene(seed=0, shape=(240, 320)):
     return np.kron(rng.integers(0, 256, (shape[0] // 8, shape[1] // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
 
 
-def test_looks_tell_the_target_from_the_rest():
+def test_descriptors_tell_the_target_from_the_rest():
     image = scene()
-    look = look_at(image, (50, 60, 40, 40))
+    look = describe(image, (50, 60, 40, 40))
     assert look.similarity(look) == pytest.approx(1)
     brighter = np.clip(image * 0.8 + 20, 0, 255).astype(np.uint8)
-    assert look_at(brighter, (50, 60, 40, 40)).structure @ look.structure > 0.95
-    assert look.similarity(look_at(image, (51, 61, 40, 40))) > 0.8
-    assert all(look.similarity(look_at(image, (x, 160, 40, 40))) < 0.5 for x in range(0, 270, 30))
-    assert look_at(np.zeros((50, 50, 3), np.uint8), (10, 10, 20, 20)).similarity(look) < 0.5  # nothing to see, no NaN
+    assert describe(brighter, (50, 60, 40, 40)).structure @ look.structure > 0.95
+    assert look.similarity(describe(image, (51, 61, 40, 40))) > 0.8
+    assert all(look.similarity(describe(image, (x, 160, 40, 40))) < 0.5 for x in range(0, 270, 30))
+    assert describe(np.zeros((50, 50, 3), np.uint8), (10, 10, 20, 20)).similarity(look) < 0.5  # nothing to see, no NaN
 
 
-def test_the_first_look_stays_and_later_ones_are_learnt():
+def test_the_first_descriptor_stays_and_later_ones_are_learned():
     first, later = scene(1), scene(2)
     box = (100, 100, 40, 40)
     appearance = Appearance(first, box, kept=2)
@@ -126,7 +128,7 @@ def test_the_first_look_stays_and_later_ones_are_learnt():
         for _ in range(Appearance.EVERY):
             appearance.remember(scene(seed), box)
     assert appearance.similarity(first, box) == pytest.approx(1)
-    assert appearance.similarity(later, box) < 0.6, "the oldest of the later looks go first"
+    assert appearance.similarity(later, box) < 0.6, "the oldest of the later ones go first"
 
 
 def test_a_find_must_be_sure_alike_and_seen_twice():
@@ -150,14 +152,8 @@ def test_a_find_must_be_sure_alike_and_seen_twice():
 # --- the tracker -----------------------------------------------------------------------------------------------------
 
 
-class SquareEngine:
-    """Stands in for a network that is never wrong: sees the one red square in its search region, or says it is not there."""
-
-    name, device, chosen_because = "square", "cpu", "made by a test"
-    exit_count, template_size, search_size, template_factor, search_factor = 3, 128, 256, 2.0, 4.0
-
-    def set_template(self, template):
-        pass
+class SquareEngine(StillEngine):
+    """Never wrong: sees the one red square in its search region, or says that it is not there."""
 
     def begin(self, search):
         red = (search[..., 0] > 180) & (search[..., 1] < 80)

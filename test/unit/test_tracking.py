@@ -1,4 +1,4 @@
-"""Boxes, crops, the tracker and the torch engine."""
+"""Boxes, crops, box corrections and the tracker."""
 
 import math
 
@@ -8,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from still_engine import StillEngine
 
-from dytrack_ros.engines import create_engine
 from dytrack_ros.model.weights import load_weights
-from dytrack_ros.policies import FixedExit, FixedThresholds, RandomExit
-from dytrack_ros.tracking import DyTracker, StateThresholds
+from dytrack_ros.policies import FixedExit, FixedThresholds
+from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackerConfig, TrackState
 from dytrack_ros.tracking.box import check_init_box, clip_box, iou
+from dytrack_ros.tracking.box_correction import LARGEST_RATIO, InitCorrection, Resolution
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.training.crops import ImageBank, crop_window, sample_crops
 
@@ -101,11 +102,27 @@ def test_iou_of_known_boxes():
 
 
 @settings(deadline=None)
-@given(places, places, sides, sides)
+@given(places, places, st.floats(-5, 300), sides)
 def test_clipped_boxes_lie_in_the_image_and_keep_the_margin(x, y, w, h):
     cx, cy, cw, ch = clip_box((x, y, w, h), 320, 240)
     assert cx >= 0 and cy >= 0 and cx + cw <= 320 + 1e-6 and cy + ch <= 240 + 1e-6
-    assert cw >= 10 - 1e-6 and ch >= 10 - 1e-6
+    assert cw >= min(max(w, 2), 10) - 1e-6 and ch >= min(h, 10) - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("box", "clipped"),
+    [
+        ((50, 60, 3, 4), (50, 60, 3, 4)),
+        ((50, 60, 1, 0.5), (49.5, 59.25, 2, 2)),
+        ((310, 236, 40, 8), (310, 232, 10, 8)),
+        ((330, -50, 4, 4), (316, 0, 4, 4)),
+        ((-90, 100, 40, 40), (0, 100, 10, 40)),
+    ],
+    ids=["small", "grows about its centre", "across the border", "small beyond the border", "beyond the border"],
+)
+def test_clip_box_by_hand(box, clipped):
+    assert clip_box(box, 320, 240) == pytest.approx(clipped)
+    assert clip_box((0, 0, 9, 9), 1, 1) == (0, 0, 1, 1), "an image smaller than the least side"
 
 
 @pytest.mark.parametrize(
@@ -176,30 +193,6 @@ def test_the_first_score_above_its_threshold_decides(tracker, image):
         assert tracker.track(image).exit_index == expected
 
 
-def test_random_exits_follow_their_probabilities():
-    policy = RandomExit((0.5, 0.3, 0.2), seed=1)
-    taken = []
-    for _ in range(4000):
-        taken.append(next((k for k in (1, 2) if policy.should_exit(k, 0.0, 0.0)), 3))
-    assert np.bincount(taken, minlength=4)[1:] / 4000 == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: FixedThresholds((0.5, 1.5)),
-        lambda: FixedThresholds((float("nan"), 0.5)),
-        lambda: FixedExit(0),
-        lambda: RandomExit((0.5, 0.2, 0.2)),
-        lambda: RandomExit((float("nan"), 0.5, 0.5)),
-        lambda: StateThresholds(uncertain=0.2, lost=0.5),
-    ],
-)
-def test_policies_refuse_values_that_mean_nothing(make):
-    with pytest.raises(ValueError, match="must"):
-        make()
-
-
 def test_wrong_images_are_refused(tracker, image):
     for bad in (image[..., 0], image.astype(float), image[:0], "image", np.zeros((10, 10, 4), np.uint8)):
         with pytest.raises(ValueError, match="image must"):
@@ -222,39 +215,183 @@ def test_unknown_models_and_engines_say_what_there_is(tiny_weights):
         DyTracker.from_pretrained(__file__)
 
 
-# --- the engine ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("side", [3, 4, 6, 8, 10, 12])
+def test_small_targets_are_reported_at_their_size(side):
+    image, box = np.zeros((240, 320, 3), np.uint8), (100.5, 80.5, side, side)
+    tracker = DyTracker(StillEngine(), policy=FixedExit(1))
+    tracker.initialize(image, box)
+    results = [tracker.track(image) for _ in range(20)]
+    assert iou(results[-1].box, box) > 0.99
+    border = (320 - side, 240 - side, side, side)
+    tracker.initialize(image, border)
+    assert iou(tracker.track(image).box, border) > 0.99
 
 
-def test_engine_calls_out_of_order_are_errors(tiny_weights):
-    engine = create_engine("torch", tiny_weights, device="cpu")
-    template, search = np.zeros((128, 128, 3), np.uint8), np.zeros((256, 256, 3), np.uint8)
-    with pytest.raises(RuntimeError, match="set_template"):
-        engine.begin(search)
-    engine.set_template(template)
-    with pytest.raises(RuntimeError, match="begin"):
-        engine.advance()
-    engine.begin(search)
-    with pytest.raises(RuntimeError, match="advance"):
-        engine.locate()
-    for _ in range(engine.exit_count):
-        assert 0 <= engine.advance() <= 1
-    with pytest.raises(RuntimeError, match="last exit"):
-        engine.advance()
-    assert engine.locate().shape == (4,)
-    with pytest.raises(ValueError, match="256x256x3"):
-        engine.begin(template)
+def test_a_target_that_shrinks_to_nothing_keeps_two_pixels():
+    image, engine = np.zeros((240, 320, 3), np.uint8), StillEngine()
+    tracker = DyTracker(engine, policy=FixedExit(1), config=TrackerConfig(init_correction=0))
+    tracker.initialize(image, (100, 80, 6, 6))
+    engine.locate_at = (0.5, 0.5, 0.5, 0.5)
+    assert [tracker.track(image).box for _ in range(3)][-1] == pytest.approx((102, 82, 2, 2))
 
 
-def test_engine_forgets_the_frame_before(tiny_weights):
-    engine = create_engine("torch", tiny_weights, device="cpu")
-    rng = np.random.default_rng(0)
-    engine.set_template(rng.integers(0, 256, (128, 128, 3), np.uint8))
-    first, second = (rng.integers(0, 256, (256, 256, 3), np.uint8) for _ in range(2))
+def test_a_config_counts_from_the_next_frame_on_and_is_checked():
+    image, tracker = np.zeros((240, 320, 3), np.uint8), DyTracker(StillEngine())
+    tracker.initialize(image, (100, 80, 40, 40))
+    assert tracker.config == TrackerConfig() and tracker.config.recovery is None
+    tracker.set_config(TrackerConfig(StateThresholds(uncertain=1.0)))
+    assert tracker.track(image).state == TrackState.UNCERTAIN
+    for wrong in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match="init_correction is .* must lie"):
+            TrackerConfig(init_correction=wrong)
 
-    def answers(search, depth):
-        engine.begin(search)
-        return [engine.advance() for _ in range(depth)], engine.locate().tolist()
 
-    reference = answers(first, 3)
-    answers(second, 2)
-    assert answers(first, 3) == reference
+def test_the_package_offers_its_names():
+    import dytrack_ros
+
+    for name in dytrack_ros.__all__:
+        assert getattr(dytrack_ros, name) is not None and name in dir(dytrack_ros)
+    assert dytrack_ros.DyTracker is DyTracker
+    with pytest.raises(AttributeError, match="has no attribute 'Tracker'"):
+        dytrack_ros.Tracker  # noqa: B018
+
+
+# --- init correction -------------------------------------------------------------------------------------------------
+
+boxes = st.tuples(st.floats(0, 500), st.floats(0, 500), st.floats(10, 200), st.floats(10, 200))
+near = st.tuples(*[st.floats(-0.15, 0.15)] * 2, *[st.floats(0.75, 1.3)] * 2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(boxes, near)
+def test_a_full_share_restores_the_init_box_and_none_changes_nothing(found, change):
+    (x, y, w, h), (dx, dy, rw, rh) = found, change
+    init_box = (x + dx * w, y + dy * h, rw * w, rh * h)
+    correction = InitCorrection(init_box, [found])
+    np.testing.assert_allclose(correction.corrected(found, 1, 1.0), init_box, atol=1e-6)
+    np.testing.assert_allclose(correction.corrected(found, 1, 0.0), found, atol=1e-9)
+    half = correction.corrected(found, 1, 0.5)
+    assert iou(half, init_box) >= iou(found, init_box) - 1e-9
+    larger = tuple(3 * value for value in found)
+    np.testing.assert_allclose(correction.corrected(larger, 1, 0.5), 3 * np.array(half), atol=1e-6)
+
+
+def test_each_exit_has_its_own_bounded_difference():
+    init_box, wide, twice = (10.0, 10, 40, 80), (10.0, 10, 80, 80), (10.0, 10, 100, 80)
+    correction = InitCorrection(init_box, [wide, init_box, twice])
+    assert correction.corrected(wide, 1, 1.0) == pytest.approx(init_box)
+    assert correction.corrected(wide, 2, 1.0) == pytest.approx(wide)
+    assert correction.corrected(twice, 3, 1.0)[2] == pytest.approx(100 / LARGEST_RATIO)
+
+
+@pytest.mark.parametrize(
+    "found", [(-12.0, -12, 84, 160), (300.0, 300, 40, 80), (10.0, 10, 0, 0), (60.0, 100, -40, -80), (10.0, 10, 4, 80)]
+)
+def test_a_box_with_little_in_common_corrects_nothing(found):
+    correction = InitCorrection((10.0, 10, 40, 80), [found])
+    assert correction.corrected((7.0, 8, 9, 10), 1, 1.0) == pytest.approx((7, 8, 9, 10))
+
+
+class CountingEngine(StillEngine):
+    """Takes the square around an init box for the object, and counts the search regions."""
+
+    searches = 0
+
+    def begin(self, search):
+        self.searches += 1
+
+
+def test_the_tracker_corrects_as_its_config_says():
+    image, box = np.zeros((240, 320, 3), np.uint8), (100, 100, 20, 80)  # the square of its area has sides of 40
+    tracker = DyTracker(CountingEngine(), policy=FixedExit(2), config=TrackerConfig(init_correction=0))
+    tracker.initialize(image, box)
+    assert tracker.engine.searches == 0, "no correction, no look at the init frame"
+    tracker.set_config(TrackerConfig(init_correction=1.0))
+    assert tracker.track(image).box[2] == pytest.approx(40, rel=0.03), "from the next target on"
+    tracker.initialize(image, box)
+    x, y, w, h = tracker.track(image).box
+    assert (x + w / 2, y + h / 2) == pytest.approx((110, 140))
+    assert (w, h) == pytest.approx((20, 80), rel=0.03), "the search region's side is whole pixels"
+    tracker.set_config(TrackerConfig(init_correction=0))
+    assert tracker.track(image).box[2] == pytest.approx(40, rel=0.05)
+
+
+def test_only_the_visible_parts_of_the_boxes_are_compared():
+    """The left half of the search region lies beyond the border, and the engine finds exactly the visible part."""
+    image, engine = np.zeros((240, 320, 3), np.uint8), StillEngine()
+    engine.locate_at = (0.5, 0.375, 0.625, 0.625)
+    tracker = DyTracker(engine, policy=FixedExit(2), config=TrackerConfig(init_correction=1.0))
+    tracker.initialize(image, (-20, 100, 40, 40))
+    assert tracker.track(image).box == pytest.approx((0, 100, 20, 40), abs=0.5)
+
+
+def test_an_engine_that_fails_on_the_init_frame_leaves_no_target():
+    image, engine = np.zeros((240, 320, 3), np.uint8), StillEngine()
+    tracker = DyTracker(engine, policy=FixedExit(1))
+    tracker.initialize(image, (100, 100, 20, 20))
+    engine.locate_at = None
+    with pytest.raises(TypeError, match=".*"):
+        tracker.initialize(image, (50, 50, 20, 20))
+    for call in (tracker.track, tracker.predict_all_exits):
+        with pytest.raises(RuntimeError, match="no target yet"):
+            call(image)
+
+
+def test_templates_are_masked_if_the_weights_ask_for_it():
+    engine = StillEngine()
+    engine.background_mask = 0.4
+    tracker = DyTracker(engine)
+    # The template's side is 80 px: the target is its middle quarter.
+    tracker.initialize(np.full((240, 320, 3), 100, np.uint8), (100, 100, 20, 80))
+    assert (engine.template[:, 48:80] == 100).all()
+    assert (engine.template[:, :48] == (162, 60, 162)).all() and (engine.template[:, 80:] == (162, 60, 162)).all()
+
+
+# --- a camera that changes its resolution ----------------------------------------------------------------------------
+
+BOX = (400.0, 300.0, 40.0, 40.0)
+
+
+def blank(width, height):
+    return np.zeros((height, width, 3), np.uint8)
+
+
+@pytest.fixture
+def still_tracker():
+    tracker = DyTracker(StillEngine(), config=TrackerConfig(recovery=RecoverySettings()))
+    tracker.initialize(blank(640, 480), BOX)
+    return tracker
+
+
+def boxes_at(tracker, *sizes):
+    return [tracker.track(blank(*size)).box for size in sizes]
+
+
+def test_the_box_is_scaled_with_the_image(still_tracker):
+    half = (200, 150, 20, 20)
+    assert boxes_at(still_tracker, (640, 480), (320, 240), (320, 240), (640, 480)) == [BOX, half, half, BOX]
+    still_tracker.initialize(blank(1280, 720), BOX)
+    assert boxes_at(still_tracker, (1280, 720)) == [BOX]
+
+
+@pytest.mark.parametrize("stray", [(1, 1), (3, 2000), (1920, 1080), (16, 12)])
+def test_one_stray_image_of_any_size_does_not_move_the_box(still_tracker, stray):
+    _, _, after, later = boxes_at(still_tracker, (640, 480), stray, (640, 480), (640, 480))
+    assert after == later == BOX
+
+
+def test_width_and_height_count_apart():
+    resolution = Resolution(100, 200)
+    assert resolution.change(100, 200, ((10, 20, 30, 40),)) is None
+    assert resolution.change(50, 400, ((10, 20, 30, 40), (2, 2, 2, 2))) == ((5, 40, 15, 80), (1, 4, 1, 4))
+    assert resolution.change(50, 400, ((5, 40, 15, 80),)) is None
+    assert resolution.change(100, 200, ((5, 40, 15, 80),)) == ((10, 20, 30, 40),)
+
+
+def test_a_lost_target_is_searched_at_its_place_in_the_new_size(still_tracker):
+    still_tracker.engine.score = 0.0
+    boxes_at(still_tracker, *[(640, 480)] * 6)
+    assert still_tracker.track(blank(640, 480)).state == TrackState.LOST
+    assert boxes_at(still_tracker, (320, 240), (320, 240)) == [(200, 150, 20, 20)] * 2
+    scaled = (200 / 320, 150 / 240, 20 / 320, 20 / 240)
+    assert boxes_at(still_tracker, (1, 1), (320, 240)) == [scaled, (200, 150, 20, 20)]
