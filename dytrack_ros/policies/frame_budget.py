@@ -17,7 +17,7 @@ MIN_BUDGET_S, MAX_BUDGET_S = 1e-4, 60.0
 class BudgetState(Enum):
     """The budget B against the present exit costs c_1 ... c_K; c_1 <= B <= c_K is the working range."""
 
-    LEARNING = "learning"  # the exit costs are not known yet
+    UNKNOWN = "unknown"  # the exit costs are not known yet
     KEEPING = "keeping"
     INFEASIBLE = "infeasible"  # B < c_1: every frame takes the first exit and is still too slow
     IDLE = "idle"  # B > c_K: every frame goes to full depth with time to spare
@@ -43,10 +43,10 @@ class FrameBudget(ExitPolicy):
     stage's time is estimated with the slow-down factor plus ``deadline_sigmas`` standard deviations, or with this
     frame's own slow-down if that is larger. The first stage always runs.
 
-    ``costs`` and ``family`` given to the constructor stay in force; otherwise :meth:`on_engine` sets them. Without
-    either, costs are learned from the first frames' ``stage_seconds``. ``budget_s``, ``deadline_s``,
-    ``deadline_sigmas`` and ``overhead_s`` may be assigned between two frames; ``deadline_cut`` says whether the
-    deadline, not a score, ended the last frame. Raises ValueError for values out of range.
+    ``costs`` and ``family`` given to the constructor stay in force; otherwise :meth:`on_engine` sets them.
+    ``budget_s``, ``deadline_s``, ``deadline_sigmas`` and ``overhead_s`` may be assigned between two frames;
+    ``deadline_cut`` says whether the deadline, not a score, ended the last frame. Raises ValueError for values out of
+    range.
     """
 
     OUTLIER = 3.0
@@ -125,7 +125,7 @@ class FrameBudget(ExitPolicy):
     def state(self) -> BudgetState:
         costs = self._latency.costs
         if costs is None:
-            return BudgetState.LEARNING
+            return BudgetState.UNKNOWN
         if self._budget_s < self._latency.slowdown * costs.answer(1):
             return BudgetState.INFEASIBLE
         full_depth = self._latency.answer(self._exit_count)

@@ -44,13 +44,12 @@ class LatencyModel:
 
     One factor serves all exits, so load or heat seen at one exit applies at once to exits that were not taken lately
     (the xi of ALERT, Wan et al., USENIX ATC 2020). ``slowdown`` and its standard ``deviation`` are exponentially
-    weighted over about ``memory`` frames; one observation counts as at most ``OUTLIER`` times the present estimate.
-    The first ``settling`` frames after :meth:`restart` are left out, because caches and clocks are cold. Without
-    ``costs`` the model learns them from the first frames.
+    weighted over about ``memory`` frames; one observation counts as at most ``OUTLIER`` times the present estimate. The
+    first ``settling`` frames after :meth:`restart` are left out, because caches and clocks are cold. Without ``costs``
+    nothing is known.
     """
 
     OUTLIER = 3.0
-    LEARNING_FRAMES = 20
     FIRST_DEVIATION = 0.1
 
     def __init__(self, costs: ExitCosts | None = None, memory: float = 8.0, settling: int = 2):
@@ -61,22 +60,17 @@ class LatencyModel:
         self.deviation = self.FIRST_DEVIATION
         self._weight = 1 / memory
         self._settling = self._to_skip = settling
-        self._learner = None if costs else _CostLearner(self.LEARNING_FRAMES)
 
     def restart(self) -> None:
         """Leave out the next frames; for a new target."""
         self._to_skip = self._settling
 
     def observe(self, trace: ExitTrace) -> None:
-        """Learn from a frame's ``seconds`` and ``stage_seconds``."""
+        """Learn from a frame's ``seconds``."""
         if self._to_skip > 0:
             self._to_skip -= 1
             return
-        if not math.isfinite(trace.seconds) or trace.seconds <= 0:
-            return
-        if self._learner is not None:
-            self.costs = self._learner.learn(trace, self.slowdown) or self.costs
-        if self.costs is None:
+        if self.costs is None or not math.isfinite(trace.seconds) or trace.seconds <= 0:
             return
         ratio = trace.seconds / self.costs.answer(min(trace.exit_index, self.costs.exit_count))
         ratio = min(max(ratio, self.slowdown / self.OUTLIER), self.slowdown * self.OUTLIER)
@@ -94,7 +88,7 @@ class LatencyModel:
         """Return a cautious estimate of the seconds of the stage after ``exit_index`` and a box head.
 
         The slow-down is the larger of the model's, plus ``deviations`` standard deviations, and this frame's so far:
-        ``exit_index`` was reached after ``elapsed_s``. A stage of unknown cost counts as all stages before it.
+        ``exit_index`` was reached after ``elapsed_s``. Without costs a stage counts as all stages before it.
         """
         costs = self.costs
         if costs is None or exit_index >= costs.exit_count:
@@ -102,25 +96,3 @@ class LatencyModel:
         in_frame = elapsed_s / costs.reach(exit_index) if exit_index else 0.0
         factor = max(self.slowdown + deviations * self.deviation, in_frame)
         return factor * (costs.stages[exit_index] + costs.head)
-
-
-class _CostLearner:
-    """Averages stage and head seconds over the first frames."""
-
-    def __init__(self, frames: int):
-        self._frames = frames
-        self._stages: list[list[float]] = []
-        self._heads: list[float] = []
-
-    def learn(self, trace: ExitTrace, slowdown: float) -> ExitCosts | None:
-        """Return the costs known after this frame; None if its times make no sense."""
-        stages = [seconds / slowdown for seconds in trace.stage_seconds]
-        head = trace.seconds / slowdown - sum(stages)
-        if not stages or not all(seconds > 0 for seconds in (*stages, head)):
-            return None
-        while len(self._stages) < len(stages):
-            self._stages.append([])
-        for seen, seconds in zip((*self._stages[: len(stages)], self._heads), (*stages, head), strict=True):
-            if len(seen) < self._frames:
-                seen.append(seconds)
-        return ExitCosts(tuple(sum(seen) / len(seen) for seen in self._stages), sum(self._heads) / len(self._heads))

@@ -61,11 +61,11 @@ SCORES = {
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.5, 0.8, 0.99, 1.0])
-@pytest.mark.parametrize("knows", ["costs known", "costs learnt"])
+@pytest.mark.parametrize("knows", ["costs known", "costs unknown"])
 @pytest.mark.parametrize("scores", SCORES)
 def test_the_mean_is_kept_whatever_the_scores(scores, knows, part):
     budget = FIRST + part * (LAST - FIRST)
-    costs = None if knows == "costs learnt" else COSTS
+    costs = None if knows == "costs unknown" else COSTS
     policy = FrameBudget(budget, costs=costs)
     frames = play(policy, SCORES[scores](policy), 3000)
     assert abs(mean_seconds(frames[:300]) / budget - 1) <= 0.04
@@ -155,21 +155,13 @@ def test_ends_of_thrift_do_not_look_at_scores():
 
 
 def test_states_say_how_the_budget_stands_to_the_exits():
-    assert FrameBudget(0.1).state is BudgetState.LEARNING
+    assert FrameBudget(0.1).state is BudgetState.UNKNOWN
     assert FrameBudget(0.01, costs=COSTS).state is BudgetState.INFEASIBLE
     assert FrameBudget(0.1, costs=COSTS).state is BudgetState.KEEPING
     assert FrameBudget(0.3, costs=COSTS).state is BudgetState.IDLE
     slowed = FrameBudget(0.08, costs=COSTS)
     play(slowed, realistic(), 60, slow=lambda frame: 2.0)
     assert slowed.state is BudgetState.INFEASIBLE and slowed.slowdown == pytest.approx(2, rel=0.02)
-
-
-def test_without_costs_they_are_learnt():
-    policy = FrameBudget(0.1)
-    play(policy, realistic(), 200)
-    assert policy.state is BudgetState.KEEPING
-    assert policy.exit_seconds(1) == pytest.approx(FIRST, rel=0.02)
-    assert policy.exit_seconds(3) == pytest.approx(LAST, rel=0.02)
 
 
 FAMILY = ThresholdFamily((0, 1), [[0.9, 0.8], [0.5, 0.4]])
@@ -206,14 +198,12 @@ def test_only_another_engine_voids_what_was_learned_of_times():
     assert policy.thrift == pytest.approx((2 * LAST - 0.25) / (2 * LAST - 2 * FIRST))
 
 
-@pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("stages", [(0.05, 0.07), (0.05, 0.03, 0.04, 0.05)])
-def test_two_exits_and_four(stages, learns):
+def test_two_exits_and_four(stages):
     costs = ExitCosts(stages, 0.01)
     policy = FrameBudget(0.1)
-    if not learns:
-        policy.on_engine(costs, None)
-        assert len(policy.thresholds_in_force) == len(stages) - 1
+    policy.on_engine(costs, None)
+    assert len(policy.thresholds_in_force) == len(stages) - 1
     assert mean_seconds(play(policy, realistic(), 600, costs=costs)) == pytest.approx(0.1, rel=0.02)
 
 

@@ -4,13 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from lost import gap_summary, paint_over, roc_auc, with_gaps
 from hypothesis import given
 from hypothesis import strategies as st
 from still_engine import StillEngine
 
-from dytrack_ros.data.sequences import Sequence
-from dytrack_ros.evaluation.run import run_sequence
 from dytrack_ros.policies import FixedThresholds
 from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackerConfig, TrackState
 from dytrack_ros.tracking.box import iou
@@ -233,54 +230,3 @@ def test_a_new_target_starts_afresh():
     assert tracker.box is None
     with pytest.raises(RuntimeError, match="initialize"):
         tracker.track(frame)
-
-
-# --- sequences with gaps ---------------------------------------------------------------------------------------------
-
-
-def test_gaps_hide_the_target_and_are_summed_up(tmp_path):
-    import cv2
-
-    truth = np.array([[30 + 1.5 * number, 60, 24, 24] for number in range(160)]).round()
-    paths = []
-    for number, box in enumerate(truth):
-        (frame,) = moving_square([(int(box[0]), 60)])
-        paths.append(tmp_path / f"{number:03d}.png")
-        cv2.imwrite(str(paths[-1]), frame)
-    sequence = with_gaps(Sequence("made", tuple(paths), truth))
-    assert sequence.gaps == ((25, 55),)
-    assert np.isnan(sequence.truth[25:55]).all() and not np.isnan(np.delete(sequence.truth, range(25, 55), 0)).any()
-    for number in (24, 25, 54, 55):
-        image = sequence.image(number)
-        red = ((image[..., 2] > 180) & (image[..., 1] < 80)).any()
-        assert red == (number in (24, 55))
-
-    tracker = DyTracker(
-        SquareEngine(), policy=FixedThresholds((0.5, 0.5)), config=TrackerConfig(recovery=RecoverySettings())
-    )
-    summary = gap_summary([run_sequence(tracker, sequence)])
-    assert summary["gaps"] == 1 and summary["lost_auc"] == 1 and summary["said_lost"] == 1
-    assert summary["found_again"] == 1 and summary["false_finds"] == 0
-    short = with_gaps(Sequence("short", tuple(paths[:40]), truth[:40]))
-    assert short.gaps == ((10, 20),)
-
-
-@given(st.tuples(st.floats(-50, 330), st.floats(-50, 250), st.floats(1, 400), st.floats(1, 300)))
-def test_painting_over_changes_the_box_and_nothing_else(box):
-    image = scene()
-    before = image.copy()
-    paint_over(image, np.array(box))
-    x, y, w, h = box
-    outside = np.ones(image.shape[:2], bool)
-    outside[
-        max(int(np.floor(y - 0.15 * h)), 0) : max(int(np.ceil(y + 1.15 * h)), 0),
-        max(int(np.floor(x - 0.15 * w)), 0) : max(int(np.ceil(x + 1.15 * w)), 0),
-    ] = False
-    assert np.array_equal(image[outside], before[outside])
-
-
-def test_roc_auc_counts_pairs():
-    assert roc_auc([3, 4], [1, 2]) == 1
-    assert roc_auc([1, 3], [2, 4]) == 0.25
-    assert roc_auc([1], [1]) == 0.5
-    assert np.isnan(roc_auc([], [1]))
