@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from still_engine import StillEngine
 
@@ -62,6 +62,7 @@ def test_thresholds_that_mean_nothing_are_refused(values):
 # --- where to look ---------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     st.tuples(st.floats(-30, 700), st.floats(-30, 500), st.floats(4, 300), st.floats(4, 300)),
     st.integers(60, 800),
