@@ -1,4 +1,4 @@
-"""Draws docs/images/architecture.svg, the way of the data through the node: `python docs/images/architecture.py [FILE]`."""
+"""Draws docs/images/architecture.svg, the data flow through the node: `python docs/images/architecture.py [FILE]`."""
 
 import sys
 from pathlib import Path
@@ -88,7 +88,7 @@ def draw() -> Figure:
 
     d.box(44, 53.5, 13, 6, "Follower", "start, catch-up, stop")
     d.box(60, 53.5, 13, 6, "ImageView", "the message's bytes")
-    d.box(76, 53.5, 13, 6, "crop", "search window only")
+    d.box(76, 53.5, 13, 6, "crop", "search region only")
 
     for number, (x, layers) in enumerate(((45.5, "layers 1 to 2"), (60, "layers 3 to 6"), (74.5, "layers 7 to 12")), 1):
         d.box(x, 36, 13, 6, f"stage {number}", layers)
@@ -98,7 +98,7 @@ def draw() -> Figure:
     d.box(76, 11, 13, 6, "TargetState", "Recovery: search")
 
     d.box(96.2, 53.5, 11.6, 6, "detection", "box in pixels")
-    d.box(96.2, 45.5, 11.6, 6, "error", "for control")
+    d.box(96.2, 45.5, 11.6, 6, "target_offset", "for control")
     d.box(96.2, 37.5, 11.6, 6, "status", "one a frame")
     d.box(96.2, 29.5, 11.6, 6, "overlay", "while watched")
     d.box(96.2, 3, 11.6, 6, "/diagnostics", "three tasks")

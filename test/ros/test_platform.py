@@ -192,6 +192,27 @@ def test_an_edited_source_is_noticed(edited):
 
 
 @made_by_make
+def test_a_clip_may_have_any_name():
+    ran = make("--old-file=setup", "demo", "ros_env=echo", "VIDEO=Anna's 5$ clip.mp4", "BOX=1,2,3,4")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.endswith("demo --out demo --video Anna's 5$ clip.mp4 --box 1,2,3,4\n")
+
+
+def test_a_path_that_is_not_ascii_is_refused_at_once(tmp_path):
+    folder = tmp_path / "k\u00e4se"
+    folder.mkdir()
+    shutil.copy(CHECKOUT / "Makefile", folder)
+    refused = subprocess.run(["make", "setup"], cwd=folder, capture_output=True, text=True, timeout=10)
+    assert refused.returncode == 2
+    assert "ASCII letters only" in refused.stderr
+
+
+def test_programs_can_be_linked_to():
+    """With `colcon build --symlink-install` the program is the file that CMake made of this one."""
+    assert os.access(CHECKOUT / "tools" / "program.py.in", os.X_OK)
+
+
+@made_by_make
 def test_the_wheels_name_no_folder_of_their_build_machine():
     python_environment = Path(sys.executable).parents[1]
     exports = list(python_environment.glob("share/*/cmake/*.cmake"))

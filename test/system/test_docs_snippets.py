@@ -1,4 +1,4 @@
-"""The node that docs/quickstart.md shows, beside a real tracker."""
+"""The node that docs/how-to/quickstart.md shows, beside a real tracker."""
 
 import pytest
 import rclpy
@@ -8,7 +8,9 @@ from dytrack_ros.msg import TrackStatus
 
 @pytest.fixture
 def pointer(graph):
-    (block,) = [block for block in blocks(CHECKOUT / "docs" / "quickstart.md") if "class Pointer(Node)" in block.text]
+    (block,) = [
+        block for block in blocks(CHECKOUT / "docs" / "how-to" / "quickstart.md") if "class Pointer(Node)" in block.text
+    ]
     names = {}
     exec(compile(block.text, block.name, "exec"), names)
     rclpy.init(domain_id=graph.domain)

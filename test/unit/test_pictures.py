@@ -37,7 +37,7 @@ RESULTS = {
 
 
 def shown_pictures():
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for link in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text()):
             yield (page.parent / link).resolve()
 
