@@ -25,9 +25,7 @@ BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "panel.py"
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"token": "short"}, "token must have at least 12 ASCII characters"),
         ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1, port 0"),
-        ({"port": 70000}, "port"),
         ({"tracker": "two words"}, "tracker must be a node's name"),
     ],
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
@@ -83,8 +85,9 @@ LOOK_AROUND_S = 1.0
 # The results that the fastest camera adds between two pictures of the slowest page.
 RESULTS_DEPTH = 100
 MAX_WAITING_REQUESTS = 200
-# An init that the tracker has not answered by then counts as not answered.
+# After this time the page is told that an init has no answer yet. A late answer still reaches the page.
 INIT_PATIENCE_S = 3.0
+MAX_SENT_INITS = 100
 # The C library's malloc.h: options of mallopt, the largest MMAP_THRESHOLD (more than an image of 4096x2160 needs), and
 # how much freed memory is kept.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -98,8 +101,9 @@ class NeverGroup(MutuallyExclusiveCallbackGroup):
         return False
 
 
-class SentInit(NamedTuple):
-    """An init that the tracker has not answered yet."""
+@dataclass(eq=False)
+class SentInit:
+    """An init that the tracker has not answered yet; `deadline_s` is infinite once the page has been told so."""
 
     stamp_ns: int
     viewer: Viewer
@@ -122,7 +126,7 @@ class PanelNode(RunnableNode):
         self._topics: Topics | None = None
         self._init: Publisher | None = None  # while there are topics
         self._init_replies: Subscription | None = None  # likewise
-        self._sent_inits: deque[SentInit] = deque()
+        self._sent_inits: deque[SentInit] = deque(maxlen=MAX_SENT_INITS)
         self._last_picture_s = 0.0
         self._unreadable = ""
         self._sent_graph: dict[str, Any] | None = None
@@ -223,14 +227,12 @@ class PanelNode(RunnableNode):
                 self._answer(sent.viewer, "start", message.accepted, message.reason, target=message.target_id)
                 return
 
-    def _give_up_inits(self) -> None:
-        while self._sent_inits and time.monotonic() > self._sent_inits[0].deadline_s:
-            self._answer(
-                self._sent_inits.popleft().viewer,
-                "start",
-                False,
-                f"the tracker has not answered within {INIT_PATIENCE_S:g} s: does it run, and do images arrive?",
-            )
+    def _tell_unanswered_inits(self) -> None:
+        for sent in self._sent_inits:
+            if time.monotonic() > sent.deadline_s:
+                sent.deadline_s = math.inf
+                text = f"no answer from the tracker for {INIT_PATIENCE_S:g} s. Does it run, and do images arrive?"
+                self._answer(sent.viewer, "start", False, text)
 
     def _call(self, name: str, service_type: type, request: Any, viewer: Viewer) -> None:
         self._calls.call(
@@ -282,7 +284,7 @@ class PanelNode(RunnableNode):
             self._turn_to(topics)
         if topics and not self._tracker_parameters.are_known and self._tracker_parameters.can_be_read:
             self._tracker_parameters.load()
-        self._give_up_inits()
+        self._tell_unanswered_inits()
         self._tell_graph()
 
     def _turn_to(self, topics: Topics | None) -> None:

@@ -19,7 +19,7 @@ let socket = null;
 let tries = 0;
 let sentWidth = 0;
 let missing = ""; // why there is no new picture, as the panel's node sees it
-let undo = null; // {stamp, box, id, until, keptUntil} of the target before the last box; box is null if there was none
+let undo = null; // {stamp, box, id, keptUntil} of the target before the last box; without box there was none
 let hideUndo = 0;
 
 const condition = new Condition();
@@ -62,9 +62,10 @@ const receivers = {
       say(`The tracker has accepted the box as ${target}.`);
       return offerUndo();
     }
-    undo = null;
+    const isRefused = to === "start" && target !== undefined; // otherwise the tracker may still answer
+    if (isRefused) undo = null;
     if (to === "enable" && ok) condition.isEnabled = part("enabled").checked;
-    say(to === "start" ? `Box refused: ${text}.` : `${capital(text)}.`, !ok);
+    say(`${isRefused ? "Box refused: " : ""}${isRefused ? text : capital(text)}${/[.?]$/.test(text) ? "" : "."}`, !ok);
   },
   diagnostics({ tasks, enabled }) {
     condition.hear("diagnostics");
