@@ -35,8 +35,8 @@ class Faults:
 
     def __init__(
         self,
-        log_warning: Callable[[str], None],
-        log_error: Callable[[str], None],
+        log_warning: Callable[[str], object],
+        log_error: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log_warning = log_warning

@@ -138,15 +138,16 @@ class PanelServer:
         self._runner = web.AppRunner(application, access_log=None, logger=self._http_log())
         await self._runner.setup()
         self._listener: asyncio.Server | None = None
-        self._listener = await self._loop.create_server(self._accept, host, port)
+        make_handler = self._runner.server
+        assert make_handler is not None  # it exists after setup()
+        self._listener = await self._loop.create_server(lambda: self._accept(make_handler()), host, port)
         port = self._listener.sockets[0].getsockname()[1]
         # Cookies do not distinguish ports, and a host may have several panels.
         self._cookie_name = f"dytrack_panel_{port}"
         return port
 
-    def _accept(self) -> RequestHandler:
-        """Make the handler of a new connection, and limit how long it lasts and how many there are."""
-        handler: RequestHandler = self._runner.server()
+    def _accept(self, handler: RequestHandler) -> RequestHandler:
+        """Take the handler of a new connection; limit how long it lasts and how many there are."""
         self._connections[handler] = self._loop.call_later(CONNECTION_S, self._abort, handler)
         if len(self._connections) > MAX_CONNECTIONS:
             self._abort(next(iter(self._connections)))
@@ -155,7 +156,7 @@ class PanelServer:
     def _abort(self, handler: RequestHandler) -> None:
         self._connections.pop(handler).cancel()
         if handler.transport is not None:
-            handler.transport.abort()  # type: ignore[attr-defined]  # asyncio's transports all have it
+            handler.transport.abort()
 
     def _http_log(self) -> logging.Logger:
         """Return the logger of aiohttp, which logs input that is not HTTP (such as https:// here) as one line."""
