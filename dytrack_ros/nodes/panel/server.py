@@ -155,8 +155,10 @@ class PanelServer:
 
     def _abort(self, handler: RequestHandler) -> None:
         self._connections.pop(handler).cancel()
-        if handler.transport is not None:
-            handler.transport.abort()
+        if handler.transport is None:  # it has ended, or it is so new that its transport is not known yet
+            self._loop.call_later(1.0, _abort_transport, handler)
+        else:
+            _abort_transport(handler)
 
     def _http_log(self) -> logging.Logger:
         """Return the logger of aiohttp, which logs input that is not HTTP (such as https:// here) as one line."""
@@ -277,6 +279,11 @@ class PanelServer:
             self._changed()
         else:
             self._receive(viewer, request)
+
+
+def _abort_transport(handler: RequestHandler) -> None:
+    if handler.transport is not None:
+        handler.transport.abort()
 
 
 def _page_file(name: str) -> bytes:
