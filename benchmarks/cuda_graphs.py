@@ -53,7 +53,10 @@ def measure(model: str, device: str, frames: int) -> list[dict]:
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         weights = save_weights(Path(folder) / "random.safetensors", DyTrack(preset(model)))
-        engines = {"graphs": TorchEngine(weights, device), "eager": TorchEngine(weights, device, graphs=False)}
+        engines = {
+            "graphs": TorchEngine(weights, device=device),
+            "eager": TorchEngine(weights, device=device, cuda_graphs=False),
+        }
     template_size, search_size = preset(model).template_size, preset(model).search_size
     for engine in engines.values():
         engine.set_template(rng.integers(0, 256, (template_size, template_size, 3), np.uint8))

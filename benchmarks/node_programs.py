@@ -24,8 +24,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D
 
-from dytrack_ros.engines.base import StagedEngine
-from dytrack_ros.engines.registry import Engine
+from dytrack_ros.engines import Engine
 from dytrack_ros.model.presets import DyTrackConfig
 from dytrack_ros.nodes import tracker_node
 from dytrack_ros.nodes.demo.scenes import SyntheticScene
@@ -147,15 +146,19 @@ class Receiver(RunnableNode):
         print(json.dumps({"images": len(self._ages_ms), "ages_ms": self._ages_ms}), flush=True)
 
 
-class StandIn(StagedEngine):
+class StandIn(Engine):
     """Answers at once with a score of 0.9 and a box of unchanged size in the middle of the search region."""
 
     name, device = STAND_IN, "none"
 
     def __init__(self) -> None:
         super().__init__(DyTrackConfig())
-        half = 0.5 / self.search_factor
-        self._box = np.array([0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half], np.float32)
+        grid = DyTrackConfig().search_grid
+        corners = [round(grid * (0.5 + side / self.search_factor)) for side in (-0.5, 0.5)]
+        heat = np.full((2, grid, grid), -np.inf, np.float32)
+        for corner, cell in zip(heat, corners, strict=True):
+            corner[cell - 1 : cell + 1, cell - 1 : cell + 1] = np.log(0.25)  # the four cells round the corner
+        self._heat_maps = heat
 
     def _take_template(self, template: np.ndarray) -> None:
         pass
@@ -167,7 +170,7 @@ class StandIn(StagedEngine):
         return 0.9
 
     def _run_head(self, position: int) -> np.ndarray:
-        return self._box
+        return self._heat_maps
 
 
 class MeteredEngine:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from dytrack_ros.data.sequences import load_sequences
-from dytrack_ros.engines.registry import Engine
+from dytrack_ros.engines import Engine
 from dytrack_ros.engines.tensorrt.cuda_driver import device_name
 from dytrack_ros.policies import FixedExit
 from dytrack_ros.tracking import DyTracker

@@ -27,7 +27,9 @@ from dytrack_ros.benchmark.run import (
 from dytrack_ros.cli.types import at_least_one
 from dytrack_ros.data.sequences import load_sequences
 from dytrack_ros.engines import ENGINES
-from dytrack_ros.engines.registry import check_device, install_advice, missing_packages
+from dytrack_ros.engines.base import check_device
+from dytrack_ros.engines.registry import missing_packages
+from dytrack_ros.engines.requirements import install_advice
 from dytrack_ros.evaluation.report import json_text
 from dytrack_ros.model.arithmetic import Arithmetic
 from dytrack_ros.model.weight_files import default_model, load_config, resolve_weights

@@ -24,7 +24,7 @@ SUBCOMMANDS = {
     "train": Subcommand("dytrack_ros.cli.train", "train a model"),
     "evaluate": Subcommand("dytrack_ros.cli.evaluate", "accuracy of each exit and policy on sequences and in streams"),
     "calibrate": Subcommand("dytrack_ros.cli.calibrate", "choose exit thresholds for FrameBudget from sequences"),
-    "export": Subcommand("dytrack_ros.engines.onnx_export", "write the network as ONNX graphs"),
+    "export": Subcommand("dytrack_ros.cli.export", "write the network as ONNX graphs"),
     "quantise": Subcommand("dytrack_ros.cli.quantise", "make int8 graphs for OpenVINO"),
     "benchmark": Subcommand("dytrack_ros.cli.benchmark", "speed and memory of engines on this machine"),
     "pack": Subcommand("dytrack_ros.cli.pack", "pack datasets into shards for training"),

@@ -8,14 +8,8 @@ import sys
 from pathlib import Path
 
 from dytrack_ros.model.arithmetic import Arithmetic
-from dytrack_ros.model.weights import (
-    default_model,
-    load_weights,
-    model_card,
-    resolve_weights,
-    save_weights,
-    with_search_region,
-)
+from dytrack_ros.model.weight_files import default_model, model_card, resolve_weights
+from dytrack_ros.model.weights import load_weights, save_weights, with_search_region
 
 
 def parser() -> argparse.ArgumentParser:

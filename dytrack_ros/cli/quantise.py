@@ -14,7 +14,7 @@ from dytrack_ros.cli.types import at_least_one
 from dytrack_ros.data.datasets import ImageDataset
 from dytrack_ros.data.registry import DATA_HELP, open_data
 from dytrack_ros.engines.onnx_graphs import Crops
-from dytrack_ros.engines.registry import install_advice, missing_packages
+from dytrack_ros.engines.requirements import QUANTISE_PACKAGES, install_advice, not_installed
 from dytrack_ros.model.presets import DyTrackConfig
 from dytrack_ros.model.weight_files import default_model, load_config, resolve_weights
 from dytrack_ros.tracking.crop import CropWindow, cut_template
@@ -57,7 +57,7 @@ def example_crops(dataset: ImageDataset, config: DyTrackConfig, count: int) -> l
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
-        if absent := missing_packages("quantise"):
+        if absent := not_installed(QUANTISE_PACKAGES):
             raise ImportError(f"making int8 graphs needs, once: {install_advice(absent)}")
         from dytrack_ros.engines.int8_export import make_int8_graphs  # only here: it imports OpenVINO
 

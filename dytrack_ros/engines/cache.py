@@ -1,9 +1,9 @@
-"""Where the graphs of a weights file, and what is built from them, are kept, so that they are made only once.
+"""The user's cache of files made from weights, each kind in a folder of its own.
 
-``$XDG_CACHE_HOME/dytrack_ros/graphs`` (``~/.cache`` where it is not set) has one folder for each content of a weights
-file, precision and version of this package, and its neighbours ``plans`` and ``int8`` have TensorRT's and quantised
-ones. All may be deleted at any time. A folder appears whole or not at all, a damaged one is replaced, and where
-nothing can be written its content is made anew for each process.
+The cache is ``$XDG_CACHE_HOME/dytrack_ros`` (by default ``~/.cache/dytrack_ros``) and may be deleted at any time. An
+entry is a folder whose name depends on everything that its content depends on. It appears complete or not at all; a
+damaged one is made again. A process that needs an entry waits while another one makes it. Where nothing can be
+written, an entry is made in a temporary folder, for this process only.
 """
 
 from __future__ import annotations
@@ -14,163 +14,119 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dytrack_ros.version import __version__
-from dytrack_ros.engines.onnx_graphs import GRAPHS_VERSION, MANIFEST, read_manifest
-from dytrack_ros.engines.registry import missing_packages
-from dytrack_ros.utils import file_sha256
+from filelock import FileLock, Timeout
 
-KEPT_FOLDERS = 8  # of each kind, the most recently used; graphs of dytrack_small take 130 MB in fp32
-ABANDONED_AFTER_S = 24 * 3600.0
+KEPT_ENTRIES = 8  # of each kind, the most recently used; the ONNX graphs of dytrack_small take 130 MB in fp32
 
 _log = logging.getLogger(__name__)
 
 
-def cache_folder(kind: str = "graphs") -> Path:
-    """The user's cache of ``graphs``, ``plans`` or ``int8``; need not exist."""
+def cache_folder(kind: str) -> Path:
+    """Return the folder of one kind of entries: ``graphs``, ``plans`` or ``int8``. It need not exist.
+
+    Raises OSError where neither XDG_CACHE_HOME nor a home folder is known.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The standard: a relative path counts as unset.
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "dytrack_ros" / kind
-
-
-def cached_graphs(weights: Path, precision: str = "fp32") -> contextlib.AbstractContextManager[Path]:
-    """The folder with the graphs of a weights file, made if need be (some ten seconds, with torch and onnx).
-
-    It is guaranteed to exist only inside the ``with`` statement. Raises ImportError where they must be made and torch
-    or onnx is not installed.
-    """
-    folder = cache_folder() / _folder_name(weights, precision)
-    return cached(folder, functools.partial(_write_graphs, weights, precision=precision))
-
-
-def int8_folder(weights: Path) -> Path:
-    """Where the quantised graphs of a weights file belong; need not exist, since only ``quantise`` makes them."""
-    return cache_folder("int8") / _folder_name(weights, "int8")
-
-
-def existing_int8_graphs(weights: Path) -> Path:
-    """The folder with the quantised graphs. Raises FileNotFoundError or ValueError that tells the command to run."""
-    folder = int8_folder(weights)
-    advice = f"make them: quantise --model {weights} --data SHARDS, or copy {folder} from a machine that has them"
-    if not (folder / MANIFEST).exists():
-        raise FileNotFoundError(f"precision 'int8' needs graphs that are not there yet ({folder}); {advice}")
     try:
-        read_manifest(folder, weights)
-    except ValueError as error:
-        raise ValueError(f"{error}; {advice}") from None
-    with contextlib.suppress(OSError):
-        os.utime(folder)
-    return folder
-
-
-def replace_cached(folder: Path, write: Callable[[Path], None]) -> None:
-    """Puts what ``write`` makes and writes the manifest in this folder's place in the cache; where it fails the old one stays.
-
-    Raises OSError where nothing can be written, before ``write`` is called.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-    try:
-        write(partial)
-        if folder.exists():
-            folder.rename(partial.with_name(f"{partial.name}-damaged"))  # the end of its name has it tidied away
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    _tidy(folder.parent)
-
-
-def _folder_name(weights: Path, precision: str) -> str:
-    return f"{file_sha256(weights)[:32]}-{__version__}-{GRAPHS_VERSION}-{precision}"
+        # A relative path counts as unset, says the XDG Base Directory Specification.
+        root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    except RuntimeError:
+        raise OSError("this user has no home folder: set XDG_CACHE_HOME to a folder that can be written") from None
+    return root / "dytrack_ros" / kind
 
 
 @contextlib.contextmanager
-def cached(folder: Path, write: Callable[[Path], None]) -> Iterator[Path]:
-    """This folder of the cache, filled and complete by ``write`` if it is missing or damaged.
+def cached(kind: str, name: str, write: Callable[[Path], None], check: Callable[[Path], object]) -> Iterator[Path]:
+    """Give an entry of the cache, made by ``write`` if it is missing or damaged.
 
-    It is guaranteed to exist only inside the ``with`` statement.
+    Args:
+        kind, name: which entry.
+        write: fills the empty folder that it is given.
+        check: raises ValueError for a damaged folder.
+
+    Yields:
+        A complete folder, guaranteed to exist only inside the ``with`` statement.
     """
-    if _is_whole(folder):
-        with contextlib.suppress(OSError):
-            os.utime(folder)
+    try:
+        folder = cache_folder(kind) / name
+        if not _is_complete(folder, check):
+            _make(folder, write, check)
+        mark_used(folder)
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
+        _warn_unwritable(kind, str(error))
+        with tempfile.TemporaryDirectory(prefix="dytrack_ros-") as temporary:
+            write(Path(temporary))
+            yield Path(temporary)
+    else:
         yield folder
-        return
-    with contextlib.ExitStack() as cleanup:
+
+
+def replace_cached(folder: Path, write: Callable[[Path], None]) -> None:
+    """Make an entry of the cache anew by ``write``; if that fails, the old entry stays.
+
+    Raises OSError where nothing can be written, before ``write`` is called.
+    """
+    _make(folder, write, None)
+
+
+def mark_used(folder: Path) -> None:
+    """Note that an entry was used now: the entries unused for longest are removed first."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+
+
+def _make(folder: Path, write: Callable[[Path], None], check: Callable[[Path], object] | None) -> None:
+    """Make an entry unless ``check`` finds that another process has just made it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = _beside(folder, "partial")
+    with FileLock(_beside(folder, "lock")):
+        if check is not None and _is_complete(folder, check):
+            return
+        shutil.rmtree(partial, ignore_errors=True)  # left behind by a process that was killed
+        partial.mkdir()
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-            keep = True
-        except OSError as error:
-            _warn_unwritable(folder.parent, str(error))
-            partial = Path(tempfile.mkdtemp(prefix="dytrack_ros-"))
-            keep = False
-        cleanup.callback(shutil.rmtree, partial, ignore_errors=True)
-        write(partial)
-        if keep and _publish(partial, folder):
-            _tidy(folder.parent)
-            yield folder
-        else:
-            yield partial
+            write(partial)
+            if folder.exists():
+                shutil.rmtree(folder)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    _tidy(folder.parent)
 
 
-def _write_graphs(weights: Path, folder: Path, precision: str) -> None:
-    absent = missing_packages("export")
-    if absent:
-        raise ImportError(
-            f"making the graphs of {weights} needs, once: pip install {' '.join(absent)}; or make them on another "
-            f"machine by `export --cache --precision {precision}` and copy {cache_folder()} from there"
-        )
-    from dytrack_ros.engines.onnx_export import write_graphs  # only here: it imports torch
-
-    _log.info("making the graphs of %s (%s), once", weights, precision)
-    write_graphs(weights, folder, precision)
-
-
-def _is_whole(folder: Path) -> bool:
-    if not (folder / MANIFEST).exists():
+def _is_complete(folder: Path, check: Callable[[Path], object]) -> bool:
+    if not folder.is_dir():
         return False
     try:
-        read_manifest(folder)
+        check(folder)
     except ValueError as error:
         _log.warning("%s; it is made again", error)
         return False
     return True
 
 
-def _publish(partial: Path, folder: Path) -> bool:
-    """Gives the finished folder its name. False if that cannot be done: another process is at it, or the disk."""
-    for _ in range(2):
-        try:
-            partial.rename(folder)
-            return True
-        except OSError:
-            # There is one: a damaged one is moved out of the way, another process's serves just as well.
-            if _is_whole(folder):
-                return True
-            with contextlib.suppress(OSError):
-                folder.rename(partial.with_name(f"{partial.name}-damaged"))
-    return False
-
-
 def _tidy(root: Path) -> None:
-    """Removes what a crash or a replacement left behind, and the folders that were not used for longest."""
-    entries = [(path, path.stat().st_mtime) for path in root.iterdir() if path.is_dir()]
-    left_behind = [
-        path
-        for path, changed in entries
-        if path.name.startswith(".") and (path.name.endswith("-damaged") or time.time() - changed > ABANDONED_AFTER_S)
-    ]
-    finished = sorted((entry for entry in entries if not entry[0].name.startswith(".")), key=lambda entry: -entry[1])
-    for path in [*left_behind, *(path for path, _ in finished[KEPT_FOLDERS:])]:
+    """Remove what killed processes left behind, and the entries that were not used for longest."""
+    for partial in root.glob(".*.partial"):
+        with contextlib.suppress(Timeout), FileLock(partial.with_suffix(".lock"), timeout=0):
+            shutil.rmtree(partial, ignore_errors=True)
+    entries = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in entries[KEPT_ENTRIES:]:
         shutil.rmtree(path, ignore_errors=True)
+        _beside(path, "lock").unlink(missing_ok=True)
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(f".{folder.name}.{suffix}")
 
 
 @functools.cache
-def _warn_unwritable(folder: Path, reason: str) -> None:
-    """Once: the cache is kept for what it returned."""
+def _warn_unwritable(kind: str, reason: str) -> None:
+    """Warn once for each reason."""
     _log.warning(
-        "%s cannot be kept in %s (%s) and are made anew each time; set XDG_CACHE_HOME", folder.name, folder, reason
+        "the cache of %s cannot be used (%s): they are made anew at each start; set XDG_CACHE_HOME", kind, reason
     )

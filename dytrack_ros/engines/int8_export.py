@@ -1,7 +1,7 @@
-"""The network's graphs quantised after training, for OpenVINO: made by NNCF from example crops, checked, and complete.
+"""Quantises the ONNX graphs after training, for OpenVINO, by NNCF from example crops, and checks the result.
 
-Of a stage all matrix products are quantised, of a box head the convolutions alone: with the soft-argmax too its boxes lose
-their width. The template's graph stays as it is, since it runs once a target.
+In a stage all matrix products are quantised; in a box head only the convolutions, because a quantised soft-argmax loses
+the width of boxes. The template's graph stays as it is: it runs once a target.
 """
 
 from __future__ import annotations
@@ -9,20 +9,31 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dytrack_ros.engines.cache import cached_graphs, int8_folder, replace_cached
-from dytrack_ros.engines.onnx_graphs import Crops, graph_file, graph_names, int8_file, read_manifest, write_manifest
+from dytrack_ros.engines.cache import replace_cached
+from dytrack_ros.engines.onnx_graphs import (
+    Crops,
+    cached_graphs,
+    graph_file,
+    graph_names,
+    int8_file,
+    int8_folder,
+    read_manifest,
+    write_manifest,
+)
 from dytrack_ros.engines.openvino_engine import OpenVINOEngine
 from dytrack_ros.engines.torch_engine import TorchEngine
 from dytrack_ros.model.weight_files import load_config
 
-# Means over crops that were not calibrated on, at any exit. dytrack_small has 0.094 and 0.022 at most (bf16 0.007 and
-# 0.002); with its soft-argmax quantised too it has 1.0 (120 crops of training images).
+# Largest mean deviations from fp32 at any exit, over crops that were not calibrated on. dytrack_small has at most 0.094
+# (box) and 0.022 (score), bf16 has 0.007 and 0.002; with a quantised soft-argmax the box has 1.0 (120 crops of training
+# images).
 LARGEST_BOX_DISTANCE = 0.15
 LARGEST_SCORE_DIFFERENCE = 0.05
 NOT_IN_HEADS = [
@@ -31,23 +42,32 @@ NOT_IN_HEADS = [
 
 
 class Deviation(NamedTuple):
-    """How far an exit's answers are from fp32's in the mean: score in [0, 1]; box as 1 - IoU."""
+    """Mean deviation of an exit's answers from fp32: of the score in [0, 1], of the box as 1 - IoU."""
 
     score: float
     box: float
 
     @property
     def is_tolerable(self) -> bool:
-        """False where one is no number, too."""
+        """False for NaN, too."""
         return self.score <= LARGEST_SCORE_DIFFERENCE and self.box <= LARGEST_BOX_DISTANCE
 
 
 def make_int8_graphs(weights: Path, examples: Sequence[Crops], unseen: Sequence[Crops]) -> tuple[Path, list[Deviation]]:
-    """Quantises by the value ranges on ``examples``, compares on ``unseen`` crops with PyTorch in fp32 and, if no exit is too
-    far off, puts the graphs where the engine looks for them; returns that folder and each exit's deviation.
+    """Quantise the graphs of a weights file, check them and put them where the engine looks for them.
 
-    Raises ImportError without NNCF, OSError where nothing can be written, ValueError for answers too far off: what was
-    there before then stays.
+    Args:
+        weights: the weights file.
+        examples: crops that give the value ranges.
+        unseen: other crops, on which the graphs are compared with PyTorch in fp32.
+
+    Returns:
+        The folder, and each exit's deviation.
+
+    Raises:
+        ImportError: NNCF is not installed.
+        OSError: the cache cannot be written.
+        ValueError: the answers are too far from fp32; graphs made before stay.
     """
     found: list[Deviation] = []
 
@@ -58,7 +78,7 @@ def make_int8_graphs(weights: Path, examples: Sequence[Crops], unseen: Sequence[
             exits = "; ".join(f"exit {k}: score {d.score:.3f}, box {d.box:.3f}" for k, d in enumerate(found, start=1))
             raise ValueError(
                 f"the int8 graphs of {weights} are too far from fp32 and are not kept ({exits}; at most "
-                f"{LARGEST_SCORE_DIFFERENCE:g} and {LARGEST_BOX_DISTANCE:g}): give more pairs, or images more like yours"
+                f"{LARGEST_SCORE_DIFFERENCE:g} and {LARGEST_BOX_DISTANCE:g}): give more pairs, or images like yours"
             )
 
     folder = int8_folder(weights)
@@ -67,8 +87,8 @@ def make_int8_graphs(weights: Path, examples: Sequence[Crops], unseen: Sequence[
 
 
 def write_int8_graphs(weights: Path, examples: Sequence[Crops], folder: Path) -> None:
-    """Writes all graphs, quantised, and their manifest into a folder that exists. Raises ImportError without NNCF."""
-    os.environ.setdefault("NNCF_CI", "1")  # otherwise it reports its use to its makers unasked
+    """Write all graphs, quantised, and their manifest into an existing folder. Raises ImportError without NNCF."""
+    os.environ.setdefault("NNCF_CI", "1")  # turns off NNCF's telemetry
     import nncf
 
     names = graph_names(len(load_config(weights).exits))
@@ -93,12 +113,14 @@ def write_int8_graphs(weights: Path, examples: Sequence[Crops], folder: Path) ->
     write_manifest(folder, files, {**facts, "precision": "int8", "nncf": nncf.__version__, "openvino": ov.__version__})
 
 
-def _inputs_of(core: ov.Core, models: dict[str, ov.Model], examples: Sequence[Crops]) -> dict[str, list[dict]]:
-    """What enters each graph for each of the crops."""
+def _inputs_of(
+    core: ov.Core, models: dict[str, ov.Model], examples: Sequence[Crops]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the inputs of each graph for each of the crops."""
     compiled = {
         name: core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}) for name, model in models.items()
     }
-    inputs: dict[str, list[dict]] = {name: [] for name in models}
+    inputs: dict[str, list[dict[str, Any]]] = {name: [] for name in models}
     for crops in tqdm(examples, desc="examples", unit="pair", disable=None):
         values = crops._asdict()
         for name, graph in compiled.items():
@@ -113,8 +135,8 @@ def _inputs_of(core: ov.Core, models: dict[str, ov.Model], examples: Sequence[Cr
 
 
 def deviations(weights: Path, unseen: Sequence[Crops], folder: Path) -> list[Deviation]:
-    """For each exit how far the int8 graphs in ``folder`` are from PyTorch in fp32."""
-    engines = TorchEngine(weights, "cpu"), OpenVINOEngine(weights, graphs=folder, precision="int8")
+    """Return each exit's deviation of the int8 graphs in ``folder`` from PyTorch in fp32."""
+    engines = TorchEngine(weights, device="cpu"), OpenVINOEngine(weights, graphs=folder, precision="int8")
     found = np.zeros((len(unseen), engines[0].exit_count, 2))
     for crops, of_crops in zip(tqdm(unseen, desc="checking", unit="pair", disable=None), found, strict=True):
         for engine in engines:
@@ -126,8 +148,8 @@ def deviations(weights: Path, unseen: Sequence[Crops], folder: Path) -> list[Dev
     return [Deviation(float(score), float(box)) for score, box in found.mean(axis=0)]
 
 
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Of two boxes (x1, y1, x2, y2); 0 where one has no area."""
+def _iou(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return the IoU of two boxes (x1, y1, x2, y2); 0 where one has no area."""
     sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
     shared = float(np.prod(np.maximum(sides, 0)))
     union = sum(float(np.prod(np.maximum(box[2:] - box[:2], 0))) for box in (one, other)) - shared

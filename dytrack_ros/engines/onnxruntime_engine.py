@@ -1,18 +1,19 @@
-"""ONNX Runtime on the CPU: for machines without OpenVINO, and the check of what `export` writes."""
+"""ONNX Runtime on the CPU: for machines without OpenVINO, and to check the graphs that ``dytrack export`` writes."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
-from dytrack_ros.engines.onnx_engine import GraphEngine
-from dytrack_ros.engines.onnx_graphs import graph_file, graph_names
+from dytrack_ros.engines.onnx_graphs import OnnxGraphEngine, graph_file, graph_names
 
 
-class OnnxRuntimeEngine(GraphEngine):
-    """See :class:`dytrack_ros.engines.registry.Engine`. fp32, whether asked for or not."""
+class OnnxRuntimeEngine(OnnxGraphEngine):
+    """Runs the graphs in ONNX Runtime on the CPU; it always computes in fp32."""
 
     name = "onnxruntime"
 
@@ -20,13 +21,13 @@ class OnnxRuntimeEngine(GraphEngine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
-        # Each graph has its own threads: those of one must not spin on the cores that the next one needs.
+        # Each graph has threads of its own: they must not spin on the cores that the next graph needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._sessions = {
             name: onnxruntime.InferenceSession(graph_file(folder, name), options, providers=["CPUExecutionProvider"])
             for name in graph_names(self.exit_count)
         }
-        self._values: dict[str, np.ndarray] = {}
+        self._values: dict[str, NDArray[Any]] = {}
 
     def _run(self, graph: str) -> None:
         session = self._sessions[graph]
@@ -34,17 +35,18 @@ class OnnxRuntimeEngine(GraphEngine):
         names = [port.name for port in session.get_outputs()]
         self._values.update(zip(names, session.run(names, inputs), strict=True))
 
-    def _take_template(self, template: np.ndarray) -> None:
+    def _take_template(self, template: NDArray[np.uint8]) -> None:
         self._values["template"] = template.copy()
         self._run("embed_template")
 
-    def _take_search(self, search: np.ndarray) -> None:
+    def _take_search(self, search: NDArray[np.uint8]) -> None:
         self._values["search"] = search.copy()
 
     def _run_stage(self, position: int) -> float:
         self._run(f"advance_{position + 1}")
         return float(self._values[f"score_{position + 1}"][0])
 
-    def _run_head(self, position: int) -> np.ndarray:
+    def _run_head(self, position: int) -> NDArray[np.float32]:
         self._run(f"locate_{position + 1}")
-        return self._values[f"box_{position + 1}"][0]
+        heat_maps: NDArray[np.float32] = self._values[f"heat_{position + 1}"][0]
+        return heat_maps

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 
-from dytrack_ros.engines.onnx_engine import GraphEngine
-from dytrack_ros.engines.onnx_graphs import graph_file, graph_names, int8_file, value_names
+from dytrack_ros.engines.onnx_graphs import OnnxGraphEngine, graph_file, graph_names, int8_file, value_names
 
-# One frame at a time on all threads. Threads are not tied to cores, since a robot's cores have other work too.
-# Compiled models are not cached: on a CPU that measured no faster than compiling the graphs (0.4 s a stage of ViT-S).
+# One frame at a time on all threads. Threads are not pinned to cores: a robot's cores have other work too.
+# Compiled models are not cached: on a CPU loading one took as long as compiling its graph (0.4 s for a stage of ViT-S).
 SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
 
 
-class OpenVINOEngine(GraphEngine):
-    """See :class:`dytrack_ros.engines.registry.Engine`.
+class OpenVINOEngine(OnnxGraphEngine):
+    """Runs the graphs in OpenVINO on the CPU.
 
-    Each value has one tensor, shared by the graph that makes it and those that need it: nothing is copied between them.
-    ``precision`` ``auto`` is left to OpenVINO: bf16 where the chip computes in it (AMX, AVX512-BF16), else fp32. With ``int8``
-    the graphs are those of ``quantise``; what they leave unquantised is computed as in ``auto``.
+    Each value has one tensor, shared by the graph that computes it and those that read it; nothing is copied between
+    graphs. With precision ``auto`` OpenVINO computes in bf16 where the chip does (AMX, AVX512-BF16), else in fp32. With
+    ``int8`` the layers that ``quantise`` leaves unquantised are computed as with ``auto``.
     """
 
     name = "openvino"
 
     def _load(self, folder: Path, threads: int | None) -> None:
-        settings = dict(SETTINGS)
+        settings: dict[str, Any] = dict(SETTINGS)
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         if self.precision == "fp32":
@@ -39,7 +40,7 @@ class OpenVINOEngine(GraphEngine):
             file = (int8_file if self.precision == "int8" else graph_file)(folder, name)
             request = core.compile_model(file, "CPU", settings).create_infer_request()
             for port in [*request.model_inputs, *request.model_outputs]:
-                # Where OpenVINO has merged two nodes their tensor goes by the names of both: ours is one of them.
+                # A tensor of two nodes that OpenVINO has merged has the names of both; one of them is ours.
                 (value,) = port.names & values
                 request.set_tensor(port, self._tensors.setdefault(value, ov.Tensor(port.element_type, port.shape)))
             self._requests[name] = request
@@ -47,17 +48,18 @@ class OpenVINOEngine(GraphEngine):
     def _run(self, graph: str) -> None:
         self._requests[graph].infer(share_outputs=True)
 
-    def _take_template(self, template: np.ndarray) -> None:
+    def _take_template(self, template: NDArray[np.uint8]) -> None:
         self._tensors["template"].data[:] = template
         self._run("embed_template")
 
-    def _take_search(self, search: np.ndarray) -> None:
+    def _take_search(self, search: NDArray[np.uint8]) -> None:
         self._tensors["search"].data[:] = search
 
     def _run_stage(self, position: int) -> float:
         self._run(f"advance_{position + 1}")
         return float(self._tensors[f"score_{position + 1}"].data[0])
 
-    def _run_head(self, position: int) -> np.ndarray:
+    def _run_head(self, position: int) -> NDArray[np.float32]:
         self._run(f"locate_{position + 1}")
-        return self._tensors[f"box_{position + 1}"].data[0].copy()
+        heat_maps: NDArray[np.float32] = self._tensors[f"heat_{position + 1}"].data[0].copy()
+        return heat_maps

@@ -1,77 +1,56 @@
-"""The contract of an engine, and the choice of one."""
+"""The table of engines, and the choice of one. A new engine is one line of ``SPECS``."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import logging
-import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy as np
-
-ENGINES = ("auto", "torch", "openvino", "onnxruntime", "tensorrt")
-ENGINE_PRECISIONS = ("auto", "fp32", "int8")  # auto: the engine's own choice, the fastest that the chip computes in
-CPU_ENGINES = ("openvino", "onnxruntime", "torch")  # fastest first: what `auto` tries on a CPU
-
-# Modules that an engine (or `export`) needs, each also the name of its pip package.
-_PACKAGES = {
-    "torch": ("torch",),
-    "openvino": ("openvino", "onnx"),
-    "onnxruntime": ("onnxruntime", "onnx"),
-    "tensorrt": ("tensorrt",),
-    "export": ("torch", "onnx"),
-    "quantise": ("nncf", "openvino", "torch", "onnx"),
-}
-TENSORRT_ADVICE = (
-    "TensorRT 10 or newer: on a Jetson JetPack 6.1 or newer and `sudo apt install python3-libnvinfer`, "
-    "elsewhere `pip install tensorrt`"
-)
-# What the drivers of Jetsons, of NVIDIA's cards and of WSL put into /dev.
-_JETSON_NODES = ("nvhost-gpu", "nvgpu", "nvmap")
-_GPU_NODES = ("nvidia[0-9]*", *_JETSON_NODES, "dxg")
+from dytrack_ros.engines.base import Engine, check_device
+from dytrack_ros.engines.requirements import cuda_is_present, has_gpu_driver, install_advice, not_installed
 
 _log = logging.getLogger(__name__)
 
 
-class Engine(Protocol):
-    """Runs the network on one search region at a time; weights loaded and warmed up.
+class EngineSpec(NamedTuple):
+    """One engine: where its class is, what it needs and where it runs.
 
-    ``set_template``, then for every frame ``begin``, ``advance`` once or more, ``locate``. Calls out of order raise
-    RuntimeError, crops of a wrong size or type ValueError.
+    ``packages`` are pip packages, ``devices`` kinds of devices (``cpu``, ``cuda``), ``precisions`` what may be asked
+    for besides ``auto``. An ``opt_in`` engine runs only if it is asked for by name.
     """
 
     name: str
-    device: str
-    chosen_because: str
-    failures: tuple[str, ...]  # why earlier engines were given up: see FallbackEngine
-    exit_count: int
-    template_size: int
-    search_size: int
-    template_factor: float
-    search_factor: float
-    background_mask: float  # 0 where an engine has none: see DyTrackConfig
+    module: str
+    class_name: str
+    packages: tuple[str, ...]
+    devices: tuple[str, ...]
+    precisions: tuple[str, ...] = ("fp32",)
+    opt_in: bool = False
 
-    def set_template(self, template: np.ndarray) -> None:
-        """Takes the target's picture: uint8 RGB, ``template_size`` square, HxWx3."""
-        ...
-
-    def begin(self, search: np.ndarray) -> None:
-        """Takes a frame's search region: uint8 RGB, ``search_size`` square, HxWx3."""
-        ...
-
-    def advance(self) -> float:
-        """Runs the next stage and returns its exit's predicted IoU in [0, 1]."""
-        ...
-
-    def locate(self) -> np.ndarray:
-        """Runs the box head of the exit reached: (x1, y1, x2, y2) float32 in [0, 1] of the search region."""
-        ...
+    def engine_class(self) -> type[Engine]:
+        """Import the engine's class. Its library may be large, so nothing imports it earlier."""
+        cls: type[Engine] = getattr(importlib.import_module(f"dytrack_ros.engines.{self.module}"), self.class_name)
+        return cls
 
 
-class Candidate(NamedTuple):
-    """An engine that can be loaded: its name (not ``auto``), the device that is asked for, why it is taken, and what it
-    is to compute in (``int8`` with ``openvino`` only)."""
+# On each kind of device the fastest first.
+SPECS = {
+    spec.name: spec
+    for spec in (
+        EngineSpec("openvino", "openvino_engine", "OpenVINOEngine", ("openvino", "onnx"), ("cpu",), ("fp32", "int8")),
+        EngineSpec("onnxruntime", "onnxruntime_engine", "OnnxRuntimeEngine", ("onnxruntime", "onnx"), ("cpu",)),
+        EngineSpec("torch", "torch_engine", "TorchEngine", ("torch",), ("cpu", "cuda")),
+        EngineSpec("tensorrt", "tensorrt.engine", "TensorRTEngine", ("tensorrt",), ("cuda",), opt_in=True),
+    )
+}
+ENGINES = ("auto", *SPECS)
+ENGINE_PRECISIONS = ("auto", "fp32", "int8")  # auto: the fastest that the engine and the chip compute in
+
+
+class EngineChoice(NamedTuple):
+    """An engine to load: its name (not ``auto``), the device and precision asked for, and the reason, for logs."""
 
     name: str
     device: str
@@ -82,20 +61,27 @@ class Candidate(NamedTuple):
 def create_engine(
     name: str, weights: str | Path, device: str = "auto", threads: int | None = None, precision: str = "auto"
 ) -> Engine:
-    """The engine called ``name`` with these weights (a shipped name or a path), loaded and warmed up.
+    """Load the engine called ``name`` and warm it up.
 
-    ``auto`` is the best one present: see :func:`choose_engine`; the engine's ``chosen_because`` says why it was taken.
-    ``device`` is ``auto``, ``cpu`` or ``cuda[:N]``; ``threads`` the CPU threads (None: the library's default).
-    ``precision`` ``auto`` is bf16, fp16 or fp32 as fits the chip, ``fp32`` exact; ``int8`` takes ``openvino`` with the graphs
-    that the command ``quantise`` has made of these weights.
-    Raises ValueError for an unknown name, device or precision and for int8 elsewhere, ImportError where the engine's
-    library is missing, FileNotFoundError where there are no int8 graphs.
+    Args:
+        name: one of :data:`ENGINES`. ``auto`` is the fastest one installed that is not opt-in: on a CUDA device
+            PyTorch, on a CPU the first of openvino, onnxruntime, torch.
+        weights: a shipped name or the path of a weights file.
+        device: ``auto``, ``cpu`` or ``cuda[:N]``.
+        threads: CPU threads; None is the library's default.
+        precision: ``auto`` is bf16, fp16 or fp32 as suits the chip, ``fp32`` is exact, ``int8`` runs the graphs that
+            the command ``quantise`` has made of these weights, in openvino.
+
+    Raises:
+        ValueError: unknown name, device or precision, or int8 with another engine or device.
+        ImportError: the engine's library is not installed.
+        FileNotFoundError: there are no such weights, or no int8 graphs of them.
     """
     return load_engine(resolve_engine(name, device, precision), weights, threads)
 
 
-def resolve_engine(name: str, device: str = "auto", precision: str = "auto") -> Candidate:
-    """What :func:`create_engine` loads for this name, device and precision. Raises ValueError for unknown ones."""
+def resolve_engine(name: str, device: str = "auto", precision: str = "auto") -> EngineChoice:
+    """Return what :func:`create_engine` loads for these arguments. Raises ValueError as it does."""
     if name not in ENGINES:
         raise ValueError(f"unknown engine {name!r}; there are {', '.join(ENGINES)}")
     check_device(device)
@@ -104,139 +90,72 @@ def resolve_engine(name: str, device: str = "auto", precision: str = "auto") -> 
     if precision == "int8":
         if name not in ("auto", "openvino") or device.startswith("cuda"):
             raise ValueError(
-                f"precision 'int8' is computed by engine 'openvino' on the CPU, not by engine {name!r} on device "
-                f"{device!r}: leave both at auto, or take precision 'auto'"
+                f"precision 'int8' runs in engine 'openvino' on the CPU, not in engine {name!r} on device {device!r}: "
+                "leave both at auto, or use precision 'auto'"
             )
-        return Candidate("openvino", "cpu", "precision int8 was asked for", precision)
+        return EngineChoice("openvino", "cpu", "precision int8 was asked for", precision)
     chosen, reason = choose_engine(device) if name == "auto" else (name, "asked for")
-    return Candidate(chosen, device, reason, precision)
+    return EngineChoice(chosen, device, reason, precision)
 
 
-def load_engine(candidate: Candidate, weights: str | Path, threads: int | None = None) -> Engine:
-    """The engine itself, warmed up; as :func:`create_engine`."""
-    absent = missing_packages(candidate.name)
-    if absent:
-        raise ImportError(f"engine {candidate.name!r} is not installed; it needs: {install_advice(absent)}")
-    options = {} if candidate.precision == "auto" else {"precision": candidate.precision}
-    engine = _engine_class(candidate.name)(weights, candidate.device, threads, **options)
-    engine.chosen_because = candidate.reason
-    _log.info("engine %s: %s", engine_label(engine), engine.chosen_because)
+def load_engine(choice: EngineChoice, weights: str | Path, threads: int | None = None) -> Engine:
+    """Load the engine chosen and warm it up. Raises as :func:`create_engine`."""
+    if missing := missing_packages(choice.name):
+        raise ImportError(f"engine {choice.name!r} is not installed; it needs: {install_advice(missing)}")
+    make: Callable[..., Engine] = SPECS[choice.name].engine_class()
+    engine = make(weights, device=choice.device, threads=threads, precision=choice.precision)
+    engine.chosen_because = choice.reason
+    _log.info("engine %s: %s", engine.label, engine.chosen_because)
     return engine
 
 
-def engine_label(engine: Engine) -> str:
-    """Its name and device in words, such as ``openvino (cpu)``; and a precision that is not the engine's own choice, since
-    it takes other times and gives other answers."""
-    precision = getattr(engine, "precision", "auto")
-    note = f", {precision}" if precision in ("fp32", "int8") else ""
-    return f"{engine.name} ({engine.device}{note})"
-
-
-def substitutes(candidate: Candidate) -> list[Candidate]:
-    """What could compute in this one's place: for TensorRT PyTorch on the GPU, if it can use it, then the
-    :data:`CPU_ENGINES` that are installed, the fastest first; for int8 its own engine in its own precision among them."""
-    name, device, _, precision = candidate
-    asked = "auto" if precision == "int8" else precision
-    on_gpu = name == "torch" and (device.startswith("cuda") or (device == "auto" and cuda_is_present()))
-    reason = f"in place of {name}" + (f" in {precision}" if precision != "auto" else "")
-    others = [Candidate("torch", device, reason, asked)] if name == "tensorrt" and cuda_is_present() else []
-    return others + [
-        Candidate(other, "cpu", reason, asked)
-        for other in CPU_ENGINES
-        if (other != name or on_gpu or precision == "int8") and not missing_packages(other)
-    ]
+def missing_packages(name: str) -> list[str]:
+    """Return the pip packages of an engine that are not installed."""
+    return not_installed(SPECS[name].packages)
 
 
 def choose_engine(device: str = "auto") -> tuple[str, str]:
-    """The engine that ``auto`` stands for on this machine, and the reason in words.
+    """Return the engine that ``auto`` means for ``device`` on this machine, and the reason.
 
-    On a CUDA device that is asked for or present PyTorch, which starts at once; TensorRT on a Jetson, and where PyTorch
-    cannot use the device. Otherwise the first of :data:`CPU_ENGINES` that is installed.
+    Opt-in engines (tensorrt) are never chosen.
     """
+    if device.startswith("cuda"):
+        return _automatic("cuda")[0].name, f"device {device} was asked for"
+    if device == "auto" and cuda_is_present():
+        return _automatic("cuda")[0].name, "this machine has a CUDA device"
     if device == "cpu":
-        return _choose_cpu_engine("device cpu was asked for")
-    where = "this machine has a CUDA device" if device == "auto" else f"device {device} was asked for"
-    if is_jetson() and (version := tensorrt_version()):
-        return "tensorrt", f"{where}, a Jetson's, and TensorRT {version} is installed"
-    if cuda_is_present():
-        return "torch", where
-    if has_gpu_driver() and (version := tensorrt_version()):
-        return "tensorrt", f"{where}, which TensorRT {version} can use and PyTorch cannot"
-    if device != "auto":
-        return "torch", where
-    return _choose_cpu_engine("neither PyTorch nor TensorRT can use the GPU" if has_gpu_driver() else "no CUDA device")
+        reason = "device cpu was asked for"
+    elif has_gpu_driver():
+        reason = "PyTorch cannot use the GPU (TensorRT is opt-in: engine:=tensorrt)"
+    else:
+        reason = "no CUDA device"
+    specs = _automatic("cpu")
+    for spec in specs[:-1]:
+        if not missing_packages(spec.name):
+            return spec.name, f"{reason}, {spec.name} is installed"
+    return specs[-1].name, f"{reason}, none of {', '.join(spec.name for spec in specs[:-1])} is installed"
 
 
-def _choose_cpu_engine(where: str) -> tuple[str, str]:
-    for name in CPU_ENGINES[:-1]:
-        if not missing_packages(name):
-            return name, f"{where}, {name} is installed"
-    return "torch", f"{where}, none of {', '.join(CPU_ENGINES[:-1])} is installed"
+def substitutes(choice: EngineChoice) -> list[EngineChoice]:
+    """Return what can take over if the engine chosen fails: PyTorch on the GPU for TensorRT, then the CPU engines.
+
+    The CPU engines are those installed, the fastest first. Those that replace int8 run in their own precision.
+    """
+    name, device, _, precision = choice
+    replacement_precision = "auto" if precision == "int8" else precision
+    reason = f"replaces {name}" + (f" in {precision}" if precision != "auto" else "")
+    spec = SPECS[name]
+    on_gpu = "cuda" in spec.devices and device != "cpu" and (device != "auto" or cuda_is_present())
+    others = []
+    if spec.opt_in and cuda_is_present():
+        others = [EngineChoice(gpu.name, device, reason, replacement_precision) for gpu in _automatic("cuda")]
+    for other in _automatic("cpu"):
+        is_the_same = other == spec and not on_gpu and precision != "int8"
+        if not is_the_same and not missing_packages(other.name):
+            others.append(EngineChoice(other.name, "cpu", reason, replacement_precision))
+    return others
 
 
-def missing_packages(engine: str) -> list[str]:
-    """The pip packages that an engine needs and that are not installed."""
-    return [package for package in _PACKAGES[engine] if importlib.util.find_spec(package) is None]
-
-
-def install_advice(packages: list[str]) -> str:
-    """How to install what :func:`missing_packages` names."""
-    return TENSORRT_ADVICE if packages == ["tensorrt"] else f"pip install {' '.join(packages)}"
-
-
-def has_gpu_driver(device_folder: Path = Path("/dev")) -> bool:
-    """Whether there is a driver's device file that could be a GPU's."""
-    return any(any(device_folder.glob(pattern)) for pattern in _GPU_NODES)
-
-
-def is_jetson(device_folder: Path = Path("/dev")) -> bool:
-    """Whether the GPU is a Jetson's."""
-    return any((device_folder / name).exists() for name in _JETSON_NODES)
-
-
-def cuda_is_present(device_folder: Path = Path("/dev")) -> bool:
-    """Whether PyTorch can use a CUDA device. PyTorch is imported only where a driver's device file exists."""
-    if not has_gpu_driver(device_folder) or missing_packages("torch"):
-        return False
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def tensorrt_version() -> str | None:
-    """The version of TensorRT, None where it is missing or too old or finds no GPU."""
-    if missing_packages("tensorrt"):
-        return None
-    from dytrack_ros.engines.tensorrt.cuda_driver import CudaError, device_count
-    from dytrack_ros.engines.tensorrt.plans import import_tensorrt
-
-    try:
-        return import_tensorrt().__version__ if device_count() else None
-    except (ImportError, CudaError) as error:
-        _log.info("TensorRT is not used: %s", error)
-        return None
-
-
-def check_device(device: str) -> None:
-    """Raises ValueError unless ``device`` is one that the engines know."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise ValueError(f"device {device!r} must be auto, cpu or cuda[:N]")
-
-
-def _engine_class(name: str):
-    """Imported here, each only when it is asked for: their libraries are large, and some of them optional."""
-    if name == "torch":
-        from dytrack_ros.engines.torch_engine import TorchEngine
-
-        return TorchEngine
-    if name == "openvino":
-        from dytrack_ros.engines.openvino_engine import OpenVINOEngine
-
-        return OpenVINOEngine
-    if name == "tensorrt":
-        from dytrack_ros.engines.tensorrt.engine import TensorRTEngine
-
-        return TensorRTEngine
-    from dytrack_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine
+def _automatic(kind: str) -> list[EngineSpec]:
+    """The engines for a kind of device that ``auto`` may choose."""
+    return [spec for spec in SPECS.values() if kind in spec.devices and not spec.opt_in]

@@ -1,7 +1,8 @@
-"""How much the network computes: multiply-accumulates of every stage and box head, exact, from the configuration."""
+"""Multiply-accumulates of every stage and box head, exact, from the configuration."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from dytrack_ros.model.presets import DyTrackConfig
@@ -9,10 +10,14 @@ from dytrack_ros.model.presets import DyTrackConfig
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Multiply-accumulates of one frame's matrix products and convolutions, RepVGG blocks fused.
+    """Multiply-accumulates of one frame's matrix products and convolutions, with fused RepVGG blocks.
 
-    ``template`` once for each target; ``stages`` the k-th with its decisioner, the first with the search region's patch
-    projection; ``head`` a box head. What is no matrix product (norms, softmax, activations) is not counted.
+    Norms, softmax and activations are not counted.
+
+    Attributes:
+        template: patch projection of the template, once a target.
+        stages: each stage with its decisioner; the first also projects the search region's patches.
+        head: a box head.
     """
 
     template: int
@@ -20,12 +25,12 @@ class Arithmetic:
     head: int
 
     def answer(self, exit_index: int) -> int:
-        """Of a frame that leaves at exit ``exit_index`` (1-based)."""
+        """Return the sum for a frame that exits at ``exit_index`` (1-based)."""
         return sum(self.stages[:exit_index]) + self.head
 
     @classmethod
     def of(cls, config: DyTrackConfig) -> Arithmetic:
-        """What a network of this configuration computes."""
+        """Count a network of this configuration."""
         starts = (0, *config.exits[:-1])
         stages = [
             (end - start) * _layer(config) + _decisioner(config, position)
@@ -40,8 +45,8 @@ def _patches(config: DyTrackConfig, tokens: int) -> int:
 
 
 def _layer(config: DyTrackConfig) -> int:
-    """Queries, keys, values and projection 4 C^2 and the MLP 8 C^2 a token; N^2 C for the attention's weights, N^2 C for
-    what they mix."""
+    # A token: 4 C^2 for queries, keys, values and projection, 8 C^2 for the MLP. Attention: N^2 C for its weights, and
+    # N^2 C for the weighted sum.
     return 12 * config.tokens * config.width**2 + 2 * config.tokens**2 * config.width
 
 
@@ -56,5 +61,5 @@ def _decisioner(config: DyTrackConfig, position: int) -> int:
 def _head(config: DyTrackConfig) -> int:
     channels = config.head_channels
     widths = (config.width, channels, channels // 2, channels // 4, channels // 8)
-    blocks = sum(9 * a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+    blocks = sum(9 * a * b for a, b in itertools.pairwise(widths))
     return 2 * config.search_tokens * (blocks + widths[-1])

@@ -1,6 +1,8 @@
-"""STARK's corner head with RepVGG blocks: the box as the expectation of two corner heat maps."""
+"""STARK's corner head with RepVGG blocks: the box is the expectation of two corner heat maps."""
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +10,10 @@ from torch.nn import functional as F
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias and its batch norm: one branch of a RepVGG block."""
+    """Convolution without bias, then batch norm: one branch of a RepVGG block."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int):
         super().__init__()
@@ -17,15 +22,18 @@ class ConvNorm(nn.Sequential):
 
 
 def _folded(weight: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Kernel and bias that do what ``norm`` does (with its running statistics) after a convolution by ``weight``."""
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+    """Return kernel and bias of a convolution by ``weight`` followed by ``norm`` in evaluation mode."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None, "a norm with running statistics"
+    scale = norm.weight / torch.sqrt(variance + norm.eps)
+    return weight * scale[:, None, None, None], norm.bias - mean * scale
 
 
 class RepVGGBlock(nn.Module):
-    """3x3, 1x1 and (where the channels agree) identity branches in training, one 3x3 convolution after :meth:`fuse`.
+    """A RepVGG block: (B, C_in, H, W) to (B, C_out, H, W).
 
-    Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021.
+    In training it is the sum of a 3x3, a 1x1 and, if C_in = C_out, an identity branch; after :meth:`fuse` it is one 3x3
+    convolution. Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021.
     """
 
     def __init__(self, channels_in: int, channels_out: int):
@@ -45,7 +53,7 @@ class RepVGGBlock(nn.Module):
 
     @torch.no_grad()
     def fuse(self) -> None:
-        """Replaces the branches by the one convolution that equals them in evaluation mode."""
+        """Replace the branches by the convolution that equals their sum in evaluation mode."""
         if self.fused is not None:
             return
         kernel, bias = _folded(self.dense.conv.weight, self.dense.norm)
@@ -59,18 +67,16 @@ class RepVGGBlock(nn.Module):
             kernel = kernel + F.pad(identity_kernel, (1, 1, 1, 1))
             bias = bias + identity_bias
         self.fused = nn.Conv2d(channels_in, channels_out, 3, padding=1).to(kernel.device, kernel.dtype)
-        self.fused.weight.copy_(kernel)
-        self.fused.bias.copy_(bias)
+        self.fused.load_state_dict({"weight": kernel, "bias": bias})
         del self.dense, self.pointwise
         self.identity = None
 
 
 class CornerHead(nn.Module):
-    """Search features (B, C, H, W) to the box (B, 4) as (x1, y1, x2, y2) in [0, 1] of the search region.
+    """Box head: search features (B, C, H, W) to the box (B, 4), (x1, y1, x2, y2) in [0, 1] of the search region.
 
-    Four RepVGG blocks that halve the channels (STARK's widths; so none of them has an identity branch, unless a preset's
-    ``head_channels`` equals its width) and a 1x1 convolution give each corner's heat map; its expectation
-    over cell centres, ``(i + 0.5) / W``, is the corner (Yan et al., "STARK", ICCV 2021, Section 3.1).
+    For each corner four RepVGG blocks, which halve the channels, and a 1x1 convolution give a heat map. The corner is
+    its expectation over cell centres, ``(i + 0.5) / W``. Yan et al., "STARK", ICCV 2021, Section 3.1.
     """
 
     def __init__(self, width: int, channels: int):
@@ -81,11 +87,11 @@ class CornerHead(nn.Module):
     @staticmethod
     def _tower(width: int, channels: int) -> nn.Sequential:
         widths = [width, channels, channels // 2, channels // 4, channels // 8]
-        blocks = [RepVGGBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        blocks = [RepVGGBlock(a, b) for a, b in itertools.pairwise(widths)]
         return nn.Sequential(*blocks, nn.Conv2d(widths[-1], 1, 1))
 
     def log_heat_maps(self, features: Tensor) -> Tensor:
-        """Logarithms of both corners' probabilities over the cells, (B, 2, H, W), top-left first."""
+        """Return the log-probabilities (B, 2, H, W) float32 of both corners over the cells, top-left first."""
         logits = torch.cat([self.top_left(features), self.bottom_right(features)], dim=1).float()
         return logits.flatten(2).log_softmax(dim=2).view_as(logits)
 
@@ -94,7 +100,7 @@ class CornerHead(nn.Module):
 
     @classmethod
     def box(cls, log_heat_maps: Tensor) -> Tensor:
-        """The box (B, 4) whose corners are the heat maps' expectations."""
+        """Return the box (B, 4) whose corners are the expectations of heat maps (B, 2, H, W)."""
         return torch.cat([cls._expectation(heat) for heat in log_heat_maps.exp().unbind(1)], dim=1)
 
     @staticmethod

@@ -1,6 +1,8 @@
-"""The one-stream encoder's parts: token embedding and transformer layers, with timm's names for their weights."""
+"""Parts of the one-stream encoder: token embedding and transformer layers. Their weights have timm's names."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,17 +27,21 @@ class Attention(nn.Module):
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        return projected
 
 
 class Mlp(nn.Module):
+    """Two linear layers with GELU between them, (B, N, C) -> (B, N, C)."""
+
     def __init__(self, width: int, ratio: int = 4):
         super().__init__()
         self.fc1 = nn.Linear(width, ratio * width)
         self.fc2 = nn.Linear(ratio * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        projected: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return projected
 
 
 class Block(nn.Module):
@@ -49,23 +55,24 @@ class Block(nn.Module):
         self.mlp = Mlp(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        attended: Tensor = x + self.attn(self.norm1(x))
+        return attended + cast(Tensor, self.mlp(self.norm2(attended)))
 
 
 class PatchEmbed(nn.Module):
-    """Cuts an image (B, 3, H, W) into patches and projects them: (B, H/p * W/p, C)."""
+    """Patch projection: image (B, 3, H, W) to tokens (B, H/p * W/p, C)."""
 
     def __init__(self, width: int, patch_size: int):
         super().__init__()
         self.proj = nn.Conv2d(3, width, patch_size, patch_size)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.proj(image).flatten(2).transpose(1, 2)
+        patches: Tensor = self.proj(image)
+        return patches.flatten(2).transpose(1, 2)
 
 
 class TokenEmbedding(nn.Module):
-    """Template and search region to the token sequence ``[IoU token, template, search]`` (paper, Section III-A)."""
+    """Template and search region to the tokens ``[IoU token, template, search]``, (B, N, C) (paper, Section III-A)."""
 
     def __init__(self, config: DyTrackConfig):
         super().__init__()
@@ -77,14 +84,15 @@ class TokenEmbedding(nn.Module):
             nn.init.trunc_normal_(parameter, std=0.02)
 
     def embed_template(self, template: Tensor) -> Tensor:
-        """Normalised template (B, 3, Tz, Tz) to its tokens (B, Nz, C)."""
-        return self.patch_embed(template) + self.template_position
+        """Return the tokens (B, Nz, C) of a normalised template (B, 3, Tz, Tz)."""
+        return cast(Tensor, self.patch_embed(template)) + self.template_position
 
     def embed_search(self, search: Tensor) -> Tensor:
-        """Normalised search region (B, 3, Tx, Tx) to its tokens (B, Nx, C)."""
-        return self.patch_embed(search) + self.search_position
+        """Return the tokens (B, Nx, C) of a normalised search region (B, 3, Tx, Tx)."""
+        return cast(Tensor, self.patch_embed(search)) + self.search_position
 
     def join(self, template_tokens: Tensor, search_tokens: Tensor) -> Tensor:
+        """Return the IoU token, the template's and the search region's, (B, N, C)."""
         iou_token = self.iou_token.expand(search_tokens.shape[0], -1, -1)
         return torch.cat([iou_token, template_tokens, search_tokens], dim=1)
 

@@ -1,9 +1,10 @@
-"""Which weights there are and what is written in them, without torch: names, paths, configuration, model card."""
+"""Weights files without torch: shipped names, paths, configuration, model card."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -14,12 +15,12 @@ FORMAT = "dytrack_ros/1"
 
 
 def shipped_models() -> list[str]:
-    """Names of the models that came with the package."""
+    """Return the names of the models shipped with the package."""
     return sorted(path.stem for path in SHIPPED_FOLDER.glob("*.safetensors"))
 
 
 def default_model() -> str:
-    """The name of the model that is used when none is asked for. Raises FileNotFoundError if none was shipped."""
+    """Return the name of the default model. Raises FileNotFoundError if no model was shipped."""
     for name in ("dytrack_small", "dytrack_tiny", "dytrack_base"):
         if name in shipped_models():
             return name
@@ -27,7 +28,7 @@ def default_model() -> str:
 
 
 def resolve_weights(name_or_path: str | Path) -> Path:
-    """The file that a shipped name or a path stands for. Raises FileNotFoundError with what there is."""
+    """Return the file of a shipped name or a path. Raises FileNotFoundError, with the shipped names."""
     shipped = SHIPPED_FOLDER / f"{name_or_path}.safetensors"
     if shipped.is_file():
         return shipped
@@ -36,26 +37,29 @@ def resolve_weights(name_or_path: str | Path) -> Path:
         return path
     raise FileNotFoundError(
         f"no model {str(name_or_path)!r}: shipped are {', '.join(shipped_models()) or 'none'}; "
-        "or give the path of a .safetensors file written by `train`"
+        "or give the path of a .safetensors file written by `dytrack train`"
     )
 
 
 def load_config(path: str | Path) -> DyTrackConfig:
-    """The configuration stored in a weights file. Raises ValueError if the file is not one of ours."""
+    """Read the configuration in a weights file. Raises ValueError if this package did not write the file."""
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file ({error}); weights are written by `train`") from None
+        raise ValueError(
+            f"{path} is not a safetensors file ({error}); weights are written by `dytrack train`"
+        ) from None
     if metadata.get("format") != FORMAT:
         raise ValueError(
             f"{path} was not written by this package (format {metadata.get('format')!r}, expected {FORMAT!r}); "
-            "to start training from a foreign encoder use `train --encoder`"
+            "to start training from a pretrained encoder use `dytrack train --encoder`"
         )
     return DyTrackConfig.from_dict(json.loads(metadata["config"]))
 
 
-def model_card(weights: Path) -> dict:
-    """What is known about a weights file: the JSON beside it, empty if there is none."""
+def model_card(weights: Path) -> dict[str, Any]:
+    """Read the model card, the JSON file beside a weights file; empty if there is none."""
     card = weights.with_suffix(".json")
-    return json.loads(card.read_text()) if card.is_file() else {}
+    facts: dict[str, Any] = json.loads(card.read_text()) if card.is_file() else {}
+    return facts

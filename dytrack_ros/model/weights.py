@@ -1,7 +1,6 @@
-"""Weights on disk: our own safetensors files, and pretrained encoders to start from.
+"""Weights on disk: this package's safetensors files, and pretrained encoders to start training from.
 
-Nothing read here can run code: safetensors hold only arrays, and foreign ``.pth`` files are opened with
-``weights_only=True``.
+No file read here can run code: safetensors hold only arrays, and ``.pth`` files are opened with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -10,42 +9,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from dytrack_ros.model.decisioner import Decisioner
 from dytrack_ros.model.dytrack import DyTrack
 from dytrack_ros.model.presets import DyTrackConfig
 from dytrack_ros.model.vit import Block
-from dytrack_ros.model.weight_files import (
-    FORMAT,
-    default_model,
-    load_config,
-    model_card,
-    resolve_weights,
-    shipped_models,
-)
-
-__all__ = [
-    "default_model",
-    "load_config",
-    "load_encoder",
-    "load_weights",
-    "model_card",
-    "read_state",
-    "resample_patch_embedding",
-    "resample_positions",
-    "resolve_weights",
-    "save_weights",
-    "shipped_models",
-    "with_search_region",
-]
+from dytrack_ros.model.weight_files import FORMAT, load_config, resolve_weights
 
 
 def save_weights(path: str | Path, model: DyTrack, dtype: torch.dtype = torch.float16) -> Path:
-    """Writes the network and its configuration; ``dtype`` is that of the floating-point arrays on disk."""
+    """Write the network and its configuration; ``dtype`` is that of the floating-point arrays on disk."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {
@@ -59,7 +38,7 @@ def save_weights(path: str | Path, model: DyTrack, dtype: torch.dtype = torch.fl
 
 
 def load_weights(name_or_path: str | Path) -> DyTrack:
-    """The network of a shipped name or a file, in fp32 and evaluation mode."""
+    """Load the network of a shipped name or a file, in fp32 and evaluation mode."""
     path = resolve_weights(name_or_path)
     model = DyTrack(load_config(path))
     model.load_state_dict({name: _widened(value) for name, value in load_file(path).items()})
@@ -74,11 +53,13 @@ def _widened(value: Tensor) -> Tensor:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The arrays of a ``.safetensors`` or ``.pth`` file in fp32; common wrappers (``model``, ``state_dict``) opened."""
+    """Read the arrays of a ``.safetensors`` or ``.pth`` file in fp32.
+
+    They may be in a dictionary under ``model``, ``state_dict`` or ``teacher``.
+    """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        state = load_file(path)
-    else:
+    state: Any = load_file(path) if path.suffix == ".safetensors" else None
+    if state is None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         for wrapper in ("model", "state_dict", "teacher"):
             if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
@@ -87,13 +68,14 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_encoder(model: DyTrack, path: str | Path) -> None:
-    """Starts ``model`` from a pretrained plain ViT in the key layout that timm, MAE and DINOv2 share.
+    """Load a pretrained plain ViT, in the key layout of timm, MAE and DINOv2, into the encoder of ``model``.
 
-    DINOv2's LayerScale (``ls1.gamma``, ``ls2.gamma``) is folded into the projections before it. Patch embedding and
-    position embedding are resampled where their sizes differ. The class token becomes the IoU token, and each
-    exit's adapter starts as the encoder layers that follow the exit.
+    DINOv2's LayerScale (``ls1.gamma``, ``ls2.gamma``) is folded into the preceding projections. Patch embedding and
+    position embedding are resampled if their sizes differ. The class token becomes the IoU token. Each exit's adapter
+    starts as the encoder layers after the exit.
 
-    Raises ValueError naming the expected keys for any other layout, and the sizes where they do not fit.
+    Raises:
+        ValueError: the file has another layout (with the keys expected) or other sizes.
     """
     state = {name.removeprefix("module.").removeprefix("backbone."): v for name, v in read_state(path).items()}
     config = model.config
@@ -104,7 +86,7 @@ def load_encoder(model: DyTrack, path: str | Path) -> None:
     for block, layer in zip(model.blocks, layers, strict=True):
         block.load_state_dict(layer)
     for decisioner, exit_layer in zip(model.decisioners, config.exits, strict=True):
-        for block, layer in zip(decisioner.adapter, layers[exit_layer:], strict=False):
+        for block, layer in zip(cast(Decisioner, decisioner).adapter, layers[exit_layer:], strict=False):
             block.load_state_dict(layer)
 
     embedding = model.embedding
@@ -112,7 +94,9 @@ def load_encoder(model: DyTrack, path: str | Path) -> None:
         embedding.patch_embed.proj.weight.copy_(
             resample_patch_embedding(state["patch_embed.proj.weight"], config.patch_size)
         )
-        embedding.patch_embed.proj.bias.copy_(state["patch_embed.proj.bias"])
+        bias = embedding.patch_embed.proj.bias
+        assert bias is not None
+        bias.copy_(state["patch_embed.proj.bias"])
         embedding.iou_token.copy_(state["cls_token"] + state["pos_embed"][:, :1])
         embedding.template_position.copy_(_position_grid(state, config.template_grid))
         embedding.search_position.copy_(_position_grid(state, config.search_grid))
@@ -125,9 +109,10 @@ def _check_layout(state: Mapping[str, Tensor], config: DyTrackConfig, path: str 
     unexpected = sorted(n for n in state if n not in expected and n.startswith(("blocks.", "register_tokens")))
     if missing or unexpected:
         raise ValueError(
-            f"{path} is no plain ViT of depth {config.depth}: it lacks {_some(missing)} and has besides {_some(unexpected)}. "
-            f"Expected are the keys of timm, MAE or DINOv2 without registers ({_some(sorted(expected - set(block_keys)))}, "
-            f"{_some(block_keys[:12])}, ...); the file has {_some(sorted(state))}"
+            f"{path} is not a plain ViT of depth {config.depth}: it lacks {_some(missing)} and also has "
+            f"{_some(unexpected)}. Expected are the keys of timm, MAE or DINOv2 without registers "
+            f"({_some(sorted(expected - set(block_keys)))}, {_some(block_keys[:12])}, ...); the file has "
+            f"{_some(sorted(state))}"
         )
     width = state["cls_token"].shape[-1]
     if width != config.width:
@@ -158,19 +143,23 @@ def _fold_layer_scale(state: dict[str, Tensor]) -> None:
 
 
 def resample_patch_embedding(weight: Tensor, size: int) -> Tensor:
-    """Patch projection (C, 3, p, p) for patches of ``size``, by the pseudo-inverse of the resizing of images
-    (FlexiViT, Beyer et al., CVPR 2023, Section 3.4): a resized patch keeps its token."""
+    """Resample a patch projection (C, 3, p, p) for patches of side ``size``, so that a resized patch keeps its token.
+
+    The projection is multiplied by the pseudo-inverse of the resizing of images (FlexiViT, Beyer et al., CVPR 2023,
+    Section 3.4).
+    """
     old = weight.shape[-1]
     if old == size:
         return weight
     basis = torch.eye(old * old).view(old * old, 1, old, old)
     resize = F.interpolate(basis, size=(size, size), mode="bicubic", antialias=True).view(old * old, size * size)
     pseudo_inverse = torch.linalg.pinv(resize)
-    return (weight.flatten(2) @ pseudo_inverse.T).view(*weight.shape[:2], size, size)
+    resampled: Tensor = weight.flatten(2) @ pseudo_inverse.T
+    return resampled.view(*weight.shape[:2], size, size)
 
 
 def _position_grid(state: Mapping[str, Tensor], grid: int) -> Tensor:
-    """Position embeddings (1, grid * grid, C): ready-made ones where the file has them, else resampled."""
+    """Return position embeddings (1, grid * grid, C): those in the file for this grid, else resampled ones."""
     ready = state.get(f"pos_embed_grid{grid}")
     if ready is not None:
         return ready.reshape(1, grid * grid, -1)
@@ -178,7 +167,7 @@ def _position_grid(state: Mapping[str, Tensor], grid: int) -> Tensor:
 
 
 def resample_positions(positions: Tensor, grid: int) -> Tensor:
-    """Position embeddings (1, n * n, C) of a square grid for one of ``grid`` x ``grid``."""
+    """Resample position embeddings (1, n * n, C) of a square grid to (1, grid * grid, C)."""
     old = round(positions.shape[1] ** 0.5)
     if old == grid:
         return positions
@@ -188,8 +177,14 @@ def resample_positions(positions: Tensor, grid: int) -> Tensor:
 
 
 def with_search_region(model: DyTrack, size: int, factor: float, template_size: int | None = None) -> DyTrack:
-    """The same network for search regions of ``size`` px and ``factor`` target sides, and templates of ``template_size`` px
-    (None: as before); positions are resampled."""
+    """Return the network for other crops, with resampled position embeddings.
+
+    Args:
+        model: the network; it is not changed.
+        size: new side of the search region in pixels.
+        factor: new side of the search region in target sides.
+        template_size: new side of the template in pixels; None: as before.
+    """
     config = replace(
         model.config,
         search_size=size,

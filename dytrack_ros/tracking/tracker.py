@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from dytrack_ros.engines import Engine, FallbackEngine, create_engine
-from dytrack_ros.engines.registry import engine_label
 from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.policies.calibration import Calibration, calibration_of
 from dytrack_ros.policies.exit_policy import ExitCosts, ExitPolicy, ExitTrace, FixedThresholds, default_thresholds
@@ -194,7 +193,7 @@ class DyTracker:
 
     @property
     def engine_name(self) -> str:
-        return engine_label(self.engine)
+        return self.engine.label
 
     @property
     def engine_failures(self) -> tuple[str, ...]:

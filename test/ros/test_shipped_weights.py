@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dytrack_ros.model import load_weights, preset
-from dytrack_ros.model.weights import model_card, resolve_weights, shipped_models
+from dytrack_ros.model.weight_files import model_card, resolve_weights, shipped_models
 from dytrack_ros.nodes.demo.scenes import SyntheticScene
 from dytrack_ros.policies import FixedExit
 from dytrack_ros.policies.calibration import calibration_of

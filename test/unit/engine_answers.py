@@ -1,22 +1,29 @@
-"""What the tests of engines ask, and what the answers must be."""
+"""Inputs and expected answers for the tests of engines."""
 
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 
+from dytrack_ros.engines.registry import missing_packages
 from dytrack_ros.model import load_weights
 from dytrack_ros.model.dytrack import normalize
 
 BOX_TOLERANCE = 0.5 / 256  # half a pixel of the search region
 SCORE_TOLERANCE = 0.01
+GRAPH_ENGINES = [
+    pytest.param(name, marks=pytest.mark.skipif(bool(missing_packages(name)), reason=f"{name} or onnx is missing"))
+    for name in ("openvino", "onnxruntime")
+]
+needs_onnx = pytest.mark.skipif(bool(missing_packages("onnxruntime")), reason="onnx or onnxruntime is missing")
 
 
 def random_crop(seed, size):
-    """Coarse blotches, so that the network sees something other than the same grey everywhere."""
-    blotches = np.random.default_rng(seed).integers(0, 256, (size // 32, size // 32, 3), np.uint8)
-    return blotches.repeat(32, axis=0).repeat(32, axis=1)
+    """Coarse blocks, so that the network sees structure."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (size // 32, size // 32, 3), np.uint8)
+    return blocks.repeat(32, axis=0).repeat(32, axis=1)
 
 
 TEMPLATES = [random_crop(seed, 128) for seed in (1, 2)]
@@ -29,20 +36,32 @@ def answers(engine, search, depth=3):
     return np.array([[engine.advance(), *engine.locate()] for _ in range(depth)])
 
 
-def expected_answers(weights, template, search):
-    """The same from the network itself, in one piece."""
+def network_outputs(weights, template, search):
+    """The network's own output of each exit, in one forward pass."""
 
     def image(crop):
         return normalize(torch.from_numpy(crop).permute(2, 0, 1)[None].float())
 
     with torch.inference_mode():
-        outputs = load_weights(weights)(image(template), image(search))
+        return load_weights(weights)(image(template), image(search))
+
+
+def expected_answers(weights, template, search):
+    """(score, x1, y1, x2, y2) of each exit from the network itself."""
+    outputs = network_outputs(weights, template, search)
     return np.array([[float(output.score), *output.box[0].numpy()] for output in outputs])
 
 
 def assert_same(got, expected, box_tolerance=BOX_TOLERANCE):
     assert np.abs(got[:, 0] - expected[:, 0]).max() < SCORE_TOLERANCE
     assert np.abs(got[:, 1:] - expected[:, 1:]).max() < box_tolerance
+
+
+def assert_computes(engine, weights, box_tolerance=BOX_TOLERANCE):
+    """The engine gives the network's answers."""
+    engine.set_template(TEMPLATES[0])
+    expected = expected_answers(weights, TEMPLATES[0], SEARCHES[0])
+    assert_same(answers(engine, SEARCHES[0], len(expected)), expected, box_tolerance)
 
 
 def python(code):

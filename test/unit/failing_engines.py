@@ -1,27 +1,31 @@
 """Real engines that fail when they are told to."""
 
+import functools
+
 import pytest
 
-from dytrack_ros.engines import registry as engine_module
+from dytrack_ros.engines import registry
 
 NAMES = ("torch", "onnxruntime")  # the two that load fastest
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0 has a total capacity of 4 GiB"
 
 needs_both_engines = pytest.mark.skipif(
-    bool(engine_module.missing_packages("onnxruntime")), reason="onnx or onnxruntime is not installed"
+    bool(registry.missing_packages("onnxruntime")), reason="onnx or onnxruntime is not installed"
 )
 
 
 class Failing:
-    """Mixed into an engine: its step `at` fails when it is called for the `after` + 1st time, and ever after; every
-    step fails while `is_broken`. The warming up is not counted."""
+    """Mixed into an engine: its step `at` fails from its call number `after` on (the first is 0).
+
+    Every step fails while `is_broken`. The warm-up is not counted.
+    """
 
     at, after, error, is_broken = "", 0, RuntimeError(OUT_OF_MEMORY), False
 
     def _step(self, name, *arguments):
         self.after -= name == self.at
         if self.is_broken or self.after < 0:
-            raise type(self.error)(*self.error.args)  # another each time: an error holds on to where it was raised
+            raise type(self.error)(*self.error.args)  # a new one, since an error refers to the frames that raised it
         return getattr(super(), name)(*arguments)
 
     def _take_template(self, template):
@@ -36,32 +40,31 @@ class Failing:
     def _run_head(self, position):
         return self._step("_run_head", position)
 
-    def _warm_up(self):
+    def _reference_answers(self):
         at, self.at = self.at, ""
-        super()._warm_up()
+        answers = super()._reference_answers()
         self.at = at
+        return answers
 
 
 class Engines:
-    """The engines that there are, each as it is or made to fail.
+    """Replaces the registry by two engines, each as it is or made to fail.
 
     Attributes:
-        classes: what is loaded under each name; may be replaced.
-        loaded: the names of those that were loaded, in order.
-        is_mended: whether an engine that is loaded a second time no longer fails.
+        classes: the class loaded under each name; may be replaced.
+        loaded: names of the engines loaded, in order.
+        is_mended: whether an engine no longer fails when it is loaded a second time.
     """
 
     def __init__(self, monkeypatch):
-        self.whole = {name: engine_module._engine_class(name) for name in NAMES}
+        self.whole = {name: registry.SPECS[name].engine_class() for name in NAMES}
         self.classes = dict(self.whole)
         self.loaded = []
         self.is_mended = False
         self._errors = {}
-        monkeypatch.setattr(engine_module, "CPU_ENGINES", NAMES[::-1])
-        monkeypatch.setattr(
-            engine_module, "_engine_class", lambda name: lambda *given, **named: self.load(name, *given, **named)
-        )
-        monkeypatch.setattr(engine_module, "cuda_is_present", lambda: False)
+        monkeypatch.setattr(registry, "SPECS", {name: registry.SPECS[name] for name in NAMES[::-1]})
+        monkeypatch.setattr(registry.EngineSpec, "engine_class", lambda spec: functools.partial(self.load, spec.name))
+        monkeypatch.setattr(registry, "cuda_is_present", lambda: False)
 
     def load(self, name, *given, **named):
         if name in self._errors:

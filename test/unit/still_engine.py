@@ -6,7 +6,8 @@ import numpy as np
 class StillEngine:
     """Finds every target where it was, provided it is square. ``locate_at`` (x1, y1, x2, y2) moves its box."""
 
-    name, device, chosen_because, failures, precision = "still", "cpu", "made by a test", (), "auto"
+    name, device, label, precision = "still", "cpu", "still (cpu)", "auto"
+    chosen_because, failures = "made by a test", ()
     exit_count = 3
     score = 0.9
     template_size, search_size = 128, 256

@@ -16,7 +16,7 @@ from dytrack_ros.model import DyTrack, load_weights, save_weights
 from dytrack_ros.model.corner_head import CornerHead
 from dytrack_ros.model.dytrack import ExitOutput
 from dytrack_ros.model.presets import PRESETS, preset
-from dytrack_ros.model.weights import load_config
+from dytrack_ros.model.weight_files import load_config
 from dytrack_ros.training.augmentation import PairAugmentation
 from dytrack_ros.training.crops import ImageBank
 from dytrack_ros.training.distillation import Teacher, heat_loss, token_loss

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from dytrack_ros.model import DyTrack, DyTrackConfig, load_encoder, load_weights, save_weights
 from dytrack_ros.model.vit import Block
-from dytrack_ros.model.weights import load_config, resample_patch_embedding, resample_positions, with_search_region
+from dytrack_ros.model.weight_files import load_config
+from dytrack_ros.model.weights import resample_patch_embedding, resample_positions, with_search_region
 
 
 def test_weights_survive_the_disk(tmp_path):

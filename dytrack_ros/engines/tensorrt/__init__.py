@@ -1,1 +1,1 @@
-"""TensorRT (opt-in)."""
+"""The TensorRT engine (experimental, opt-in)."""

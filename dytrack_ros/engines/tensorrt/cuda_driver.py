@@ -1,7 +1,7 @@
 """Memory and a stream of a CUDA device through NVIDIA's driver library alone.
 
-The library comes with every driver, on a Jetson too, and the names and types of these functions are the same in all
-versions of CUDA: so nothing has to be installed that must match the driver, neither PyTorch nor cuda-python.
+Every driver brings this library, on a Jetson too, and the names and types of these functions are the same in all
+versions of CUDA. So no package that must match the driver is needed, neither PyTorch nor cuda-python.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import functools
 import logging
 import weakref
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 LIBRARY = "libcuda.so.1"
 
@@ -20,7 +22,7 @@ _NO_DEVICE = 100
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
 _STREAM_NON_BLOCKING = 1
 
-# As cuda.h declares them: a device is an int, a context and a stream are pointers, an address on the device has 64 bit.
+# As in cuda.h: a device is an int, a context and a stream are pointers, a device address has 64 bits.
 _ARGUMENTS = {
     "cuInit": (c_uint,),
     "cuGetErrorName": (c_int, POINTER(c_char_p)),
@@ -46,20 +48,20 @@ _log = logging.getLogger(__name__)
 
 
 class CudaError(RuntimeError):
-    """A function of the driver failed; ``code`` is its CUresult."""
+    """A driver function failed; ``code`` is its CUresult."""
 
-    def __init__(self, function: str, code: int, words: str):
+    def __init__(self, function: str, code: int, words: str) -> None:
         super().__init__(f"{function} failed: {words} (CUDA error {code})")
         self.code = code
 
 
 class CudaDevice:
-    """One device, with a stream of its own and the memory that was asked of it, which goes when this object does.
+    """A CUDA device with a stream and the memory allocated on it, both of which are freed with this object.
 
-    Raises ImportError where there is no driver, ValueError for a device that is not there, CudaError.
+    Raises ImportError where there is no driver, ValueError where there is no such device, and CudaError.
     """
 
-    def __init__(self, ordinal: int = 0):
+    def __init__(self, ordinal: int = 0) -> None:
         self.name = device_name(ordinal)
         self._driver = _load_driver(LIBRARY)
         device = _get(self._driver, c_int, "cuDeviceGet", ordinal)
@@ -67,51 +69,53 @@ class CudaDevice:
             _get(self._driver, c_int, "cuDeviceGetAttribute", attribute, device).value
             for attribute in (_COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR)
         )
-        # The primary context is the one that CUDA's runtime library, hence TensorRT, uses. It is never given back:
-        # others in this process may be using it.
+        # TensorRT uses the primary context, as CUDA's runtime library does. It is never released: other code in this
+        # process may use it.
         self._context = _get(self._driver, c_void_p, "cuDevicePrimaryCtxRetain", device)
         self.make_current()
         stream = _get(self._driver, c_void_p, "cuStreamCreate", _STREAM_NON_BLOCKING)
         self.stream = stream.value
         self._on_device: list[int] = []
         self._on_host: list[int] = []
-        # Not at the end of the process: there the driver frees everything, perhaps before this would run.
+        # Not at exit: the driver then frees everything itself, perhaps before this would run.
         weakref.finalize(
             self, _release, self._driver, self._context, stream, self._on_device, self._on_host
         ).atexit = False
 
     def make_current(self) -> None:
-        """Makes this the device of the calling thread: needed before any other call, and before TensorRT's."""
+        """Make this the device of the calling thread, as every other call and TensorRT need."""
         _call(self._driver, "cuCtxSetCurrent", self._context)
 
     def allocate(self, size: int) -> int:
-        """The address of ``size`` bytes on the device."""
-        address = _get(self._driver, c_uint64, "cuMemAlloc_v2", size).value
+        """Allocate ``size`` bytes on the device; return their address."""
+        address: int = _get(self._driver, c_uint64, "cuMemAlloc_v2", size).value
         self._on_device.append(address)
         return address
 
-    def staging_array(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        """An array in page-locked memory of the host, for :meth:`upload` and :meth:`download`; not to outlive this."""
+    def staging_array(self, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+        """Allocate a page-locked array for :meth:`upload` and :meth:`download`; it must not outlive this object."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         address = _get(self._driver, c_void_p, "cuMemHostAlloc", size, 0).value
         self._on_host.append(address)
-        return np.frombuffer((ctypes.c_ubyte * size).from_address(address), dtype).reshape(shape)
+        buffer = memoryview((ctypes.c_ubyte * size).from_address(address))
+        array: NDArray[Any] = np.frombuffer(buffer, dtype).reshape(shape)
+        return array
 
-    def upload(self, array: np.ndarray, address: int) -> None:
-        """Copies a staging array to the device, in the order of the stream."""
+    def upload(self, array: NDArray[Any], address: int) -> None:
+        """Queue the copy of a staging array to the device."""
         _call(self._driver, "cuMemcpyHtoDAsync_v2", address, array.ctypes.data, array.nbytes, self.stream)
 
-    def download(self, address: int, array: np.ndarray) -> None:
-        """Copies from the device to a staging array, in the order of the stream; there after :meth:`synchronize`."""
+    def download(self, address: int, array: NDArray[Any]) -> None:
+        """Queue the copy from the device to a staging array; it is complete after :meth:`synchronize`."""
         _call(self._driver, "cuMemcpyDtoHAsync_v2", array.ctypes.data, address, array.nbytes, self.stream)
 
     def synchronize(self) -> None:
-        """Waits until the stream has nothing left to do."""
+        """Wait until all queued work is done."""
         _call(self._driver, "cuStreamSynchronize", self.stream)
 
 
 def device_count() -> int:
-    """How many CUDA devices there are. Raises ImportError where there is no driver, CudaError."""
+    """Return the number of CUDA devices. Raises ImportError where there is no driver, and CudaError."""
     driver = _load_driver(LIBRARY)
     try:
         _call(driver, "cuInit", 0)
@@ -119,14 +123,15 @@ def device_count() -> int:
         if error.code == _NO_DEVICE:
             return 0
         raise
-    return _get(driver, c_int, "cuDeviceGetCount").value
+    count: int = _get(driver, c_int, "cuDeviceGetCount").value
+    return count
 
 
 def device_name(ordinal: int) -> str:
-    """What the driver calls a device. Raises ValueError for one that is not there, ImportError, CudaError."""
+    """Return the name of a device. Raises ValueError where there is no such device, ImportError and CudaError."""
     count = device_count()
     if not 0 <= ordinal < count:
-        raise ValueError(f"device 'cuda:{ordinal}' is not there: the NVIDIA driver shows {count} device(s)")
+        raise ValueError(f"there is no device 'cuda:{ordinal}': the NVIDIA driver finds {count} device(s)")
     driver = _load_driver(LIBRARY)
     name = ctypes.create_string_buffer(256)
     _call(driver, "cuDeviceGetName", name, len(name), _get(driver, c_int, "cuDeviceGet", ordinal))
@@ -144,7 +149,7 @@ def _load_driver(library: str) -> ctypes.CDLL:
     return driver
 
 
-def _call(driver: ctypes.CDLL, function: str, *arguments) -> None:
+def _call(driver: ctypes.CDLL, function: str, *arguments: Any) -> None:
     code = getattr(driver, function)(*arguments)
     if code:
         words = []
@@ -155,8 +160,8 @@ def _call(driver: ctypes.CDLL, function: str, *arguments) -> None:
         raise CudaError(function, code, ", ".join(words))
 
 
-def _get(driver: ctypes.CDLL, kind: type, function: str, *arguments):
-    """What the function writes through its first argument."""
+def _get(driver: ctypes.CDLL, kind: type, function: str, *arguments: Any) -> Any:
+    """Call a function; return the value that it writes through its first argument."""
     result = kind()
     _call(driver, function, ctypes.byref(result), *arguments)
     return result
@@ -174,4 +179,4 @@ def _release(
         for address in on_host:
             _call(driver, "cuMemFreeHost", address)
     except CudaError as error:
-        _log.warning("memory of a CUDA device is not given back: %s", error)
+        _log.warning("the memory of a CUDA device could not be freed: %s", error)

@@ -1,7 +1,7 @@
-"""TensorRT's side of the network: each graph compiled for one GPU into a plan, and the folder where plans are kept.
+"""TensorRT plans: each ONNX graph compiled for one GPU, and the folder where plans are cached.
 
-Not run yet: this was written against the documentation and the names in NVIDIA's Python modules of TensorRT 10.3, 10.13
-and 11.4, without a GPU.
+Not run on a GPU yet: written against the documentation and the names in NVIDIA's Python modules of TensorRT 10.3, 10.13
+and 11.4.
 """
 
 from __future__ import annotations
@@ -13,33 +13,34 @@ import logging
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tqdm import tqdm
 
-from dytrack_ros.version import __version__
-from dytrack_ros.engines.cache import cache_folder, cached, cached_graphs
-from dytrack_ros.engines.onnx_graphs import graph_file, read_manifest, write_manifest
-from dytrack_ros.engines.registry import TENSORRT_ADVICE
+from dytrack_ros.engines.cache import cached
+from dytrack_ros.engines.onnx_graphs import GRAPHS_VERSION, cached_graphs, graph_file, read_manifest, write_manifest
+from dytrack_ros.engines.requirements import TENSORRT_ADVICE
 from dytrack_ros.engines.tensorrt.cuda_driver import CudaDevice
 from dytrack_ros.utils import file_sha256
+from dytrack_ros.version import __version__
 
 OLDEST = 10  # the first major version with strongly typed networks; JetPack 6.0 still has 8.6
-PLANS_VERSION = 1  # to be raised when plans are built otherwise from the same graphs
-# A Jetson's memory is the CPU's too: without a limit TensorRT tries tactics that need all of it.
+PLANS_VERSION = 1  # raise it when the plans of the same graphs change
+# A Jetson's GPU shares the CPU's memory: without a limit TensorRT tries tactics that need all of it.
 WORKSPACE_BYTES = 2**30
 
 _log = logging.getLogger(__name__)
 
 
 def import_tensorrt() -> ModuleType:
-    """TensorRT's Python module. Raises ImportError where it is missing, broken or too old."""
+    """Import TensorRT. Raises ImportError where it is missing, broken or too old."""
     try:
         tensorrt = importlib.import_module("tensorrt")
     except (ImportError, OSError) as error:
         raise ImportError(f"engine 'tensorrt' cannot be loaded ({error}); it needs {TENSORRT_ADVICE}") from None
     version = re.match(r"\d+", getattr(tensorrt, "__version__", ""))
     if version is None:
-        raise ImportError(f"the module 'tensorrt' is none of NVIDIA's ({tensorrt!r}); it needs {TENSORRT_ADVICE}")
+        raise ImportError(f"the module 'tensorrt' is not NVIDIA's ({tensorrt!r}); it needs {TENSORRT_ADVICE}")
     if int(version[0]) < OLDEST:
         raise ImportError(
             f"TensorRT {tensorrt.__version__} is too old for engine 'tensorrt'; it needs {TENSORRT_ADVICE}"
@@ -48,8 +49,8 @@ def import_tensorrt() -> ModuleType:
 
 
 @functools.cache
-def tensorrt_log(tensorrt: ModuleType):
-    """TensorRT's logger, one for all its objects: its messages go to Python's, ``last_error`` keeps the last bad one."""
+def tensorrt_log(tensorrt: ModuleType) -> Any:
+    """Return the logger of all TensorRT objects: it forwards to Python's logging and keeps ``last_error``."""
     severity = tensorrt.ILogger.Severity
     levels = {
         severity.INTERNAL_ERROR: logging.ERROR,
@@ -57,13 +58,13 @@ def tensorrt_log(tensorrt: ModuleType):
         severity.WARNING: logging.WARNING,
     }
 
-    class Log(tensorrt.ILogger):
-        last_error = "it says no more"
+    class Log(tensorrt.ILogger):  # type: ignore[misc, name-defined]
+        last_error = "no reason given"
 
-        def __init__(self):
+        def __init__(self) -> None:
             tensorrt.ILogger.__init__(self)
 
-        def log(self, severity, message):
+        def log(self, severity: Any, message: str) -> None:
             level = levels.get(severity, logging.DEBUG)
             if level == logging.ERROR:
                 self.last_error = message
@@ -72,59 +73,60 @@ def tensorrt_log(tensorrt: ModuleType):
     return Log()
 
 
-def create(tensorrt: ModuleType, kind: str):
-    """A ``Builder`` or ``Runtime``. Raises RuntimeError where TensorRT cannot make it."""
+def create(tensorrt: ModuleType, kind: str) -> Any:
+    """Make a ``Builder`` or ``Runtime``. Raises RuntimeError where TensorRT cannot."""
     log = tensorrt_log(tensorrt)
     try:
         return getattr(tensorrt, kind)(log)
-    except TypeError as error:  # what TensorRT's module raises, an unfit driver being the usual cause
+    except TypeError as error:  # the usual cause is a driver that is too old
         raise RuntimeError(f"TensorRT {tensorrt.__version__} cannot start: {log.last_error} ({error})") from None
 
 
 def plan_file(folder: Path, graph: str) -> Path:
+    """Return the file of a graph's plan."""
     return folder / f"{graph}.plan"
 
 
 def plans_name(weights_sha256: str, precision: str, tensorrt_version: str, gpu: CudaDevice) -> str:
-    """The folder of the plans: they run on this model of GPU with this version of TensorRT only."""
+    """Return the name of a folder of plans, which run on this GPU model with this version of TensorRT only."""
     major, minor = gpu.compute_capability
     model = re.sub(r"[^A-Za-z0-9]+", "_", gpu.name).strip("_")
     return (
-        f"{weights_sha256[:32]}-{__version__}-{PLANS_VERSION}-{precision}-"
+        f"{weights_sha256[:32]}-{__version__}-{GRAPHS_VERSION}-{PLANS_VERSION}-{precision}-"
         f"tensorrt_{tensorrt_version}-sm_{major}{minor}-{model}"
     )
 
 
 def cached_plans(weights: Path, precision: str, gpu: CudaDevice) -> contextlib.AbstractContextManager[Path]:
-    """The folder with the plans of a weights file for this GPU, built from the cached graphs if need be (minutes).
+    """Give the cached folder of the plans of a weights file for this GPU, built if need be (in minutes).
 
-    It is guaranteed to exist only inside the ``with`` statement. Raises ImportError where TensorRT, or what makes graphs,
-    is missing, RuntimeError where TensorRT fails.
+    The folder is guaranteed to exist only inside the ``with`` statement. Raises ImportError where TensorRT or a package
+    that makes graphs is missing, RuntimeError where TensorRT fails.
     """
     tensorrt = import_tensorrt()
 
     def write(folder: Path) -> None:
         with cached_graphs(weights, precision) as graphs:
-            _log.info("building TensorRT's plans of %s for %s, once: this takes minutes", weights, gpu.name)
+            _log.info("building the TensorRT plans of %s for %s, once; this takes minutes", weights, gpu.name)
             build_plans(tensorrt, graphs, folder)
 
     name = plans_name(file_sha256(weights), precision, tensorrt.__version__, gpu)
-    return cached(cache_folder("plans") / name, write)
+    return cached("plans", name, write, read_manifest)
 
 
 def build_plans(tensorrt: ModuleType, graphs: Path, folder: Path) -> None:
-    """Compiles a folder of graphs for the current GPU into ``folder``, and writes the manifest it. Raises RuntimeError."""
+    """Compile a folder of graphs for the current GPU into ``folder``, and write its manifest. Raises RuntimeError."""
     facts = read_manifest(graphs)
     names = [Path(file).stem for file in facts.pop("files")]
     log = tensorrt_log(tensorrt)
     builder = create(tensorrt, "Builder")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
-    timings = config.create_timing_cache(b"")  # one for all graphs: their layers are alike
+    timings = config.create_timing_cache(b"")  # shared by all graphs, whose layers are alike
     config.set_timing_cache(timings, ignore_mismatch=False)
     for name in tqdm(names, desc="building plans", unit="plan", leave=False, disable=None):
-        # Strongly typed: each layer computes in the type that its graph says. So it is known, and checked by `export`,
-        # what is fp16 and what is not; the other way, a flag that permits fp16 anywhere, is gone since TensorRT 11.
+        # Strongly typed: each layer computes in the type that its graph says, as `dytrack export` has checked. The
+        # alternative, a flag that permits fp16 anywhere, was removed in TensorRT 11.
         network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = tensorrt.OnnxParser(network, log)
         if not parser.parse_from_file(str(graph_file(graphs, name))):
