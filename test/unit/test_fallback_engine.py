@@ -189,7 +189,7 @@ def test_a_gpu_that_was_asked_for_must_be_there(engines, tiny_weights, monkeypat
     ("weights", "device", "error", "words"),
     [
         ("dytrack_huge", "auto", FileNotFoundError, "shipped are"),
-        (__file__, "auto", ValueError, "no safetensors file"),
+        (__file__, "auto", ValueError, "not a safetensors file"),
         ("dytrack_small", "abacus", ValueError, "auto, cpu or cuda"),
     ],
 )
@@ -215,7 +215,7 @@ def test_without_engines_left_all_causes_are_named_and_the_next_target_starts_ov
     )
     with pytest.raises(RuntimeError, match="before set_template"):
         engine.begin(SEARCHES[0])
-    assert (engine.name, engine.failures, sentences) == ("torch", (), [])
+    assert (engine.name, engine.failures, len(sentences)) == ("torch", (), 1)
 
     engine.set_template(TEMPLATES[0])
     engine.begin(SEARCHES[0])
@@ -233,8 +233,10 @@ def test_an_engine_that_fails_at_once_is_passed_over(engines, tiny_weights, expe
     engine = FallbackEngine("torch", tiny_weights, "auto", 1, sentences.append)
     assert follow(engine)[0] == expected["torch"][0]
     assert engines.loaded == ["torch", "onnxruntime", "torch"]
-    assert [sentence.count("failed: ") for sentence in sentences] == [2]
-    assert sentences[0].endswith("; torch is loaded instead")
+    assert [sentence.split("; ")[-1] for sentence in sentences] == [
+        "onnxruntime is loaded instead",
+        "torch is loaded instead",
+    ]
 
 
 # --- the tracker and its budget --------------------------------------------------------------------------------------
