@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 RATE = 0.1
 IMPATIENCE = 0.05
-"""Best values on the development sequences (docs/budget.md)."""
+"""Chosen on the development sequences."""
 COMPARED_EVERY = 3
 """Least number of frames from one comparison of the exits to the next. It costs one box head for each earlier exit."""
 

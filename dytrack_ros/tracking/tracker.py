@@ -35,7 +35,7 @@ class TrackerConfig:
         init_correction: the share in [0, 1] of the difference between the init box and the network's box on the same
             frame that is corrected in later frames. 0, as in the paper, also saves running the network on the init
             frame, which takes as long as a frame at full depth. Raised from 0, it counts from the next target on.
-            The default is the best value on the development sequences (docs/evaluation.md).
+            The default was chosen on the development sequences.
 
     Raises ValueError for a share out of range.
     """
@@ -69,7 +69,11 @@ class TrackResult(ExitTrace):
 
 
 class DyTracker:
-    """Follows one object. Not thread-safe, except for :meth:`set_config`."""
+    """Follows one object. Not thread-safe, except for :meth:`set_config`.
+
+    ``box`` is the target's last box (None: no target). It may be assigned to move the next search region, as
+    evaluation does.
+    """
 
     def __init__(
         self,
@@ -279,7 +283,7 @@ class DyTracker:
     def predict_all_exits(self, image_bgr: Pixels | ImageView) -> tuple[list[float], list[Box]]:
         """Return every exit's predicted IoU and box on an image of the same size as the last one.
 
-        The search region is that of the next frame; the target does not move. Raises RuntimeError before
+        The search region lies around the last box; the target's box and state stay. Raises RuntimeError before
         :meth:`initialize`.
         """
         if self.box is None:

@@ -1,6 +1,8 @@
 """Boxes, crops, box corrections and the tracker."""
 
 import math
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -254,6 +256,18 @@ def test_the_package_offers_its_names():
     assert dytrack_ros.DyTracker is DyTracker
     with pytest.raises(AttributeError, match="has no attribute 'Tracker'"):
         dytrack_ros.Tracker  # noqa: B018
+
+
+IMPORTS = """
+import sys, dytrack_ros, dytrack_ros.policies
+assert not {"numpy", "cv2", "torch", "rclpy"} & set(sys.modules)
+import dytrack_ros.tracking
+assert not {"torch", "rclpy"} & set(sys.modules)
+"""
+
+
+def test_policies_need_no_numpy_and_tracking_needs_no_torch():
+    subprocess.run([sys.executable, "-c", IMPORTS], check=True)
 
 
 # --- init correction -------------------------------------------------------------------------------------------------
