@@ -213,16 +213,15 @@ def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Trainer, list[str]]
     dataset = open_data(args.data)
     if ranks.leads and (absent := left_out(dataset)):
         print(summary("left out for their labels", absent), flush=True)
-    sampler: PairSampler | PairStream = PairSampler(dataset, args.seed, drawn)
+    sampler = PairSampler(dataset, args.seed, drawn)
     streams = any(map(names_reader, args.data)) if args.stream is None else args.stream
     device = torch.device(ranks.device)
     bank = ImageBank.pack([]).to(device) if streams else ImageBank.load(dataset, device, progress=ranks.leads)
     augmentation = PairAugmentation(bank, model.config, choices, args.seed, cutouts(args, dataset, ranks))
-    if streams:
-        threads = args.reader_threads or _threads(ranks)
-        sampler = PairStream(dataset, sampler, augmentation.views(), device, threads)
+    threads = args.reader_threads or _threads(ranks)
+    pairs = PairStream(dataset, sampler, augmentation.views(), device, threads) if streams else sampler
     amp = amp_type(args.amp, args.device)
-    trainer = Trainer(model, sampler, augmentation, config, args.out, amp, args.compile, ranks, teacher)
+    trainer = Trainer(model, pairs, augmentation, config, args.out, amp, args.compile, ranks, teacher)
     if args.resume and trainer.resume() and ranks.leads:
         print(f"resuming at step {trainer.step}, {trainer.elapsed / 60:.1f} minutes in", flush=True)
     return trainer, sorted(ImageTable.of(dataset.images).source_names)

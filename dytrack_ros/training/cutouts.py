@@ -54,7 +54,7 @@ def cut_out(image: np.ndarray, box: Sequence[float]) -> np.ndarray | None:
     cv2.ellipse(labels, middle.tolist(), np.maximum(reach.astype(int), 1).tolist(), 0, 0, 360, cv2.GC_FGD, cv2.FILLED)
     cv2.setRNGSeed(0)
     models = np.zeros((2, 1, 65))
-    cv2.grabCut(crop, labels, None, models[0], models[1], ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(crop, labels, (0, 0, 1, 1), models[0], models[1], ROUNDS, cv2.GC_INIT_WITH_MASK)
     mask = _within(_without_specks(np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)), inside)
     _, _, width, height = cv2.boundingRect(mask)
     if not SHARES[0] < mask.mean() < SHARES[1] or width * height < LEAST_AGREEMENT * mask.size:
@@ -134,7 +134,8 @@ class Cutouts:
                 return [None] * len(rows)
             return [cut_out(image, table.boxes[row]) for row in rows]
 
-        masks, numbers = [], np.full(len(table.boxes), -1)
+        masks: list[np.ndarray] = []
+        numbers = np.full(len(table.boxes), -1)
         with (
             ThreadPoolExecutor(threads) as pool,
             tqdm(total=len(objects), desc="cutting out objects", unit="object", disable=not progress) as bar,
@@ -204,7 +205,7 @@ class Layer:
         """Maps crop and opacity by the matrices ``turn`` (B, 2, 2) about ``centre`` (B, 2) in [0, 1]."""
         pivot = (centre * 2 - 1)[..., None]
         back = torch.linalg.inv(turn)
-        grid = F.affine_grid(torch.cat([back, pivot - back @ pivot], 2), self.crop.shape, align_corners=False)
+        grid = F.affine_grid(torch.cat([back, pivot - back @ pivot], 2), list(self.crop.shape), align_corners=False)
         both = F.grid_sample(torch.cat([self.crop, self.alpha], 1), grid, align_corners=False)
         return Layer(both[:, :3], both[:, 3:])
 

@@ -6,10 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Ranks:
         """
         return DistributedDataParallel(module, find_unused_parameters=part_unused) if self.size > 1 else module
 
-    def with_common_norms(self, model: nn.Module) -> nn.Module:
+    def with_common_norms(self, model: Network) -> Network:
         """Converts the batch norms to ones that see the batch of all processes, on CUDA.
 
         PyTorch has none for CPUs: there each process normalises by its part of the batch, and rank 0's statistics are
@@ -44,7 +47,7 @@ class Ranks:
         """
         if self.size == 1 or torch.device(self.device).type != "cuda":
             return model
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return cast(Network, nn.SyncBatchNorm.convert_sync_batchnorm(model))
 
     def of_first(self, value: float) -> float:
         """Returns rank 0's value."""
