@@ -184,8 +184,10 @@ def cutouts(args: argparse.Namespace, dataset: ImageDataset, ranks: Ranks) -> Cu
 
 
 def teacher_of(args: argparse.Namespace, config: DyTrackConfig) -> Teacher | None:
-    """The network of ``--teacher``, for the crops of ``config``."""
+    """The network of ``--teacher``, for the crops of ``config``. Raises OSError or ValueError if it does not fit."""
     if not args.teacher:
+        if args.projection:
+            raise ValueError(f"--projection {args.projection} needs --teacher")
         return None
     wide = load_weights(args.teacher)
     if wide.config.background_mask != config.background_mask:
@@ -194,7 +196,12 @@ def teacher_of(args: argparse.Namespace, config: DyTrackConfig) -> Teacher | Non
             f"{config.background_mask}: give --background-mask {wide.config.background_mask}"
         )
     wide = with_search_region(wide, config.search_size, config.search_factor, config.template_size)
-    return Teacher(wide.fuse(), read_state(args.projection)["projection"] if args.projection else None)
+    projection, expected = None, (wide.config.width, config.width)
+    if args.projection:
+        projection = read_state(args.projection).get("projection")
+        if projection is None or projection.shape != expected:
+            raise ValueError(f"--projection {args.projection} must hold a matrix `projection` of {expected}")
+    return Teacher(wide.fuse(), projection)
 
 
 def _threads(ranks: Ranks) -> int:

@@ -95,9 +95,9 @@ class Teacher(nn.Module):
         return self
 
     @torch.no_grad()
-    def forward(self, template: Tensor, search: Tensor) -> TeacherOutput:
-        """Runs the network on normalised crops (B, 3, H, W)."""
-        outputs = self.network(template, search)
+    def forward(self, template: Tensor, search: Tensor, exits: list[int] | None = None) -> TeacherOutput:
+        """Runs the network on normalised crops (B, 3, H, W), up to the ``exits`` (positions; None: all)."""
+        outputs = self.network(template, search, exits)
         projection = self.projection
         tokens = [] if projection is None else [output.tokens.float() @ projection for output in outputs]
         return TeacherOutput(tokens, outputs[-1].log_heat_maps)

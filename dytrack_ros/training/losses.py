@@ -117,7 +117,7 @@ class TrainingLoss(nn.Module):
         template, search = normalize(crops.template), normalize(crops.search)
         with torch.autocast(crops.search.device.type, dtype=self.amp, enabled=self.amp is not None):
             outputs: list[ExitOutput] = self.model(template, search, self.exits)
-            taught = self.teacher(template, search) if self.teacher else None
+            taught = self.teacher(template, search, self.exits) if self.teacher else None
         figures: dict[str, Tensor] = {}
         total = crops.box.new_zeros(())
         for position, output in zip(self.exits, outputs, strict=True):

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from random_network import MINIATURE, lively_model, random_model
+from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 from training_cost import training_flops
 from training_layouts import make_coco, make_lasot, make_shard
@@ -378,5 +379,14 @@ def test_a_teacher_is_learnt_from_and_named_in_the_card(train, tmp_path, capsys)
     code, card = train("--teacher", str(tmp_path / "wide.safetensors"), "--ema", "0")
     assert code == 0 and card["taught_by"] == {"model": "wide", "seed": 5}
     assert "teacher_tokens,teacher_heat" in (tmp_path / "run" / "curves.csv").read_text().splitlines()[0]
-    assert train("--teacher", str(tmp_path / "wide.safetensors"), "--background-mask", "0.5", out="bad")[0] == 2
-    assert "give --background-mask 0.0" in capsys.readouterr().err
+    wide = ("--teacher", str(tmp_path / "wide.safetensors"))
+    save_file({"projection": torch.eye(16)}, tmp_path / "projection.safetensors")
+    projected = ("--projection", str(tmp_path / "projection.safetensors"))
+    assert train(*wide, *projected, "--stage", "1", out="first")[0] == 0
+    for options, said in (
+        ((*wide, "--background-mask", "0.5"), "give --background-mask 0.0"),
+        (projected, "needs --teacher"),
+        ((*wide, "--projection", wide[1]), "must hold a matrix `projection` of (16, 16)"),
+    ):
+        assert train(*options, out="bad")[0] == 2
+        assert said in capsys.readouterr().err
