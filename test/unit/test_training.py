@@ -277,7 +277,8 @@ def train(tmp_path, monkeypatch, shard):
 
     def run(*options, out="run", data=(str(shard),)):
         base = ["--data", *data, "--out", str(tmp_path / out), "--model", "dytrack_tiny", "--device", "cpu"]
-        code = cli.main([*base, "--batch", "2", "--threads", "1", "--amp", "off", "--steps", "1", *options])
+        base += ["--batch", "2", "--threads", "1", "--amp", "off"]
+        code = cli.main([*base, *options] if "--epochs" in options else [*base, "--steps", "1", *options])
         card = tmp_path / out / "dytrack_tiny.json"
         return code, json.loads(card.read_text()) if card.exists() else None
 
@@ -324,22 +325,9 @@ def test_other_sizes_resample_the_positions_and_are_kept(train, tmp_path, capsys
 def test_training_straight_from_public_data(train, tmp_path, capsys):
     lasot, coco = make_lasot(tmp_path / "lasot"), make_coco(tmp_path / "coco")
     (coco / "train2017" / "000000000010.jpg").write_bytes(b"no jpeg")
-    data = (f"lasot:{lasot}", f"coco:{coco}")
-    options = [
-        "--data",
-        *data,
-        "--model",
-        "dytrack_tiny",
-        "--batch",
-        "2",
-        "--amp",
-        "off",
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    options += ["--sampling", "paper", "--max-gap", "2", "--epochs", "0.00033", "--reader-threads", "1"]
-    assert cli.main([*options, "--device", "cpu"]) == 0
-    card = json.loads((tmp_path / "run" / "dytrack_tiny.json").read_text())
+    options = ("--sampling", "paper", "--max-gap", "2", "--epochs", "0.00033", "--reader-threads", "1")
+    code, card = train(*options, data=(f"lasot:{lasot}", f"coco:{coco}"))
+    assert code == 0
     assert card["data"] == ["coco", "lasot"] and card["pairs"] == 20 and card["unreadable_images"] == 1
     assert list(csv.DictReader((tmp_path / "run" / "curves.csv").open()))[-1]["step"] == "10"
     assert "unreadable images, whose pairs were replaced: 1 (" in capsys.readouterr().out
