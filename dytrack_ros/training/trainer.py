@@ -186,7 +186,7 @@ class Trainer:
     def _parameter_groups(self) -> list[dict[str, Any]]:
         model, config = self.model, self.config
         encoder = [*model.embedding.parameters(), *model.blocks.parameters()]
-        adapters = [p for decisioner in model.decisioners for p in decisioner.adapter.parameters()]
+        adapters = [p for name, p in model.named_parameters() if ".adapter." in name]
         known = {id(p) for p in (*encoder, *adapters)}
         rest = [p for p in model.parameters() if id(p) not in known] + list(self.distillation.parameters())
         adapter_lr = config.lr if config.lr_adapters is None else config.lr_adapters
