@@ -171,7 +171,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def decode_rgb(encoded: bytes, name: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Pixels of an encoded image, uint8 RGB, HxWx3, as stored: training boxes know nothing of EXIF orientation.
+    """Pixels of an encoded image, uint8 RGB, HxWx3, without EXIF rotation: training boxes refer to stored pixels.
 
     Raises ValueError if it is no image, or not of the expected ``size`` (width, height).
     """

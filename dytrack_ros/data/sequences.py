@@ -27,7 +27,7 @@ class Sequence:
     """``frames`` are image files, ``truth`` (N, 4) boxes (x, y, w, h) in pixels of the image shown.
 
     ``truth`` is NaN where the target is absent. Images are shrunk by ``scale`` (0 < scale <= 1) when read.
-    ``attributes`` are the data set's names for what is hard about the sequence. A tracker is started with the part
+    ``attributes`` are the data set's names of the sequence's difficulties. A tracker is started with the part
     ``init`` of the first box (:func:`part_of`). Without ``is_judged`` only the first box is known (a server keeps the
     others): the rest of ``truth`` is NaN although the target may be visible.
     """

@@ -52,7 +52,7 @@ def _load(version: str, folder: Path) -> list[Sequence]:
         parts = _derived_parts(images, truth_files)
     missing = [path.name for path in truth_files if path.stem not in parts]
     if missing:
-        raise ValueError(f"{CONFIG} in {folder} says nothing of {', '.join(missing[:3])} in {anno}")
+        raise ValueError(f"{CONFIG} in {folder} does not list {', '.join(missing[:3])} in {anno}")
     return [_load_sequence(images, path, parts[path.stem]) for path in truth_files]
 
 

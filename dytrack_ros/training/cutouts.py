@@ -110,7 +110,7 @@ class Cutouts:
 
     @classmethod
     def none(cls, boxes: int) -> Cutouts:
-        """No masks, for a data set of so many boxes."""
+        """No masks, for a data set of ``boxes`` boxes."""
         return cls(torch.zeros(0, MASK_PX, MASK_PX, dtype=torch.uint8), torch.full((boxes,), -1))
 
     @classmethod

@@ -287,7 +287,7 @@ def test_a_config_that_does_not_fit_is_refused(tmp_path):
         load_dataset(tmp_path)
     config(tmp_path, "UAV123")
     text(tmp_path / "anno" / "UAV123" / "new1.txt", *boxes(2))
-    with pytest.raises(ValueError, match=r"says nothing of new1\.txt"):
+    with pytest.raises(ValueError, match=r"does not list new1\.txt"):
         load_dataset(tmp_path)
     (tmp_path / "anno" / "UAV123" / "new1.txt").unlink()
     text(tmp_path / "anno" / "UAV123" / "bird1_2.txt", *boxes(2))
