@@ -84,18 +84,23 @@ def test_an_absent_target_teaches_the_score_alone():
     assert not boxes.grad[1].any()
 
 
-def test_the_corner_loss_is_least_where_the_expectation_is_the_corner():
+def test_the_corner_loss_is_zero_where_the_expectation_is_the_corner_with_least_spread():
     truth = torch.tensor([[0.3, 0.4, 0.71, 0.93]], dtype=torch.float64)
-    logits = torch.zeros(1, 2, 16, 16, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([logits], lr=0.5)
-    for _ in range(300):
-        loss = corner_loss(logits.flatten(2).log_softmax(2).view_as(logits), truth)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert float(loss.detach()) == pytest.approx(0, abs=2e-3)
-    box = CornerHead.box(logits.detach().flatten(2).log_softmax(2).view_as(logits))
-    torch.testing.assert_close(box, truth, atol=2e-3, rtol=0)
+    heat = torch.full((1, 2, 16, 16), 1e-12, dtype=torch.float64)
+    for corner, (x, y) in enumerate(truth.view(2, 2) * 16 - 0.5):
+        (left, dx), (top, dy) = ((int(value), float(value % 1)) for value in (x, y))
+        for row, column, weight in (
+            (0, 0, (1 - dx) * (1 - dy)),
+            (0, 1, dx * (1 - dy)),
+            (1, 0, (1 - dx) * dy),
+            (1, 1, dx * dy),
+        ):
+            heat[0, corner, top + row, left + column] = weight
+    log_heat = heat.flatten(2).log().log_softmax(2).view_as(heat)
+    torch.testing.assert_close(CornerHead.box(log_heat), truth, atol=1e-6, rtol=0)
+    assert float(corner_loss(log_heat, truth)) == pytest.approx(0, abs=1e-6)
+    for other in (log_heat.roll(1, 3), torch.zeros_like(heat).flatten(2).log_softmax(2).view_as(heat)):
+        assert float(corner_loss(other, truth)) > 1
 
 
 # --- the trainer ------------------------------------------------------------------------------------------------------
