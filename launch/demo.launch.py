@@ -1,4 +1,4 @@
-"""tracker.launch.py and a camera to feed it: a synthetic scene, or SOURCE with the target at BOX."""
+"""Starts tracker.launch.py and a camera for it: a synthetic scene, or `source` with the target in `init_box`."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 "init_box",
                 default_value="[0.0, 0.0, 0.0, 0.0]",
-                description="the target on the first frame: [x, y, width, height] in pixels, as decimals",
+                description="the target on the first frame: [x, y, width, height] in pixels",
             ),
             DeclareLaunchArgument("rate_hz", default_value="10.0", description="frames a second"),
             DeclareLaunchArgument("loop", default_value="true", description="start again at the end of the clip"),

@@ -1,4 +1,4 @@
-"""Starts tracker_node, with a Fast DDS profile for large images, and the bridges and the panel that are asked for.
+"""Starts tracker_node with a Fast DDS profile for large images; on request also the bridges and the panel.
 
 `ros2 launch dytrack_ros tracker.launch.py --show-args` lists the arguments.
 """
@@ -16,8 +16,9 @@ from launch import LaunchDescription
 
 CONFIG = Path(get_package_share_directory("dytrack_ros")) / "config"
 
-# Both names: Humble and Jazzy know only the first.
-FAST_DDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+# Up to Jazzy Fast DDS reads only the old name; from Kilted on it warns about that one.
+OLD_VARIABLE, NEW_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+FAST_DDS_VARIABLE = OLD_VARIABLE if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else NEW_VARIABLE
 
 # These set the parameter of the same name; left empty, the parameter file decides.
 OVERRIDES = {
@@ -54,7 +55,10 @@ def generate_launch_description():
             "point", default_value="", description="PointStamped topic of clicks on the target, in pixels; empty: none"
         ),
         DeclareLaunchArgument(
-            "panel", default_value="false", description="true: dytrack_panel too, a page to point at targets"
+            "panel", default_value="false", description="true: dytrack_panel too, a web page to select targets"
+        ),
+        DeclareLaunchArgument(
+            "panel_port", default_value="", description="port of the panel; empty: as in params_file, or 8020"
         ),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
         *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
@@ -63,12 +67,11 @@ def generate_launch_description():
 
 
 def large_image_transport():
-    """The profile for large images, unless the user has set one or uses another RMW than Fast DDS."""
-    chosen = any(os.environ.get(variable) for variable in FAST_DDS_VARIABLES)
+    """Set the profile for large images, unless the user has set one or uses another RMW than Fast DDS."""
+    chosen = os.environ.get(OLD_VARIABLE) or os.environ.get(NEW_VARIABLE)
     if chosen or "fastrtps" not in os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"):
         return []
-    profile = str(CONFIG / "fastdds_large_images.xml")
-    return [SetEnvironmentVariable(variable, profile) for variable in FAST_DDS_VARIABLES]
+    return [SetEnvironmentVariable(FAST_DDS_VARIABLE, str(CONFIG / "fastdds_large_images.xml"))]
 
 
 def start_nodes(context):
@@ -87,21 +90,22 @@ def start_nodes(context):
             emulate_tty=True,
         )
 
-    # As strings: a model named 2024 must not turn into a number.
+    # As strings, so that a model named 2024 does not become a number.
     overrides = {name: ParameterValue(value(name), value_type=str) for name in OVERRIDES if value(name)}
     use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     nodes = [node("tracker_node", overrides, [("image", value("image"))])]
     if value("detections"):
         wanted = {"class_id": ParameterValue(value("target_class"), value_type=str)} if value("target_class") else {}
-        # camera_info lies beside the image, as camera drivers and image_transport have it.
+        # Camera drivers publish camera_info beside the image.
         camera_info = "/".join([*value("image").split("/")[:-1], "camera_info"])
         remappings = [("detections", value("detections")), ("camera_info", camera_info)]
         nodes.append(node("init_from_detections", wanted, remappings))
     if value("point"):
-        # Where rqt_image_view, watching the same image, sends its clicks.
+        # rqt_image_view publishes its clicks on this topic.
         clicks = [("point", value("point")), ("click", f"{value('image')}_mouse_left")]
         nodes.append(node("init_from_point", {}, clicks))
-    if value("panel") == "true":
-        # It finds the tracker's topics by itself, remapped ones too.
-        nodes.append(node("dytrack_panel", {}, []))
+    if value("panel").lower() in ("true", "1", "yes", "on"):
+        # The panel finds the tracker's topics by itself, remapped ones too.
+        port = {"port": ParameterValue(value("panel_port"), value_type=int)} if value("panel_port") else {}
+        nodes.append(node("dytrack_panel", port, []))
     return nodes

@@ -21,6 +21,7 @@ NO_PICTURE_SIZE = "picture size unknown"
 BAD_PAGE_MESSAGE = "bad page message"
 PAGE_REFUSED = "page refused"
 DRAWING_FAILED = "drawing failed"
+LOW_CONTRAST = "low contrast"
 
 # Kinds that need help from outside are logged as errors, all others as warnings.
 ERRORS = frozenset({TRACKING_FAILED, INCOMPATIBLE_QOS})

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE
+from dytrack_ros.nodes.faults import INIT_REFUSED, LOW_CONTRAST, TRACKING_FAILED, UNREADABLE_IMAGE
 from dytrack_ros.nodes.frame_buffers import Frame, FrameRing
 from dytrack_ros.nodes.images import MessageImage, UnreadableImage
 from dytrack_ros.tracking import DyTracker, TrackResult, TrackState
 from dytrack_ros.tracking.box import Box
+from dytrack_ros.tracking.value_range import Range, ValueRange
 from dytrack_ros.utils import one_line
 
 # How long an init waits for the image that it names; the two topics have no common order.
@@ -89,7 +90,7 @@ class Follower:
         self,
         tracker: DyTracker,
         ring: FrameRing,
-        open_image: Callable[[Any], MessageImage],
+        open_image: Callable[[Any, ValueRange], MessageImage],
         publish: Callable[[Outcome, int], None],
         report: Callable[[str, str], None],
         reply: Callable[[InitAnswer], None] = lambda answer: None,
@@ -97,7 +98,8 @@ class Follower:
     ) -> None:
         """
         Args:
-            open_image: makes the view of an image message; raises UnreadableImage.
+            open_image: makes the view of an image message, given the range of values to map to 8 bits; raises
+                UnreadableImage.
             publish: takes every outcome and the number of frames dropped so far; called in the worker thread.
             report: takes the kind of a fault and a sentence about it.
             reply: takes the answer to every init; called in the worker thread, or in that of `request` and `stop`.
@@ -112,6 +114,7 @@ class Follower:
         self._prepare = prepare
         self._lock = threading.Lock()
         self._epoch = 0  # number of stops; a change during the work on a frame voids its result
+        self._value_range = ValueRange(report=lambda sentence: report(LOW_CONTRAST, sentence))
         self._init: Init | None = None
         self._target_id = ""
         self._target_count = 0
@@ -122,6 +125,10 @@ class Follower:
     def target_id(self) -> str:
         """The target being followed; empty when idle."""
         return self._target_id
+
+    def set_fixed_range(self, fixed: Range | None) -> None:
+        """Map this range of values to 8 bits; None: the range found in the image of the init."""
+        self._value_range.fixed = fixed
 
     def request(self, init: Init) -> None:
         """Start a new target in the next step; the present one is kept if the init is refused."""
@@ -184,7 +191,7 @@ class Follower:
         """Return the frame and image that an init names, or the reason why there is none; neither while it may come."""
         while (frame := self._frame_of(init)) is not None:
             try:
-                image = self._open_image(frame.message)
+                image = self._open_image(frame.message, self._value_range.renewed())
                 image.load()
                 return (frame, image), ""
             except UnreadableImage as error:
@@ -236,6 +243,7 @@ class Follower:
             is_stopped = epoch != self._epoch
             if not is_stopped:
                 self._target_count += 1
+                self._value_range = image.value_range
                 self._target_id = init.target_id or f"target-{self._target_count}"
         if is_stopped:
             self._reply(InitAnswer(init, init.target_id, "the tracker was told to stop while this init was handled"))
@@ -264,7 +272,7 @@ class Follower:
         started_s = time.monotonic()
         target_id = self._target_id
         try:
-            image = self._open_image(frame.message)
+            image = self._open_image(frame.message, self._value_range)
             if target_id:
                 image.load()
         except UnreadableImage as error:

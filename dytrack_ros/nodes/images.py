@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dytrack_ros.tracking.image import ImageView
+from dytrack_ros.tracking.value_range import Range, ValueRange, to_8_bit
 
 # OpenCV cannot resample images with longer sides.
 MAX_SIDE_PX = 32766
@@ -32,70 +33,91 @@ class _Encoding:
     channels: int
     to_rgb: int | None
     to_bgr: int | None
-    bytes_per_channel: int = 1
+    value_type: str = "u1"
     block: tuple[int, int] = (1, 1)  # rows and columns of pixels that share colours; images consist of whole blocks
-    chroma_rows: bool = False  # the channel is luma; half as many rows of chroma follow (NV12)
+    # Rows of chroma below the rows of luma, for each row of luma (NV12, NV21: 1/2; NV24: 2).
+    chroma_rows: float = 0.0
 
     @property
-    def shares_colours(self) -> bool:
-        """Whether a pixel's colour needs bytes of its neighbours, so that conversion must precede resampling."""
-        return self.block != (1, 1)
+    def needs_neighbours(self) -> bool:
+        """Whether a pixel's colour needs bytes of other pixels or planes, so that conversion precedes resampling."""
+        return self.block != (1, 1) or self.chroma_rows > 0
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        return self.channels * np.dtype(self.value_type).itemsize
 
 
+_BGR = (cv2.COLOR_BGR2RGB, None)
+_RGB = (None, cv2.COLOR_RGB2BGR)
+_BGRA = (cv2.COLOR_BGRA2RGB, cv2.COLOR_BGRA2BGR)
+_RGBA = (cv2.COLOR_RGBA2RGB, cv2.COLOR_RGBA2BGR)
+_GREY = (cv2.COLOR_GRAY2RGB, cv2.COLOR_GRAY2BGR)
+_UYVY = _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2BGR_UYVY, block=(1, 2))
+_YUYV = _Encoding(2, cv2.COLOR_YUV2RGB_YUYV, cv2.COLOR_YUV2BGR_YUYV, block=(1, 2))
 _ENCODINGS = {
-    "bgr8": _Encoding(3, cv2.COLOR_BGR2RGB, None),
-    "8UC3": _Encoding(3, cv2.COLOR_BGR2RGB, None),
-    "rgb8": _Encoding(3, None, cv2.COLOR_RGB2BGR),
-    "bgra8": _Encoding(4, cv2.COLOR_BGRA2RGB, cv2.COLOR_BGRA2BGR),
-    "8UC4": _Encoding(4, cv2.COLOR_BGRA2RGB, cv2.COLOR_BGRA2BGR),
-    "rgba8": _Encoding(4, cv2.COLOR_RGBA2RGB, cv2.COLOR_RGBA2BGR),
-    "bgr16": _Encoding(3, cv2.COLOR_BGR2RGB, None, bytes_per_channel=2),
-    "rgb16": _Encoding(3, None, cv2.COLOR_RGB2BGR, bytes_per_channel=2),
-    "mono8": _Encoding(1, cv2.COLOR_GRAY2RGB, cv2.COLOR_GRAY2BGR),
-    "8UC1": _Encoding(1, cv2.COLOR_GRAY2RGB, cv2.COLOR_GRAY2BGR),
-    "mono16": _Encoding(1, cv2.COLOR_GRAY2RGB, cv2.COLOR_GRAY2BGR, bytes_per_channel=2),
-    "yuv422": _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2BGR_UYVY, block=(1, 2)),
-    "uyvy": _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2BGR_UYVY, block=(1, 2)),
-    "yuv422_yuy2": _Encoding(2, cv2.COLOR_YUV2RGB_YUYV, cv2.COLOR_YUV2BGR_YUYV, block=(1, 2)),
-    "yuyv": _Encoding(2, cv2.COLOR_YUV2RGB_YUYV, cv2.COLOR_YUV2BGR_YUYV, block=(1, 2)),
-    "nv12": _Encoding(1, cv2.COLOR_YUV2RGB_NV12, cv2.COLOR_YUV2BGR_NV12, block=(2, 2), chroma_rows=True),
-    "nv21": _Encoding(1, cv2.COLOR_YUV2RGB_NV21, cv2.COLOR_YUV2BGR_NV21, block=(2, 2), chroma_rows=True),
+    **dict.fromkeys(("bgr8", "8UC3"), _Encoding(3, *_BGR)),
+    **dict.fromkeys(("bgra8", "8UC4"), _Encoding(4, *_BGRA)),
+    **dict.fromkeys(("mono8", "8UC1"), _Encoding(1, *_GREY)),
+    **dict.fromkeys(("bgr16", "16UC3"), _Encoding(3, *_BGR, "u2")),
+    **dict.fromkeys(("bgra16", "16UC4"), _Encoding(4, *_BGRA, "u2")),
+    **dict.fromkeys(("mono16", "16UC1"), _Encoding(1, *_GREY, "u2")),
+    "32FC1": _Encoding(1, *_GREY, "f4"),
+    "rgb8": _Encoding(3, *_RGB),
+    "rgb16": _Encoding(3, *_RGB, "u2"),
+    "rgba8": _Encoding(4, *_RGBA),
+    "rgba16": _Encoding(4, *_RGBA, "u2"),
+    **dict.fromkeys(("uyvy", "yuv422"), _UYVY),
+    **dict.fromkeys(("yuyv", "yuv422_yuy2"), _YUYV),
+    "nv12": _Encoding(1, cv2.COLOR_YUV2RGB_NV12, cv2.COLOR_YUV2BGR_NV12, block=(2, 2), chroma_rows=0.5),
+    "nv21": _Encoding(1, cv2.COLOR_YUV2RGB_NV21, cv2.COLOR_YUV2BGR_NV21, block=(2, 2), chroma_rows=0.5),
+    # OpenCV has no conversion of NV24; that of NV12 fits once its luma is made to match, see _RawImage.
+    "nv24": _Encoding(1, cv2.COLOR_YUV2RGB_NV12, cv2.COLOR_YUV2BGR_NV12, chroma_rows=2.0),
 }
 # OpenCV names a Bayer pattern by pixels 2 and 3 of the second row, ROS by pixels 1 and 2 of the first two rows.
-for _pattern, _to_rgb, _to_bgr in (
-    ("rggb", cv2.COLOR_BayerBG2RGB, cv2.COLOR_BayerBG2BGR),
-    ("bggr", cv2.COLOR_BayerRG2RGB, cv2.COLOR_BayerRG2BGR),
-    ("gbrg", cv2.COLOR_BayerGR2RGB, cv2.COLOR_BayerGR2BGR),
-    ("grbg", cv2.COLOR_BayerGB2RGB, cv2.COLOR_BayerGB2BGR),
-):
-    _ENCODINGS[f"bayer_{_pattern}8"] = _Encoding(1, _to_rgb, _to_bgr, block=(2, 2))
-    _ENCODINGS[f"bayer_{_pattern}16"] = _Encoding(1, _to_rgb, _to_bgr, bytes_per_channel=2, block=(2, 2))
+for _pattern, _conversions in {
+    "rggb": (cv2.COLOR_BayerBG2RGB, cv2.COLOR_BayerBG2BGR),
+    "bggr": (cv2.COLOR_BayerRG2RGB, cv2.COLOR_BayerRG2BGR),
+    "gbrg": (cv2.COLOR_BayerGR2RGB, cv2.COLOR_BayerGR2BGR),
+    "grbg": (cv2.COLOR_BayerGB2RGB, cv2.COLOR_BayerGB2BGR),
+}.items():
+    _ENCODINGS[f"bayer_{_pattern}8"] = _Encoding(1, *_conversions, block=(2, 2))
+    _ENCODINGS[f"bayer_{_pattern}16"] = _Encoding(1, *_conversions, "u2", block=(2, 2))
+_BY_LOWER_CASE = {name.lower(): encoding for name, encoding in _ENCODINGS.items()}
 
 READABLE_ENCODINGS = tuple(_ENCODINGS)
 
 
 class MessageImage(ImageView):
-    """The image of a message, converted or decoded only as far as its pixels are read."""
+    """The image of a message, converted or decoded only as far as its pixels are read.
+
+    Values of more than 8 bits are mapped by `value_range` to 8 bits.
+    """
+
+    def __init__(self, height: int, width: int, value_range: ValueRange | None = None) -> None:
+        super().__init__(height, width)
+        self.value_range = value_range or ValueRange()
 
     def load(self) -> None:
         """Decode the image, so that later reads cannot fail. Raises UnreadableImage."""
 
 
-def open_image(message) -> MessageImage:
+def open_image(message, value_range: ValueRange | None = None) -> MessageImage:
     """Return the image of a sensor_msgs/Image as a view of the message's bytes; nothing is copied or converted yet.
 
-    16-bit channels keep their upper 8 bits. Rows may be padded (`step`).
+    Rows may be padded (`step`). The encoding may be in upper or lower case. Without a `value_range`, values of more than
+    8 bits are mapped by the range of this image.
 
     Raises:
         UnreadableImage: unknown encoding, a size of zero, or `step` or `data` too small for the size.
     """
-    encoding = _ENCODINGS.get(message.encoding)
+    encoding = _BY_LOWER_CASE.get(message.encoding.lower())
     if encoding is None:
         raise UnreadableImage(
             f"image encoding {_quoted(message.encoding)} is unknown; publish one of "
             f"{', '.join(READABLE_ENCODINGS)} (image_proc converts)"
         )
-    return _RawImage(message, encoding)
+    return _RawImage(message, encoding, value_range)
 
 
 def to_bgr(message) -> np.ndarray:
@@ -107,22 +129,28 @@ def to_bgr(message) -> np.ndarray:
 
 
 class _RawImage(MessageImage):
-    def __init__(self, message, encoding: _Encoding) -> None:
-        super().__init__(message.height, message.width)
+    def __init__(self, message, encoding: _Encoding, value_range: ValueRange | None) -> None:
+        super().__init__(message.height, message.width, value_range)
         self.block = encoding.block
         self._encoding = encoding
-        rows = _image_bytes(message, encoding)
-        channels = rows.reshape(-1, message.width, encoding.channels, encoding.bytes_per_channel)
-        # The upper byte of a 16-bit channel is its value in 8 bits, and comes first when the message is big-endian.
-        self._bytes = channels[..., 0 if message.is_bigendian else -1]
+        value_type = np.dtype(encoding.value_type).newbyteorder(">" if message.is_bigendian else "<")
+        rows, step = _image_bytes(message, encoding)
+        luma = rows[: self.height, : self.width * encoding.bytes_per_pixel]
+        self._values = luma.view(value_type).reshape(self.height, self.width, encoding.channels)
+        if encoding.chroma_rows:
+            # A row of NV24's chroma is twice as long as one of its luma, padding included.
+            factor = max(int(encoding.chroma_rows), 1)
+            chroma = rows[self.height :].reshape(-1, factor * step)[:, : factor * self.width]
+            self._chroma = chroma.reshape(len(chroma), -1, 2)
+        self._range: Range | None = None  # of this image; found when its pixels are first read
 
     def part(self, rows: slice, columns: slice) -> np.ndarray:
-        if self._encoding.shares_colours:
+        if self._encoding.needs_neighbours:
             return self._converted(rows, columns, self._encoding.to_rgb)
-        return self._readable(rows, columns)
+        return self._bytes(rows, columns)
 
     def to_rgb(self, pixels: np.ndarray) -> np.ndarray:
-        if self._encoding.shares_colours or self._encoding.to_rgb is None:
+        if self._encoding.needs_neighbours or self._encoding.to_rgb is None:
             return pixels
         return cv2.cvtColor(pixels, self._encoding.to_rgb)
 
@@ -130,23 +158,31 @@ class _RawImage(MessageImage):
         return self._converted(slice(0, self.height), slice(0, self.width), self._encoding.to_bgr)
 
     def _converted(self, rows: slice, columns: slice, conversion: int | None) -> np.ndarray:
-        pixels = self._readable(rows, columns)
+        pixels = self._bytes(rows, columns)
         if conversion is None:
             return pixels
-        if not self._encoding.chroma_rows:
+        ratio = self._encoding.chroma_rows
+        if not ratio:
             return cv2.cvtColor(pixels, conversion)
-        chroma_rows = slice(self.height + rows.start // 2, self.height + rows.stop // 2)
-        chroma = self._readable(chroma_rows, columns)
-        return cv2.cvtColorTwoPlane(pixels, chroma.reshape(len(chroma), -1, 2), conversion)
+        if ratio < 1:
+            halves = (slice(part.start // 2, part.stop // 2) for part in (rows, columns))
+            return cv2.cvtColorTwoPlane(pixels, self._chroma[tuple(halves)], conversion)
+        # Each pixel has chroma of its own: doubled, the luma is that of an image with one chroma pair for 2x2 pixels.
+        doubled = pixels.repeat(2, axis=0).repeat(2, axis=1)
+        return cv2.cvtColorTwoPlane(doubled, self._chroma[rows, columns], conversion)[::2, ::2].copy()
 
-    def _readable(self, rows: slice, columns: slice) -> np.ndarray:
-        """Return bytes as OpenCV needs them: contiguous within a row."""
-        part = self._bytes[rows, columns]
-        return part if self._encoding.bytes_per_channel == 1 else np.ascontiguousarray(part)
+    def _bytes(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return values as uint8, contiguous within a row as OpenCV needs them."""
+        part = self._values[rows, columns]
+        if part.dtype == np.uint8:
+            return part
+        if self._range is None:
+            self._range = self.value_range.update(self._values)
+        return to_8_bit(part, self._range)
 
 
-def _image_bytes(message, encoding: _Encoding) -> np.ndarray:
-    """Return a view of the message's rows without padding: uint8, rows x bytes of a row."""
+def _image_bytes(message, encoding: _Encoding) -> tuple[np.ndarray, int]:
+    """Return a view of the message's rows, uint8 of rows x step, and the step."""
     height, width, step = message.height, message.width, message.step
     name = f"a {width}x{height} {message.encoding} image"
     if height <= 0 or width <= 0:
@@ -156,13 +192,15 @@ def _image_bytes(message, encoding: _Encoding) -> np.ndarray:
             f"{name} is not possible: its height must be a multiple of {encoding.block[0]} "
             f"and its width of {encoding.block[1]}; crop it in the camera driver"
         )
-    row = width * encoding.channels * encoding.bytes_per_channel
+    row = width * encoding.bytes_per_pixel
     if step < row:
         raise UnreadableImage(
             f"{name} needs a step of at least {row} bytes a row, not {step}; "
             f"the camera driver must set step to the full row length"
         )
-    rows = height + height // 2 if encoding.chroma_rows else height
+    rows = height + int(height * encoding.chroma_rows)
+    if len(message.data) == rows * row < rows * step:  # rows without padding, and a wrong step
+        step = row
     if len(message.data) < rows * step:
         raise UnreadableImage(
             f"{name} with a step of {step} needs {rows * step} bytes of data, not "
@@ -170,10 +208,10 @@ def _image_bytes(message, encoding: _Encoding) -> np.ndarray:
         )
     if max(height, width) > MAX_SIDE_PX:
         raise UnreadableImage(f"{name} is too long; width and height must be at most {MAX_SIDE_PX}")
-    return np.frombuffer(message.data, np.uint8, count=rows * step).reshape(rows, step)[:, :row]
+    return np.frombuffer(message.data, np.uint8, count=rows * step).reshape(rows, step), step
 
 
-def open_compressed(message) -> MessageImage:
+def open_compressed(message, value_range: ValueRange | None = None) -> MessageImage:
     """Return the image of a sensor_msgs/CompressedImage (JPEG, PNG, WebP ...); only its size is read yet.
 
     The EXIF orientation is ignored: boxes are in the pixels that the camera sent.
@@ -181,7 +219,7 @@ def open_compressed(message) -> MessageImage:
     Raises:
         UnreadableImage: no data, not an image file, or an image larger than MAX_COMPRESSED_PIXELS.
     """
-    return _CompressedImage(message)
+    return _CompressedImage(message, value_range)
 
 
 def compressed_to_bgr(message) -> np.ndarray:
@@ -194,14 +232,14 @@ def compressed_to_bgr(message) -> np.ndarray:
 
 
 class _CompressedImage(MessageImage):
-    def __init__(self, message) -> None:
+    def __init__(self, message, value_range: ValueRange | None) -> None:
         self._data = message.data
         self._name = f"a compressed image ({_quoted(message.format)}, {len(message.data)} bytes)"
         self._decoded: np.ndarray | None = None
         self._lock = threading.Lock()
         if len(message.data) == 0:
             raise UnreadableImage(f"{self._name} has no data; it must hold a whole JPEG or PNG file")
-        super().__init__(*self._declared_size())
+        super().__init__(*self._declared_size(), value_range)
 
     def load(self) -> None:
         self.bgr()
@@ -236,12 +274,13 @@ class _CompressedImage(MessageImage):
     def _decode(self) -> np.ndarray:
         data = np.frombuffer(self._data, np.uint8)
         try:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+            image = cv2.imdecode(data, flags)
         except cv2.error as error:
             raise self._unreadable() from error
         if image is None or image.shape[:2] != (self.height, self.width):
             raise self._unreadable()
-        return image
+        return image if image.dtype == np.uint8 else to_8_bit(image, self.value_range.update(image))
 
     def _too_large(self, reason: str) -> UnreadableImage:
         return UnreadableImage(

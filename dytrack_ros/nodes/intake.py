@@ -24,6 +24,10 @@ except ImportError:  # ROS 2 Humble
 # An older stamp is reordering by the network up to this, and a time jump beyond.
 TIME_JUMP_NS = 1_000_000_000
 
+# Of a node whose discovery data cannot be read.
+_UNKNOWN_NAME = "_NODE_NAME_UNKNOWN_"
+_IMAGE, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+
 # Policies that `qos_overrides` may set; all others are compatible with every publisher.
 _OVERRIDABLE = (QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY, QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
 
@@ -143,6 +147,34 @@ class ImageSubscription:
         """Describe the topic's publishers, each with its QoS."""
         return [_in_words(publisher) for publisher in self._publishers()]
 
+    def wiring(self) -> str:
+        """Say why no image can come from the present publishers, and which argument mends it; empty if it is unknown."""
+        base = self.topic.removesuffix("/compressed")
+        here = self._publishers()
+        types = {publisher.topic_type for publisher in here}
+        if self._compressed:
+            if _IMAGE in types:
+                return f"{self.topic} carries raw images: start with image_transport:=raw image:={self.topic}"
+            of_base = {publisher.topic_type for publisher in self._publishers(base)}
+            if _COMPRESSED in of_base and not here:
+                topic = base.removesuffix("/compressed")
+                return f"{base} carries compressed images: start with image:={topic}, /compressed is added to it"
+            if _IMAGE in of_base and not here:
+                return f"{base} carries raw images: start with image_transport:=raw"
+        elif _COMPRESSED in types:
+            return f"{self.topic} carries compressed images: start with image_transport:=compressed image:={base}"
+        elif not here and self._publishers(f"{self.topic}/compressed"):
+            return f"{self.topic}/compressed carries compressed images: start with image_transport:=compressed"
+        wanted = _COMPRESSED if self._compressed else _IMAGE
+        if here and wanted not in types:
+            return f"its type is {', '.join(sorted(types))}, not {wanted}: remap image to another topic"
+        if any(publisher.node_name == _UNKNOWN_NAME for publisher in here):
+            return (
+                "a publisher's name is unknown, as if another user runs it: run both as the same user, or switch off the "
+                "shared memory of the middleware"
+            )
+        return ""
+
     def incompatibility(self) -> str:
         """Describe the publishers with an incompatible QoS, the policies at fault and the fix; empty without any."""
         unfit = [(publisher, _unfit(publisher.qos_profile, self._requested)) for publisher in self._publishers()]
@@ -158,8 +190,8 @@ class ImageSubscription:
             f"lower {', '.join(f'{override}.{policy}' for policy in policies)}, or change the publisher"
         )
 
-    def _publishers(self) -> list[TopicEndpointInfo]:
-        return self._node.get_publishers_info_by_topic(self.topic)
+    def _publishers(self, topic: str = "") -> list[TopicEndpointInfo]:
+        return self._node.get_publishers_info_by_topic(topic or self.topic)
 
     def _on_incompatible_qos(self, event) -> None:
         # Only counted: `incompatibility` has the details.

@@ -52,6 +52,12 @@ TRACKER = (
         read_only=True,
     ),
     Parameter(
+        "image.range",
+        (0.0, 0.0),
+        "Lowest and highest value that are mapped to 8 bits, of images with more than 8 bits a value, such as those of "
+        "thermal cameras; [0.0, 0.0]: found in the image of the init and adapted slowly.",
+    ),
+    Parameter(
         "exit.policy",
         "thresholds",
         "thresholds: leave at the first exit whose predicted IoU is above its threshold, as lowered by the budget; "

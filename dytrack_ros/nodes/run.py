@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import rclpy
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from dytrack_ros.utils import one_line
@@ -33,6 +35,32 @@ class RunnableNode(Node):
 
     finished = False
     exit_code = 0
+
+    def __init__(self, name: str, **options) -> None:
+        # Declared at once, so that LiveParameters can list them: rclpy has no other way to.
+        super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters as rclpy does, but accept integers for doubles and log refused changes.
+
+        rqt_reconfigure, for instance, does not show the answer.
+        """
+        result = super().set_parameters_atomically([self._as_double(parameter) for parameter in parameter_list])
+        if not result.successful:
+            names = ", ".join(parameter.name for parameter in parameter_list)
+            self.get_logger().warning(f"change of {names} refused: {result.reason}")
+        return result
+
+    def _as_double(self, parameter: Parameter) -> Parameter:
+        is_integer = parameter.type_ in (Parameter.Type.INTEGER, Parameter.Type.INTEGER_ARRAY)
+        if not is_integer or not self.has_parameter(parameter.name):
+            return parameter
+        wanted = self.describe_parameter(parameter.name).type
+        if wanted == Parameter.Type.DOUBLE.value and parameter.type_ == Parameter.Type.INTEGER:
+            return Parameter(parameter.name, Parameter.Type.DOUBLE, float(parameter.value))
+        if wanted == Parameter.Type.DOUBLE_ARRAY.value and parameter.type_ == Parameter.Type.INTEGER_ARRAY:
+            return Parameter(parameter.name, Parameter.Type.DOUBLE_ARRAY, [float(value) for value in parameter.value])
+        return parameter
 
     def close(self) -> None:
         """End what the node has started, such as threads; called before the node is destroyed."""

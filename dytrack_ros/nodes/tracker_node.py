@@ -157,6 +157,8 @@ class TrackerNode(RunnableNode):
         recovery = RecoverySettings(values["lost.deepen"], values["lost.search"], values["lost.match"])
         # One assignment, so that the tracking thread never sees a mixture of old and new settings.
         self._settings = TrackerConfig(states, recovery, values["init.correction"]), BudgetSettings.of(values)
+        low, high = values["image.range"]
+        self._follower.set_fixed_range((low, high) if low < high else None)
         self._ring.set_limits(values["catch_up.seconds"], values["catch_up.mebibytes"])
 
     # ---- executor thread
@@ -178,13 +180,15 @@ class TrackerNode(RunnableNode):
         self._mailbox.wake()
 
     def _on_time_jump(self, seconds: float) -> None:
-        self._follower.forget_target()
         self._budget.forget_camera()
-        self._faults.report(
-            TIME_JUMP,
-            f"the stamps went back by {seconds:.1f} s (does a bag loop?): the target and the frames "
-            "kept for init are forgotten; send init again",
-        )
+        if self.get_parameter("use_sim_time").value:
+            self._follower.forget_target()
+            consequence = " (does a bag loop?): the target and the frames kept for init are dropped; send init again"
+        else:  # a live camera: its clock was set, or its driver has just started
+            publishers = self._images.publishers()
+            several = f"; {len(publishers)} publishers send images: {'; '.join(publishers)}" if publishers[1:] else ""
+            consequence = f": the frames kept for init are dropped, the target is kept{several}"
+        self._faults.report(TIME_JUMP, f"the stamps of {self._images.topic} went back by {seconds:.1f} s{consequence}")
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         target_id = self._follower.stop()
@@ -211,6 +215,7 @@ class TrackerNode(RunnableNode):
         health.silent_s = time.monotonic() - intake.last_received_s if self._enabled else 0.0
         health.publishers, health.refused = self._images.publishers(), self._images.refused
         health.incompatibility = self._images.incompatibility() if self._enabled else ""
+        health.wiring = self._images.wiring() if health.is_silent else ""
         if health.incompatibility:
             self._faults.report(INCOMPATIBLE_QOS, health.incompatibility)
         elif not health.is_silent:

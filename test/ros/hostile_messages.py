@@ -12,12 +12,12 @@ import zlib
 import cv2
 import numpy as np
 from hypothesis import strategies as st
-from image_messages import BYTES_PER_PIXEL
+from image_messages import BYTES_PER_PIXEL, row_count
 
 from dytrack_ros.nodes.images import READABLE_ENCODINGS
 
 # How many go through a live graph, and about twice as many through the parts of the node in one process. The whole test,
-# for an idle machine: DYTRACK_HOSTILE_MESSAGES=10000 tools/ros_env pytest test/test_hostile_parts.py test/ros/test_hostile.py
+# for an idle machine: DYTRACK_HOSTILE_MESSAGES=10000 tools/ros_env pytest test/ros/test_hostile_parts.py test/system/test_hostile.py
 IS_WHOLE = "DYTRACK_HOSTILE_MESSAGES" in os.environ
 MESSAGES = int(os.environ.get("DYTRACK_HOSTILE_MESSAGES", 500))
 
@@ -64,8 +64,7 @@ def surprising_images(draw):
     short_side = draw(st.integers(1, 2)) if long_side > 64 else draw(st.sampled_from([1, 2, 48]) | st.integers(1, 64))
     height, width = draw(st.permutations([long_side, short_side]))
     step = width * BYTES_PER_PIXEL[encoding] + draw(st.sampled_from([0, 0, 0, 0, 0, 13, -1]))
-    rows = height * 3 // 2 if encoding.startswith("nv") else height
-    size = rows * step + draw(st.sampled_from([0, 0, 0, 0, 0, 1, -1]))
+    size = row_count(encoding, height) * step + draw(st.sampled_from([0, 0, 0, 0, 0, 1, -1]))
     return {
         "encoding": encoding,
         "height": height,

@@ -6,10 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 
 BYTES_PER_PIXEL = {
-    "bgr8": 3, "8UC3": 3, "rgb8": 3, "bgra8": 4, "8UC4": 4, "rgba8": 4, "bgr16": 6, "rgb16": 6,
-    "mono8": 1, "8UC1": 1, "mono16": 2, "yuv422": 2, "uyvy": 2, "yuv422_yuy2": 2, "yuyv": 2, "nv12": 1, "nv21": 1,
+    "bgr8": 3, "8UC3": 3, "rgb8": 3, "bgra8": 4, "8UC4": 4, "rgba8": 4, "mono8": 1, "8UC1": 1,
+    "bgr16": 6, "16UC3": 6, "rgb16": 6, "bgra16": 8, "16UC4": 8, "rgba16": 8, "mono16": 2, "16UC1": 2, "32FC1": 4,
+    "yuv422": 2, "uyvy": 2, "yuv422_yuy2": 2, "yuyv": 2, "nv12": 1, "nv21": 1, "nv24": 1,
     **{f"bayer_{pattern}{bits}": bits // 8 for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)},
 }
+
+
+def row_count(encoding, height):
+    """Rows of `width * BYTES_PER_PIXEL` bytes: NV12, NV21 and NV24 have chroma below the luma."""
+    return {"nv12": height * 3 // 2, "nv21": height * 3 // 2, "nv24": height * 3}.get(encoding, height)
 
 
 def image_message(encoding, rows, /, width, height, padding=0, big_endian=False, **changes):
@@ -29,7 +35,6 @@ def image_message(encoding, rows, /, width, height, padding=0, big_endian=False,
 
 def noise_message(encoding, /, width, height, padding=0, big_endian=False, seed=0):
     """An image message of random bytes."""
-    row_count = height * 3 // 2 if encoding in ("nv12", "nv21") else height
-    shape = row_count, width * BYTES_PER_PIXEL[encoding]
+    shape = row_count(encoding, height), width * BYTES_PER_PIXEL[encoding]
     rows = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
     return image_message(encoding, rows, width, height, padding, big_endian)

@@ -1,4 +1,4 @@
-"""Init, catch-up, tracking and stop, with a tracker that is told what to do. Nothing here needs ROS."""
+"""Init, catch-up, tracking and stop, with a tracker that does as it is told."""
 
 import time
 from types import SimpleNamespace
@@ -42,10 +42,11 @@ class FakeTracker:
 class FakeImage:
     """An image that shows its message's number; like a compressed one it fails only when it is decoded."""
 
-    def __init__(self, message):
-        self.number = message.number
+    def __init__(self, message, value_range):
+        self.number, self.value_range, self.is_loaded = message.number, value_range, False
 
     def load(self):
+        self.is_loaded = True
         if self.number < 0:
             raise UnreadableImage("this picture cannot be read")
 
@@ -91,6 +92,12 @@ class Bench:
         return number * 100_000_000
 
     @property
+    def reasons(self):
+        """The reason of each reply, or the id of the target that was accepted."""
+        assert all(answer.accepted == (not answer.reason) for answer in self.answers)
+        return [answer.reason or f"follows {answer.target_id}" for answer in self.answers]
+
+    @property
     def states(self):
         return [(outcome.frame.sequence, outcome.state.name, outcome.target_id) for outcome, _ in self.published]
 
@@ -116,6 +123,7 @@ def test_init_on_the_newest_frame_is_answered_with_its_own_box(bench):
     bench.follower.step(None)
     outcome, _ = bench.published[-1]
     assert (outcome.frame.sequence, outcome.box, outcome.score, outcome.result) == (2, BOX, 1.0, None)
+    assert (bench.reasons, bench.answers[0].stamp_ns) == (["follows target-1"], bench.stamp(2))
     bench.show(3)
     outcome, _ = bench.published[-1]
     assert (outcome.box, outcome.score, outcome.result.exit_index) == ((3, 0, 5, 5), 0.7, 2)
@@ -195,16 +203,6 @@ def test_an_unreadable_frame_on_the_way_is_passed_over(bench):
     assert bench.reports[-1] == (UNREADABLE_IMAGE, "this picture cannot be read")
 
 
-def test_too_old_an_init_is_refused_with_what_is_kept(bench):
-    bench.show(*range(1, 41))
-    bench.init(5)
-    bench.follower.step(None)
-    ((kind, sentence),) = bench.reports
-    assert kind == INIT_REFUSED
-    assert "no image stamped 0.500 s is kept: 21 frames are kept, stamped 2.000 to 4.000 s" in sentence
-    assert bench.tracker.calls == []
-
-
 def test_init_that_overtakes_its_image_waits_for_it(bench):
     bench.show(1)
     bench.init(3)
@@ -214,19 +212,84 @@ def test_init_that_overtakes_its_image_waits_for_it(bench):
     assert bench.tracker.calls == [("initialize", 3), ("track", 4)]
 
 
-def test_init_whose_image_was_lost_is_refused_by_the_next_one(bench):
-    bench.show(1)
-    bench.init(2)
-    bench.show(3)
-    assert bench.reports[0][0] == INIT_REFUSED
-    assert bench.states[-1] == (3, "IDLE", "")
+@pytest.mark.parametrize(
+    ("init", "reason"),
+    [
+        ({"number": 2}, "no image stamped 0.200 s is kept: 20 frames are kept, stamped 2."),
+        ({"number": 39}, "no image stamped 3.900 s is kept"),
+        ({"number": 30}, "this picture cannot be read"),
+        ({"box": (1, 1, -5, 5)}, "box must have a positive size"),
+        ({"target_id": "x" * 10_000}, "id has 10000 characters, at most 256 are allowed; send a shorter one"),
+    ],
+    ids=["too old", "lost", "unreadable", "impossible box", "long id"],
+)
+def test_a_refused_init_is_answered_with_the_reason_and_keeps_the_target(bench, init, reason):
+    bench.init(target_id="cup")
+    bench.show(*range(1, 30))
+    bench.arrive(30, readable=False)
+    bench.show(*range(31, 39), 40)
+    bench.init(**init)
+    bench.show(41)
+    assert [kind for kind, _ in bench.reports] == [INIT_REFUSED]
+    assert bench.reports[0][1] == bench.reasons[1]
+    assert reason in bench.reasons[1]
+    assert bench.answers[1].target_id == init.get("target_id", "")
+    assert bench.states[-1] == (41, "TRACKING", "cup")
 
 
-def test_init_whose_image_never_comes_is_refused_in_the_end(bench, monkeypatch):
+def test_an_init_whose_image_never_comes_is_refused(bench, monkeypatch):
     monkeypatch.setattr(follower_module, "INIT_PATIENCE_S", 0.0)
     bench.init(3)
     bench.follower.step(None)
-    assert "no frames are kept yet" in bench.reports[0][1]
+    assert "no frames are kept yet" in bench.reasons[0]
+
+
+def test_every_init_is_answered_whatever_becomes_of_it(bench):
+    bench.init(3)
+    bench.init(4)
+    bench.follower.stop()
+    bench.init()
+    bench.on_prepare = lambda tracker: bench.follower.stop()
+    bench.show(1)
+    bench.on_prepare = lambda tracker: 1 / 0
+    bench.init()
+    bench.show(2)
+    first, second, third, fourth = bench.reasons
+    assert first == "a newer init has come before the image of this one"
+    assert second == "the tracker was told to stop before the image of this init came"
+    assert third == "the tracker was told to stop while this init was handled"
+    assert fourth == "ZeroDivisionError: division by zero"
+
+
+def test_without_a_target_nothing_is_decoded(bench):
+    bench.show(1)
+    bench.follower.step(bench.arrive(2, readable=False))
+    assert bench.states == [(1, "IDLE", ""), (2, "IDLE", "")]
+    assert not any(outcome.image.is_loaded for outcome, _ in bench.published)
+    bench.init(1)
+    bench.show(3)
+    assert bench.published[-1][0].image.is_loaded
+
+
+def test_the_range_of_values_is_kept_from_init_to_the_next_accepted_init(bench):
+    bench.init()
+    bench.show(1, 2)
+    bench.init(box=(1, 1, -5, 5))
+    bench.show(3)
+    bench.init()
+    bench.show(4, 5)
+    ranges = [outcome.image.value_range for outcome, _ in bench.published]
+    assert ranges[0] is ranges[1] is ranges[2] is not ranges[3] is ranges[4]
+
+
+def test_an_init_passes_any_number_of_unreadable_images_over(bench):
+    bench.ring.set_limits(1000, 64)
+    bench.show(1)
+    for number in range(2, 2000):
+        bench.ring.append(Frame(number, 0, bench.started_s + 1, SimpleNamespace(number=-1, data=b"")))
+    bench.init()
+    bench.follower.step(None)
+    assert bench.tracker.calls == [("initialize", 1)]
 
 
 def test_re_init_starts_a_new_target_and_a_refused_one_keeps_the_old(bench):
@@ -271,33 +334,12 @@ def test_while_nobody_knows_whether_time_jumped_init_waits(bench, number):
     assert bench.tracker.calls[0] == ("initialize", number or 3)
 
 
-def test_init_without_stamp_passes_unreadable_images_over(bench):
-    bench.show(1)
-    bench.arrive(2, readable=False)
-    bench.arrive(3, readable=False)
-    bench.init()
-    bench.follower.step(None)
-    assert bench.tracker.calls == [("initialize", 1)]
-    assert bench.states[-1] == (1, "TRACKING", "target-1")
-
-
 def test_init_without_stamp_waits_where_no_image_was_readable(bench):
     bench.follower.step(bench.arrive(1, readable=False))
     bench.init()
     bench.follower.step(None)
     bench.show(2)
     assert bench.tracker.calls == [("initialize", 2)]
-
-
-def test_an_id_of_any_length_does_not_go_into_every_message(bench):
-    bench.init(target_id="cup")
-    bench.show(1)
-    bench.init(target_id="x" * 10_000)
-    bench.show(2)
-    assert bench.reports == [
-        (INIT_REFUSED, "id has 10000 characters, at most 256 are allowed; send a shorter one"),
-    ]
-    assert bench.states[-1] == (2, "TRACKING", "cup")
 
 
 def test_stop_forgets_target_and_waiting_init(bench):

@@ -18,7 +18,6 @@ from dytrack_ros.tracking import DyTracker, TrackState
 from dytrack_ros.tracking.box import check_init_box
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
     pytest.mark.timeout(1200 if hostile.IS_WHOLE else 240),
 ]
 

@@ -1,4 +1,4 @@
-"""Crops cut out of pictures as they lie in memory: the same as those of the whole picture, and no dearer."""
+"""Crops of image views: equal to those of the whole image, at a cost that does not grow with the image."""
 
 import tracemalloc
 
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from image_messages import noise_message
 
 from dytrack_ros.nodes.images import READABLE_ENCODINGS, open_image, to_bgr
-from dytrack_ros.tracking import DyTracker
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.image import as_image_view
 
@@ -19,8 +18,8 @@ every_encoding = pytest.mark.parametrize("encoding", READABLE_ENCODINGS)
 
 def in_whole_blocks(encoding, width, height):
     """The size, one more where the encoding does not allow for an odd one."""
-    pairs_columns = encoding.startswith(("yuv", "uyvy", "yuyv", "nv", "bayer"))
-    pairs_rows = encoding.startswith(("nv", "bayer"))
+    pairs_rows = encoding.startswith(("nv12", "nv21", "bayer"))
+    pairs_columns = pairs_rows or encoding.startswith(("yuv", "uyvy", "yuyv"))
     return width + (width % 2 if pairs_columns else 0), height + (height % 2 if pairs_rows else 0)
 
 
@@ -96,10 +95,11 @@ def peak_bytes(cut_of_frame):
     return peaks
 
 
-def check_that_only_the_window_counts(peaks):
-    crop_before_and_after, part_in_colour, upper_bytes = 2 * 256**2 * 3, 310**2 * 3, 310**2 * 3
+def check_that_only_the_window_counts(peaks, conversion=2 * 3):
+    """`conversion`: bytes a pixel of the window that converting it may take."""
+    crop_before_and_after, part = 2 * 256**2 * 3, 310**2 * conversion
     assert max(peaks) - min(peaks) < 4096
-    assert 256**2 * 3 <= min(peaks) and max(peaks) < crop_before_and_after + part_in_colour + upper_bytes + 16384
+    assert 256**2 * 3 <= min(peaks) and max(peaks) < crop_before_and_after + part + 16384
 
 
 @every_encoding
@@ -108,7 +108,9 @@ def test_what_a_crop_copies_and_converts_does_not_grow_with_the_frame(encoding):
         message = noise_message(encoding, width, height, padding=10)
         return lambda window: window.cut(open_image(message), 256)
 
-    check_that_only_the_window_counts(peak_bytes(cut_of_frame))
+    # Values of more than 8 bits become floats first; NV24 is converted at four times its size.
+    wide = 32 if encoding.endswith(("16", "16UC1", "16UC3", "16UC4", "32FC1")) else 6
+    check_that_only_the_window_counts(peak_bytes(cut_of_frame), 24 if encoding == "nv24" else wide)
 
 
 def test_a_bgr_array_is_not_copied_either():
@@ -124,18 +126,6 @@ def test_bytes_that_are_pixels_are_cut_where_they_lie(encoding):
     message = noise_message(encoding, 64, 48, padding=7)
     part = open_image(message).part(slice(3, 41), slice(5, 60))
     assert np.shares_memory(part, np.frombuffer(message.data, np.uint8))
-
-
-@pytest.mark.parametrize("encoding", ["rgba8", "nv12"])
-def test_the_tracker_takes_a_picture_like_its_bgr_image(tiny_weights, encoding):
-    tracker = DyTracker.from_pretrained(tiny_weights, engine="torch", device="cpu")
-    first, second = (noise_message(encoding, 320, 240, padding=4, seed=seed) for seed in (1, 2))
-    results = []
-    for form in (open_image, to_bgr):
-        tracker.initialize(form(first), (100.5, 90, 50, 30))
-        results.append(tracker.track(form(second)))
-    assert results[0].box == results[1].box
-    assert results[0].exit_scores == results[1].exit_scores
 
 
 def test_a_picture_stays_itself_and_knows_its_whole():
