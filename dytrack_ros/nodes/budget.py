@@ -141,7 +141,8 @@ class BudgetView:
             given = f"{source.rate_hz:g} Hz leave" if source.mode == "rate" else "the budget is"
             return f"{given} {budget_ms:.0f} ms, the first exit takes {first_ms:.0f} ms: always exit 1"
         if self.state is BudgetState.IDLE:
-            return f"the budget is {budget_ms:.0f} ms, the last exit takes {self.full_depth_s * 1e3:.0f} ms: always the last exit"
+            last_ms = self.full_depth_s * 1e3
+            return f"the budget is {budget_ms:.0f} ms, the last exit takes {last_ms:.0f} ms: always the last exit"
         if source.mode == "camera" and self.period_s is not None and self.periods > 1:
             return (
                 f"the period of the camera is {self.period_s * 1e3:.0f} ms, the first exit takes {first_ms:.0f} ms: "
@@ -235,11 +236,11 @@ class NodeBudget:
                 self._settings = settings
                 self._without_budget = self._policy_without_budget(settings)
             budget_s = None if settings.fixed_exit else self._budget_s(settings.source)
-            if budget_s is None:
-                self._put_terms(tracker, self._without_budget)
-            else:
+            if budget_s is not None:
                 self._put_terms(tracker, self._frame_budget)
                 self._adjust(budget_s, settings, 0.0 if is_changed else BUDGET_TOLERANCE)
+            elif self._without_budget is not None:
+                self._put_terms(tracker, self._without_budget)
             self.terms = self._describe()
 
     def observe(self, tracked_s: float, answered_s: float) -> None:

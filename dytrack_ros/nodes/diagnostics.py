@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
@@ -141,17 +142,17 @@ def _target(health: Health, state: TrackState) -> tuple[bytes, str]:
         return DiagnosticStatus.ERROR, "tracking failed, see the log; waiting for init"
     if health.new_faults[INIT_REFUSED]:
         return DiagnosticStatus.WARN, "init refused, see the log"
-    if state == TrackState.IDLE:
+    if health.outcome is None or state == TrackState.IDLE:
         return DiagnosticStatus.OK, "idle, waiting for init"
     level = DiagnosticStatus.OK if state == TrackState.TRACKING else DiagnosticStatus.WARN
     return level, f"{state.name.lower()} {health.outcome.target_id}"
 
 
 def _timing(health: Health) -> tuple[bytes, str, dict]:
-    values = {"latency_ms": f"{health.latency_ms:.1f}", "image_age_ms": f"{health.image_age_ms:.1f}"}
+    values: dict[str, Any] = {"latency_ms": f"{health.latency_ms:.1f}", "image_age_ms": f"{health.image_age_ms:.1f}"}
     if health.outcome and health.outcome.result:
         values["track_ms"] = f"{health.outcome.result.seconds * 1e3:.1f}"
         values["exit_index"] = health.outcome.result.exit_index
     # A budget that cannot be kept is a setting of the user or of the camera, not a fault of the node.
     words = "; ".join(filter(None, (f"{health.latency_ms:.0f} ms from image to box", health.budget_sentence)))
-    return DiagnosticStatus.OK, words, values | health.budget
+    return DiagnosticStatus.OK, words, {**values, **health.budget}

@@ -10,7 +10,7 @@ from typing import Any
 
 from dytrack_ros.nodes.faults import INIT_REFUSED, LOW_CONTRAST, TRACKING_FAILED, UNREADABLE_IMAGE
 from dytrack_ros.nodes.frame_buffers import Frame, FrameRing
-from dytrack_ros.nodes.images import MessageImage, UnreadableImage
+from dytrack_ros.nodes.images import MessageImage, UnreadableImageError
 from dytrack_ros.tracking import DyTracker, TrackResult, TrackState
 from dytrack_ros.tracking.box import Box
 from dytrack_ros.tracking.value_range import Range, ValueRange
@@ -28,8 +28,8 @@ MAX_NAME_LENGTH = 256
 class Init:
     """A request to follow the object in `box` (x, y, w, h in pixels) on the image stamped `stamp_ns` (0: the newest).
 
-    With an empty `target_id` the target is named `target-N`. `received_s` is on the monotonic clock. `header` is that of
-    the message and is only handed back.
+    With an empty `target_id` the target is named `target-N`. `received_s` is on the monotonic clock. `header` is that
+    of the message and is only handed back.
     """
 
     box: Box
@@ -99,7 +99,7 @@ class Follower:
         """
         Args:
             open_image: makes the view of an image message, given the range of values to map to 8 bits; raises
-                UnreadableImage.
+                UnreadableImageError.
             publish: takes every outcome and the number of frames dropped so far; called in the worker thread.
             report: takes the kind of a fault and a sentence about it.
             reply: takes the answer to every init; called in the worker thread, or in that of `request` and `stop`.
@@ -194,7 +194,7 @@ class Follower:
                 image = self._open_image(frame.message, self._value_range.renewed())
                 image.load()
                 return (frame, image), ""
-            except UnreadableImage as error:
+            except UnreadableImageError as error:
                 self._ring.discard(frame)
                 if init.stamp_ns:
                     return None, str(error)
@@ -275,7 +275,7 @@ class Follower:
             image = self._open_image(frame.message, self._value_range)
             if target_id:
                 image.load()
-        except UnreadableImage as error:
+        except UnreadableImageError as error:
             self._report(UNREADABLE_IMAGE, str(error))
             self._ring.discard(frame)
             return None

@@ -22,7 +22,7 @@ MAX_COMPRESSED_PIXELS = 2**26
 _COMPRESSED_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 
 
-class UnreadableImage(ValueError):
+class UnreadableImageError(ValueError):
     """An image message contradicts itself or has an unknown encoding; the text says how to mend it."""
 
 
@@ -99,21 +99,21 @@ class MessageImage(ImageView):
         self.value_range = value_range or ValueRange()
 
     def load(self) -> None:
-        """Decode the image, so that later reads cannot fail. Raises UnreadableImage."""
+        """Decode the image, so that later reads cannot fail. Raises UnreadableImageError."""
 
 
 def open_image(message, value_range: ValueRange | None = None) -> MessageImage:
     """Return the image of a sensor_msgs/Image as a view of the message's bytes; nothing is copied or converted yet.
 
-    Rows may be padded (`step`). The encoding may be in upper or lower case. Without a `value_range`, values of more than
-    8 bits are mapped by the range of this image.
+    Rows may be padded (`step`). The encoding may be in upper or lower case. Without a `value_range`, values of more
+    than 8 bits are mapped by the range of this image.
 
     Raises:
-        UnreadableImage: unknown encoding, a size of zero, or `step` or `data` too small for the size.
+        UnreadableImageError: unknown encoding, a size of zero, or `step` or `data` too small for the size.
     """
     encoding = _BY_LOWER_CASE.get(message.encoding.lower())
     if encoding is None:
-        raise UnreadableImage(
+        raise UnreadableImageError(
             f"image encoding {_quoted(message.encoding)} is unknown; publish one of "
             f"{', '.join(READABLE_ENCODINGS)} (image_proc converts)"
         )
@@ -186,15 +186,15 @@ def _image_bytes(message, encoding: _Encoding) -> tuple[np.ndarray, int]:
     height, width, step = message.height, message.width, message.step
     name = f"a {width}x{height} {message.encoding} image"
     if height <= 0 or width <= 0:
-        raise UnreadableImage(f"{name} has no pixels; width and height must be at least 1")
+        raise UnreadableImageError(f"{name} has no pixels; width and height must be at least 1")
     if height % encoding.block[0] or width % encoding.block[1]:
-        raise UnreadableImage(
+        raise UnreadableImageError(
             f"{name} is not possible: its height must be a multiple of {encoding.block[0]} "
             f"and its width of {encoding.block[1]}; crop it in the camera driver"
         )
     row = width * encoding.bytes_per_pixel
     if step < row:
-        raise UnreadableImage(
+        raise UnreadableImageError(
             f"{name} needs a step of at least {row} bytes a row, not {step}; "
             f"the camera driver must set step to the full row length"
         )
@@ -202,12 +202,12 @@ def _image_bytes(message, encoding: _Encoding) -> tuple[np.ndarray, int]:
     if len(message.data) == rows * row < rows * step:  # rows without padding, and a wrong step
         step = row
     if len(message.data) < rows * step:
-        raise UnreadableImage(
+        raise UnreadableImageError(
             f"{name} with a step of {step} needs {rows * step} bytes of data, not "
             f"{len(message.data)}; the camera driver must fill data with {rows} rows"
         )
     if max(height, width) > MAX_SIDE_PX:
-        raise UnreadableImage(f"{name} is too long; width and height must be at most {MAX_SIDE_PX}")
+        raise UnreadableImageError(f"{name} is too long; width and height must be at most {MAX_SIDE_PX}")
     return np.frombuffer(message.data, np.uint8, count=rows * step).reshape(rows, step), step
 
 
@@ -217,7 +217,7 @@ def open_compressed(message, value_range: ValueRange | None = None) -> MessageIm
     The EXIF orientation is ignored: boxes are in the pixels that the camera sent.
 
     Raises:
-        UnreadableImage: no data, not an image file, or an image larger than MAX_COMPRESSED_PIXELS.
+        UnreadableImageError: no data, not an image file, or an image larger than MAX_COMPRESSED_PIXELS.
     """
     return _CompressedImage(message, value_range)
 
@@ -226,7 +226,7 @@ def compressed_to_bgr(message) -> np.ndarray:
     """Return the whole image of a sensor_msgs/CompressedImage as uint8 BGR, HxWx3.
 
     Raises:
-        UnreadableImage: as `open_compressed`, and for data that cannot be decoded.
+        UnreadableImageError: as `open_compressed`, and for data that cannot be decoded.
     """
     return open_compressed(message).bgr()
 
@@ -238,7 +238,7 @@ class _CompressedImage(MessageImage):
         self._decoded: np.ndarray | None = None
         self._lock = threading.Lock()
         if len(message.data) == 0:
-            raise UnreadableImage(f"{self._name} has no data; it must hold a whole JPEG or PNG file")
+            raise UnreadableImageError(f"{self._name} has no data; it must hold a whole JPEG or PNG file")
         super().__init__(*self._declared_size(), value_range)
 
     def load(self) -> None:
@@ -282,14 +282,16 @@ class _CompressedImage(MessageImage):
             raise self._unreadable()
         return image if image.dtype == np.uint8 else to_8_bit(image, self.value_range.update(image))
 
-    def _too_large(self, reason: str) -> UnreadableImage:
-        return UnreadableImage(
+    def _too_large(self, reason: str) -> UnreadableImageError:
+        return UnreadableImageError(
             f"{self._name} is too large: {reason}; at most {MAX_COMPRESSED_PIXELS} pixels are decoded, "
             f"and no side over {MAX_SIDE_PX}; scale it down in the camera driver"
         )
 
-    def _unreadable(self) -> UnreadableImage:
-        return UnreadableImage(f"{self._name} cannot be decoded; publish JPEG or PNG (compressed_image_transport does)")
+    def _unreadable(self) -> UnreadableImageError:
+        return UnreadableImageError(
+            f"{self._name} cannot be decoded; publish JPEG or PNG (compressed_image_transport does)"
+        )
 
 
 def fill_image(message, bgr: np.ndarray) -> None:

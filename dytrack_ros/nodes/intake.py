@@ -39,8 +39,8 @@ class Intake:
 
     1. A single one is not accepted. The image is skipped if the stamp is older, and used if it is newer.
     2. Two in a row on the same side are accepted.
-    3. If the accepted stamps are more than a second older, time has jumped: the kept frames are dropped and `on_time_jump`
-       is called.
+    3. If the accepted stamps are more than a second older, time has jumped: the kept frames are dropped and
+       `on_time_jump` is called.
 
     Attributes:
         received: number of images received.
@@ -132,7 +132,7 @@ class ImageSubscription:
         topic = node.resolve_topic_name("image") + ("/compressed" if compressed else "")
         message_type = CompressedImage if compressed else Image
         qos = image_qos()
-        options = {"qos_overriding_options": QoSOverridingOptions(_OVERRIDABLE)}
+        options: dict[str, Any] = {"qos_overriding_options": QoSOverridingOptions(_OVERRIDABLE)}
         try:
             events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
             subscription = node.create_subscription(
@@ -148,7 +148,7 @@ class ImageSubscription:
         return [_in_words(publisher) for publisher in self._publishers()]
 
     def wiring(self) -> str:
-        """Say why no image can come from the present publishers, and which argument mends it; empty if it is unknown."""
+        """Say why the present publishers cannot be received and which argument mends it; empty if unknown."""
         base = self.topic.removesuffix("/compressed")
         here = self._publishers()
         types = {publisher.topic_type for publisher in here}
@@ -170,8 +170,8 @@ class ImageSubscription:
             return f"its type is {', '.join(sorted(types))}, not {wanted}: remap image to another topic"
         if any(publisher.node_name == _UNKNOWN_NAME for publisher in here):
             return (
-                "a publisher's name is unknown, as if another user runs it: run both as the same user, or switch off the "
-                "shared memory of the middleware"
+                "a publisher's name is unknown, as if another user runs it: run both as the same user, "
+                "or switch off the shared memory of the middleware"
             )
         return ""
 

@@ -33,7 +33,7 @@ MARKERS_QOS = _keep_last(ReliabilityPolicy.RELIABLE, 1)
 def image_qos() -> QoSProfile:
     """Return a new copy of the sensor data profile (rclpy writes `qos_overrides` into the profile that it is given).
 
-    Best effort is compatible with every publisher; the depth of 5 only bridges the moments in which the executor is busy.
+    Best effort is compatible with every publisher. The depth of 5 only bridges moments in which the executor is busy.
     """
     return copy.copy(qos_profile_sensor_data)
 

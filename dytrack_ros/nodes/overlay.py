@@ -5,6 +5,7 @@ Both topics are published from a low-priority thread, so drawing never delays tr
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -104,8 +105,8 @@ def draw(image: np.ndarray, annotation: Annotation) -> None:
     """Draw an annotation into `image` (uint8 BGR, HxWx3), readable on any background and at any size.
 
     Drawn are the box in the colour of the state with the score and one dot an exit (filled up to the exit taken), the
-    search region (dashed), the ground truth (thin), and in the upper left corner the state, the caption and a bar of the
-    time spent against the budget (white mark). Unknown values are left out.
+    search region (dashed), the ground truth (thin), and in the upper left corner the state, the caption and a bar of
+    the time spent against the budget (white mark). Unknown values are left out.
     """
     unit = max(min(image.shape[:2]) / _UNIT_HEIGHT, _SMALLEST_UNIT)
     colour = _bgr(annotation.colour)
@@ -119,7 +120,7 @@ def draw(image: np.ndarray, annotation: Annotation) -> None:
         _rectangle(image, annotation.box, colour, thickness)
     top = _strip(image, annotation, colour, unit)
     if annotation.box is not None and annotation.exit_count:
-        _label(image, annotation, colour, unit, top)
+        _label(image, annotation, annotation.box, colour, unit, top)
 
 
 def _strip(image: np.ndarray, annotation: Annotation, colour, unit: float) -> int:
@@ -162,9 +163,9 @@ def _bar(image: np.ndarray, place: tuple[int, int, int, int], annotation: Annota
     cv2.rectangle(image, (left, top), (left + width, top + height), _INK, 1)
 
 
-def _label(image: np.ndarray, annotation: Annotation, colour, unit: float, top: int) -> None:
+def _label(image: np.ndarray, annotation: Annotation, box: Box, colour, unit: float, top: int) -> None:
     """Draw score and exit dots above the box, else below it, else inside it, where image and strip leave room."""
-    x, y, _, box_height = annotation.box
+    x, y, _, box_height = box
     text = f"{annotation.score:.2f}"
     radius = max(4, round(4 * unit))
     height, text_width = round(18 * unit), _text_width(text, unit)
@@ -243,8 +244,8 @@ _DASHES = 12
 def marker_message(header: Header, annotation: Annotation) -> ImageMarker:
     """Make one LINE_LIST of the box and the dashed search region, each line in the colour of the state.
 
-    Both are in one message because viewers show only the newest marker of a topic. Without a box the message removes the
-    marker.
+    Both are in one message because viewers show only the newest marker of a topic. Without a box the message removes
+    the marker.
     """
     red, green, blue = (value / 255 for value in annotation.colour)
     colour = ColorRGBA(r=red, g=green, b=blue, a=1.0)
@@ -263,13 +264,13 @@ def marker_message(header: Header, annotation: Annotation) -> ImageMarker:
 
 def _outline(box: Box) -> list[Point]:
     corners = _corners(box)
-    return [Point(x=float(x), y=float(y)) for side in zip(corners, corners[1:], strict=False) for x, y in side]
+    return [Point(x=float(x), y=float(y)) for side in itertools.pairwise(corners) for x, y in side]
 
 
 def _dashed_outline(box: Box) -> list[Point]:
     corners, points = _corners(box), []
     steps = 2 * _DASHES - 1
-    for (x1, y1), (x2, y2) in zip(corners, corners[1:], strict=False):
+    for (x1, y1), (x2, y2) in itertools.pairwise(corners):
         for dash in range(0, steps, 2):
             for part in (dash / steps, (dash + 1) / steps):
                 points.append(Point(x=float(x1 + (x2 - x1) * part), y=float(y1 + (y2 - y1) * part)))

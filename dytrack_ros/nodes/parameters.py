@@ -38,8 +38,8 @@ TRACKER = (
     Parameter(
         "precision",
         "auto",
-        "Arithmetic of the engine. auto: the fastest that the processor has (bf16, fp16); fp32: exact; int8: the quantised "
-        "graphs that `dytrack quantise` made of the model, on OpenVINO and the CPU.",
+        "Arithmetic of the engine. auto: the fastest that the processor has (bf16, fp16); fp32: exact; int8: the "
+        "quantised graphs that `dytrack quantise` made of the model, on OpenVINO and the CPU.",
         choices=ENGINE_PRECISIONS,
         read_only=True,
     ),
@@ -193,8 +193,8 @@ TRACKER = (
     Parameter(
         "init.correction",
         TrackerConfig.init_correction,
-        "Share of the difference between the init box and the network's box on the same image that is corrected in later "
-        "boxes; lower it for inexact init boxes. If raised from 0 it takes effect at the next init.",
+        "Share of the difference between the init box and the network's box on the same image that is corrected in "
+        "later boxes; lower it for inexact init boxes. If raised from 0 it takes effect at the next init.",
         0.0,
         1.0,
     ),

@@ -69,9 +69,9 @@ class RunnableNode(Node):
 def run(build: Callable[[], RunnableNode], args: list[str] | None = None) -> int:
     """Build a node and spin it in the main thread; return the exit code of the process.
 
-    SIGINT, SIGTERM and SIGHUP end it with 0 at any time, also while it is built. rclpy's own signal handlers are not used
-    because they shut the context down while the worker thread uses it. An error while the node is built is printed as one
-    line and gives 1.
+    SIGINT, SIGTERM and SIGHUP end it with 0 at any time, also while it is built. rclpy's own signal handlers are not
+    used because they shut the context down while the worker thread uses it. An error while the node is built is
+    printed as one line and gives 1.
     """
     global _is_stopped
     _is_stopped = False

@@ -253,10 +253,10 @@ class TrackerNode(RunnableNode):
         if outcome.box is not None and not is_hidden:
             self._detection.publish(detection_message(header, outcome.box, outcome.score, outcome.target_id))
         # Not published while LOST. Asking for subscribers (0.5 us) is cheaper than publishing to none (10 us).
-        is_seen = outcome.box is not None and outcome.state != TrackState.LOST
-        if is_seen and self._target_offset.get_subscription_count():
+        box = outcome.box if outcome.state != TrackState.LOST else None
+        if box is not None and self._target_offset.get_subscription_count():
             image = outcome.image
-            self._target_offset.publish(target_offset_message(header, outcome.box, image.width, image.height))
+            self._target_offset.publish(target_offset_message(header, box, image.width, image.height))
         # Last, because latency and age end when the box is published.
         now_ns = self.get_clock().now().nanoseconds
         status = status_message(outcome, self._tracker.exit_count, self._budget, frames_dropped, now_ns)
@@ -282,7 +282,7 @@ class TrackerNode(RunnableNode):
     # ---- drawing thread
 
     def _on_drawing_error(self, error: Exception) -> None:
-        if isinstance(error, images.UnreadableImage):
+        if isinstance(error, images.UnreadableImageError):
             self._faults.report(UNREADABLE_IMAGE, str(error))
         else:
             self._faults.report(DRAWING_FAILED, f"{one_line(error)}; this frame is not shown, tracking goes on")

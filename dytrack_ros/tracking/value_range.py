@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 Range = tuple[float, float]
 
@@ -37,7 +39,7 @@ class ValueRange:
         """Return a range for a new target, with the same settings."""
         return ValueRange(self.fixed, self._report)
 
-    def update(self, values: np.ndarray) -> Range:
+    def update(self, values: NDArray[Any]) -> Range:
         """Take the values of the next image, (height, width[, channels]), and return the range (low < high) for it."""
         found = find_range(values)
         if self._found is None:
@@ -46,37 +48,41 @@ class ValueRange:
             low, high = (old + ADAPTATION * (new - old) for old, new in zip(self._found, found, strict=True))
             self._found = (low, high)
         low, high = self.fixed or self._found
-        levels = (min(found[1], high) - max(found[0], low)) * 255 / (high - low)
+        levels = (min(found[1], high) - max(found[0], low)) * _scale((low, high))
         if values.dtype.kind != "f":
             levels = min(levels, found[1] - found[0])
         if levels < MIN_GREY_LEVELS:
             self._report(
-                f"the values {found[0]:g} to {found[1]:g} of an image give {max(levels, 0):.0f} grey levels in the range "
-                f"{low:g} to {high:g}, which is too few to track by; change image.range or the output range of the camera"
+                f"the values {found[0]:g} to {found[1]:g} of an image give {max(levels, 0):.0f} grey levels in the "
+                f"range {low:g} to {high:g}, too few to track by; change image.range or the camera's output range"
             )
         return low, high
 
 
-def find_range(values: np.ndarray) -> Range:
-    """Return the 1 % and 99.9 % percentiles (low < high) of the finite values of an image, from a sample of its pixels."""
+def find_range(values: NDArray[Any]) -> Range:
+    """Return the 1 % and 99.9 % percentiles (low < high) of the finite values in a sample of an image's pixels."""
     # Odd steps meet every colour of a Bayer pattern.
     row_step, column_step = (max(size // _SAMPLES, 1) | 1 for size in values.shape[:2])
     with np.errstate(invalid="ignore"):  # floats may be anything
         sample = values[::row_step, ::column_step].astype(np.float64)
     sample = sample[np.isfinite(sample)]
     low, high = np.percentile(sample, _PERCENTILES) if sample.size else (0.0, 1.0)
-    return float(low), float(high if high > low else low + 1)
+    return float(low), float(high if high > low else low + max(1.0, abs(low)))
 
 
-def to_8_bit(values: np.ndarray, value_range: Range) -> np.ndarray:
+def to_8_bit(values: NDArray[Any], value_range: Range) -> NDArray[np.uint8]:
     """Map values of any number type to uint8: the range (low, high) to 0 to 255, values outside and NaN to its ends."""
-    low, high = value_range
     with np.errstate(invalid="ignore", over="ignore"):  # floats may be anything
         scaled = values.astype(np.float32)
-        scaled -= np.float32(low)
-        scaled *= np.float32(255 / (high - low))
+        scaled -= np.float32(value_range[0])
+        scaled *= np.float32(_scale(value_range))
         scaled += np.float32(0.5)
         np.clip(scaled, 0, 255, out=scaled)
     if values.dtype.kind == "f":
         scaled[np.isnan(scaled)] = 0
     return scaled.astype(np.uint8)
+
+
+def _scale(value_range: Range) -> float:
+    low, high = value_range
+    return 255 / max(high - low, 1e-30)

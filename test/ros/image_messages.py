@@ -6,9 +6,30 @@ from types import SimpleNamespace
 import numpy as np
 
 BYTES_PER_PIXEL = {
-    "bgr8": 3, "8UC3": 3, "rgb8": 3, "bgra8": 4, "8UC4": 4, "rgba8": 4, "mono8": 1, "8UC1": 1,
-    "bgr16": 6, "16UC3": 6, "rgb16": 6, "bgra16": 8, "16UC4": 8, "rgba16": 8, "mono16": 2, "16UC1": 2, "32FC1": 4,
-    "yuv422": 2, "uyvy": 2, "yuv422_yuy2": 2, "yuyv": 2, "nv12": 1, "nv21": 1, "nv24": 1,
+    "bgr8": 3,
+    "8UC3": 3,
+    "rgb8": 3,
+    "bgra8": 4,
+    "8UC4": 4,
+    "rgba8": 4,
+    "mono8": 1,
+    "8UC1": 1,
+    "bgr16": 6,
+    "16UC3": 6,
+    "rgb16": 6,
+    "bgra16": 8,
+    "16UC4": 8,
+    "rgba16": 8,
+    "mono16": 2,
+    "16UC1": 2,
+    "32FC1": 4,
+    "yuv422": 2,
+    "uyvy": 2,
+    "yuv422_yuy2": 2,
+    "yuyv": 2,
+    "nv12": 1,
+    "nv21": 1,
+    "nv24": 1,
     **{f"bayer_{pattern}{bits}": bits // 8 for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)},
 }
 

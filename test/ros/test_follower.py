@@ -9,7 +9,7 @@ from dytrack_ros.nodes import follower as follower_module
 from dytrack_ros.nodes.faults import INIT_REFUSED, TRACKING_FAILED, UNREADABLE_IMAGE
 from dytrack_ros.nodes.follower import Follower, Init
 from dytrack_ros.nodes.frame_buffers import Frame, FrameRing
-from dytrack_ros.nodes.images import UnreadableImage
+from dytrack_ros.nodes.images import UnreadableImageError
 from dytrack_ros.tracking import TrackResult, TrackState
 
 BOX = (10.0, 10.0, 20.0, 20.0)
@@ -48,7 +48,7 @@ class FakeImage:
     def load(self):
         self.is_loaded = True
         if self.number < 0:
-            raise UnreadableImage("this picture cannot be read")
+            raise UnreadableImageError("this picture cannot be read")
 
 
 class Bench:

@@ -12,7 +12,7 @@ from image_messages import image_message
 
 from dytrack_ros.nodes.images import (
     READABLE_ENCODINGS,
-    UnreadableImage,
+    UnreadableImageError,
     compressed_to_bgr,
     fill_compressed,
     fill_image,
@@ -227,7 +227,7 @@ def test_every_readable_encoding_gives_a_picture_of_the_messages_size():
     ],
 )
 def test_a_message_that_contradicts_itself_is_refused_with_what_would_be_right(changes, words):
-    with pytest.raises(UnreadableImage) as refusal:
+    with pytest.raises(UnreadableImageError) as refusal:
         open_image(message("bgr8", picture(), **changes))
     for word in words:
         assert word in str(refusal.value)
@@ -257,7 +257,7 @@ def test_a_compressed_image_is_decoded_once_and_only_when_its_pixels_are_read(mo
 
 @pytest.mark.parametrize("data", [b"", b"no picture", cv2.imencode(".jpg", picture())[1].tobytes()[:60]])
 def test_unreadable_compressed_data_is_refused_with_its_format(data):
-    with pytest.raises(UnreadableImage, match="jpeg"):
+    with pytest.raises(UnreadableImageError, match="jpeg"):
         compressed_to_bgr(SimpleNamespace(format="jpeg", data=array.array("B", data)))
 
 
@@ -277,12 +277,12 @@ def test_a_small_file_that_claims_to_be_a_huge_picture_is_not_decoded(data, word
         raise AssertionError("decoded")
 
     monkeypatch.setattr(cv2, "imdecode", imdecode)
-    with pytest.raises(UnreadableImage, match=words):
+    with pytest.raises(UnreadableImageError, match=words):
         compressed_to_bgr(SimpleNamespace(format="png", data=array.array("B", data)))
 
 
 def test_an_image_that_opencv_cannot_resample_is_refused():
-    with pytest.raises(UnreadableImage, match="at most 32766"):
+    with pytest.raises(UnreadableImageError, match="at most 32766"):
         to_bgr(message("mono8", np.zeros((1, 40_000)), width=40_000, height=1))
 
 
@@ -291,7 +291,7 @@ def test_what_is_quoted_is_short_and_in_one_line():
         lambda text: to_bgr(message(text, picture())),
         lambda text: compressed_to_bgr(SimpleNamespace(format=text, data=b"no picture")),
     ):
-        with pytest.raises(UnreadableImage) as refusal:
+        with pytest.raises(UnreadableImageError) as refusal:
             refused("long\n" * 10_000)
         assert len(str(refusal.value)) < 700
         assert "\n" not in str(refusal.value)

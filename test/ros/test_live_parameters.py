@@ -1,5 +1,7 @@
 """Parameters of a running node: declared, checked, coerced and logged."""
 
+import re
+
 import pytest
 import rclpy
 from rclpy.parameter import Parameter as RosParameter
@@ -77,9 +79,8 @@ def test_values_given_at_start_are_in_force_and_integers_count_as_doubles(make_n
     ],
 )
 def test_a_wrong_value_at_start_is_refused_with_what_is_allowed(make_node, given, words):
-    with pytest.raises(ValueError) as refusal:
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         make_node(**given)
-    assert str(refusal.value) == words
 
 
 def test_a_misspelt_name_at_start_is_logged_with_the_nearest_name(make_node):

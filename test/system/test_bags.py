@@ -20,9 +20,9 @@ from vision_msgs.msg import Detection2D
 
 pytest.importorskip("rosbags", reason="rosbags comes from PyPI, no ROS distribution has it")
 
-from rosbags.highlevel import AnyReader  # noqa: E402
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer  # noqa: E402
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore  # noqa: E402
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 WIDTH, HEIGHT = 160, 120
 BOX = (90.0, 60.0, 20.0, 20.0)

@@ -88,7 +88,7 @@ def test_a_signal_ends_it_within_a_second(graph, tiny_weights, tmp_path, program
             graph.follow(BOX)
             with graph.flood():
                 if program == STUCK:
-                    graph.wait_until(lambda: "stuck" in tracker.output, "engine that is stuck")  # noqa: B023
+                    graph.wait_until(lambda: "stuck" in tracker.output, "engine that is stuck")
                 else:
                     answered = len(graph.statuses)
                     graph.wait_until(lambda: len(graph.statuses) > answered + 3, "answers to the flood")  # noqa: B023

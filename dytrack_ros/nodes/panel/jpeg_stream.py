@@ -91,7 +91,7 @@ class JpegStream:
         self.taken += 1
         try:
             packet = pack(stamp_ns(message.header), self._open(message).bgr(), *self._settings())
-        except images.UnreadableImage as error:
+        except images.UnreadableImageError as error:
             self._refuse(str(error))
             return
         self.header = message.header
