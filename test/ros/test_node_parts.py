@@ -10,7 +10,7 @@ import pytest
 from dytrack_ros.nodes import faults as faults_module
 from dytrack_ros.nodes.faults import ODD_STAMP, Faults
 from dytrack_ros.nodes.frame_buffers import Frame, FrameRing, Mailbox, Worker
-from dytrack_ros.nodes.intake import Intake
+from dytrack_ros.nodes.intake import ImageSubscription, Intake
 
 MIB = 2**20
 
@@ -189,6 +189,54 @@ def test_a_pause_a_clock_that_is_set_and_a_slow_camera_are_no_faults(intake_benc
 def test_a_camera_without_stamps_is_taken_as_it_is(intake_bench):
     intake_bench.receive(0, 0, 0)
     assert (intake_bench.intake.received, intake_bench.intake.late, intake_bench.jumps) == (3, 0, [])
+
+
+# ---- who publishes images
+
+
+class Graph:
+    """A node that knows of publishers: (topic, type, node name)."""
+
+    def __init__(self, image, *publishers):
+        self.image, self.publishers = image, publishers
+
+    def resolve_topic_name(self, name):
+        return self.image
+
+    def create_subscription(self, message_type, topic, callback, qos, **options):
+        return SimpleNamespace(topic_name=topic, qos_profile=qos)
+
+    def get_publishers_info_by_topic(self, topic):
+        return [SimpleNamespace(topic_type=kind, node_name=name) for at, kind, name in self.publishers if at == topic]
+
+
+RAW, JPEG, OTHER = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "std_msgs/msg/Header"
+
+
+@pytest.mark.parametrize(
+    ("transport", "image", "published", "advice"),
+    [
+        ("raw", "/image", ("/image", JPEG, "camera"), "image_transport:=compressed image:=/image"),
+        ("raw", "/image", ("/image/compressed", JPEG, "camera"), "start with image_transport:=compressed"),
+        ("raw", "/cam/compressed", ("/cam/compressed", JPEG, "camera"), "image_transport:=compressed image:=/cam"),
+        (
+            "compressed",
+            "/image",
+            ("/image", RAW, "camera"),
+            "carries raw images: start with image_transport:=raw",
+        ),
+        ("compressed", "/cam/compressed", ("/cam/compressed", JPEG, "camera"), "start with image:=/cam,"),
+        ("compressed", "/image", ("/image/compressed", RAW, "camera"), "image_transport:=raw image:=/image/compressed"),
+        ("raw", "/image", ("/image", OTHER, "camera"), f"its type is {OTHER}, not {RAW}"),
+        ("raw", "/image", ("/image", RAW, "_NODE_NAME_UNKNOWN_"), "as if another user runs it"),
+        ("raw", "/image", ("/image", RAW, "camera"), ""),
+        ("raw", "/image", ("/other", RAW, "camera"), ""),
+    ],
+)
+def test_what_keeps_images_away_is_named_with_the_argument_that_mends_it(transport, image, published, advice):
+    subscription = ImageSubscription(Graph(image, published), transport == "compressed", print)
+    assert advice in subscription.wiring()
+    assert bool(subscription.wiring()) == bool(advice)
 
 
 # ---- worker
