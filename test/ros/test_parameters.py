@@ -16,10 +16,6 @@ from dytrack_ros.nodes.parameter_schema import complaint
 from dytrack_ros.nodes.parameters import TRACKER, tracker_yaml
 
 TABLES = {"tracker": TRACKER, "camera": CAMERA, "panel": PANEL, **bridges.TABLES}
-README = Path(__file__).resolve().parents[2] / "README.md"
-WITH_CHOICES = [
-    pytest.param(parameter, id=parameter.name) for table in TABLES.values() for parameter in table if parameter.choices
-]
 EVERY = [pytest.param(parameter, id=parameter.name) for table in TABLES.values() for parameter in table]
 RANGED = [pytest.param(parameter, id=parameter.name) for parameter in TRACKER if parameter.minimum is not None]
 
@@ -63,12 +59,6 @@ def test_the_shipped_file_is_the_table(name, text, module):
     assert shipped.read_text() == text, (
         f"write it anew: python3 -m {module.__name__.removesuffix('.__main__')} > config/{name}.yaml"
     )
-
-
-@pytest.mark.parametrize("parameter", WITH_CHOICES)
-def test_the_readme_names_the_choices(parameter):
-    (row,) = [line for line in README.read_text().splitlines() if line.startswith(f"| `{parameter.name}` | ")]
-    assert row.split(" | ")[1] == ", ".join(f"`{choice}`" for choice in parameter.choices)
 
 
 BRIDGES = [pytest.param(f"/**/{node}", bridges_yaml(), table, id=node) for node, table in bridges.TABLES.items()]
