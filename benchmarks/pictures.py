@@ -171,7 +171,7 @@ CLIP_HZ, FOLLOWED_S, PATIENCE_S = 5.0, 9.0, 12.0
 
 
 def panel() -> None:
-    from dytrack_ros.nodes.demo.clips import find_clip
+    from dytrack_ros.nodes.demo.camera_sources import find_clip
     from node_graph import Graph
     from panel_clients import browser_page, drag_box
 

@@ -197,7 +197,8 @@ def test_boxes_of_a_detector_that_works_on_another_size_are_scaled(graph, detect
     size = CameraInfo(width=1280, height=720)
     init = detector.send_until_init(seen, also=lambda: detector.infos.publish(size))
     assert box_of(init) == pytest.approx((640.0, 360.0, 128.0, 36.0))
-    assert graph.set_parameters("init_from_detections", picture__width=0, picture__height=0) == (True, "")
+    unscaled = {"picture__width": 0, "picture__height": 0}
+    assert graph.set_parameters("init_from_detections", atomically=True, **unscaled) == (True, "")
     init = detector.send_until_init(detection(BOX))
     assert box_of(init) == pytest.approx(BOX)
     detector.no_init_of(detection((1300.0, 100.0, 60.0, 50.0)))
