@@ -112,7 +112,7 @@ TRACKER = (
         "budget.milliseconds",
         BudgetSource.milliseconds,
         "Mean time of tracking a frame, without decoding and publishing, ms. Used in budget.mode milliseconds.",
-        1.0,
+        0.1,
         1000.0,
     ),
     Parameter(
@@ -198,7 +198,7 @@ TRACKER = (
         0.0,
         1.0,
     ),
-    Parameter("catch_up.seconds", 2.0, "Greatest age of an image that an init may name, s.", 0.0, 10.0),
+    Parameter("catch_up.seconds", 2.0, "Greatest age of an image that an init may name, s.", 0.0, 60.0),
     Parameter("catch_up.mebibytes", 64.0, "Memory for the images that are kept for an init, MiB.", 1.0, 1024.0),
     Parameter("overlay.enabled", True, "Draw and publish overlay and markers while they have subscribers."),
 )

@@ -51,7 +51,7 @@ def figures(graph):
 
 def test_exits_are_measured_before_it_is_ready(shared):
     log = shared.process.output
-    assert log.index("exits cost ") < log.index("ready: waits for images")
+    assert log.index("the exits take ") < log.index("ready: waits for images")
     assert "default thresholds" in log
     assert "random_tiny.calibration.json" in log
 
@@ -73,9 +73,9 @@ def test_the_cameras_period_is_the_budget(graph):
 
 
 def test_milliseconds_move_thrift_and_exits(graph):
-    change(graph, budget__mode="milliseconds", budget__milliseconds=10_000.0)
+    change(graph, budget__mode="milliseconds", budget__milliseconds=1000.0)
     status = graph.wait_until(lambda: shown(graph, lambda status: status.thrift == 0), "thrift of 0")
-    assert (status.budget_ms, status.exit_index) == (10_000, 3)
+    assert (status.budget_ms, status.exit_index) == (1000, 3)
     assert status.exit_thresholds.tolist() == [1, 1]
     graph.wait_until(lambda: graph.show() and figures(graph)["budget_state"] == "IDLE", "IDLE in diagnostics")
 
@@ -102,7 +102,7 @@ def shown(graph, condition):
 
 
 def test_a_deadline_cuts_and_its_misses_are_counted(graph):
-    change(graph, budget__mode="milliseconds", budget__milliseconds=10_000.0, budget__deadline_ms=0.1)
+    change(graph, budget__mode="milliseconds", budget__milliseconds=1000.0, budget__deadline_ms=0.1)
     status = graph.wait_until(lambda: shown(graph, lambda status: status.deadline_cut), "frame that was cut")
     assert status.exit_index == 1
     graph.wait_until(lambda: graph.show() and int(figures(graph)["deadline_misses"]), "misses in diagnostics")
@@ -110,11 +110,10 @@ def test_a_deadline_cuts_and_its_misses_are_counted(graph):
     assert not graph.show().status.deadline_cut
 
 
-@pytest.mark.parametrize("word", ["off", False], ids=["off", "off as YAML reads it"])
-def test_off_puts_the_sliders_in_force(graph, word):
+def test_unlimited_puts_the_sliders_in_force(graph):
     change(graph, budget__mode="rate")
     assert graph.show().status.budget_ms > 0
-    change(graph, budget__mode=word)
+    change(graph, budget__mode="unlimited")
     status = graph.show().status
     assert status.exit_thresholds.tolist() == pytest.approx(TAUS)
     assert (status.budget_ms, status.thrift, status.slowdown, status.deadline_cut) == (0, 0, 1, False)
@@ -125,7 +124,7 @@ def test_off_puts_the_sliders_in_force(graph, word):
 
 
 def test_thresholds_that_trust_their_target(graph):
-    change(graph, budget__mode="off", exit__tau_1=0.1, exit__trust_rate=0.1, exit__impatience=1.0)
+    change(graph, budget__mode="unlimited", exit__tau_1=0.1, exit__trust_rate=0.1, exit__impatience=1.0)
     statuses = [graph.show().status for _ in range(20)]
     asked = [status.exit_thresholds[0] for status in statuses]
     depths = [status.exit_index for status in statuses]
@@ -148,14 +147,14 @@ def test_thresholds_that_trust_their_target(graph):
 
 def test_impossible_values_are_refused_with_what_is_allowed(graph):
     for name, values, allowed in [
-        ("budget__rate_hz", (0.0, -1.0, math.nan, 1000.5), "0.1 to 1000.0"),
-        ("budget__milliseconds", (0.0, -1.0, math.nan, 1e5), "0.1 to 10000.0"),
+        ("budget__rate_hz", (0.0, math.nan, 120.5), "0.5 to 120.0"),
+        ("budget__milliseconds", (0.0, math.nan, 1e5), "0.1 to 1000.0"),
         ("budget__headroom", (0.0, math.nan, 1.1), "0.1 to 1.0"),
-        ("budget__deadline_ms", (-1.0, math.nan), "0.0 to 10000.0"),
+        ("budget__deadline_ms", (-1.0, math.nan), "0.0 to 1000.0"),
         ("budget__deadline_sigmas", (-1.0, math.nan), "0.0 to 10.0"),
         ("exit__trust_rate", (-0.1, math.nan, 1.1), "0.0 to 1.0"),
         ("exit__impatience", (-1.0, math.nan), "0.0 to 10.0"),
-        ("budget__mode", ("fast", True, 3), "camera, rate, milliseconds, off"),
+        ("budget__mode", ("fast",), "camera, rate, milliseconds, unlimited"),
     ]:
         for value in values:
             accepted, reason = graph.set_parameters(NODE, **{name: value})

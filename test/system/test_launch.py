@@ -1,7 +1,6 @@
 """The launch files. launch_ros is not on PyPI: without a ROS distribution a stand-in shows what they would start."""
 
 import importlib.util
-import os
 from pathlib import Path
 
 import launch_stand_in
@@ -71,43 +70,40 @@ def describe():
 @pytest.mark.parametrize("name", FILES)
 def test_arguments_are_few_and_described(describe, name):
     arguments = [entity for entity in describe(name).entities if hasattr(entity, "default_value")]
-    assert 1 <= len(arguments) <= 14
+    assert 1 <= len(arguments) <= 15
     assert all(argument.description for argument in arguments)
 
 
-@pytest.mark.parametrize(
-    ("panel", "programs"), [("false", {"tracker_node"}), ("true", {"tracker_node", "dytrack_panel"})]
-)
-def test_the_panel_starts_when_asked_for(describe, panel, programs):
-    from launch.actions import OpaqueFunction
+@pytest.mark.parametrize("word", ["true", "True", "TRUE", "1"])
+def test_the_panel_starts_when_asked_for_on_its_own_port(monkeypatch, word):
+    nodes = started(monkeypatch, panel=word, panel_port="8021", namespace="right")
+    assert list(nodes) == ["tracker_node", "dytrack_panel"]
+    assert parameters_of(nodes["dytrack_panel"])[1]["port"] == "8021"
+    assert "port" not in parameters_of(started(monkeypatch, panel=word)["dytrack_panel"])[1]
+    for word in ("false", "False", "0", ""):
+        assert list(started(monkeypatch, panel=word)) == ["tracker_node"]
 
-    from launch import LaunchContext
 
-    context = LaunchContext()
-    (function,) = [entity for entity in describe("tracker.launch.py").entities if isinstance(entity, OpaqueFunction)]
-    for argument in [entity for entity in describe("tracker.launch.py").entities if hasattr(entity, "default_value")]:
-        argument.execute(context)
-    context.launch_configurations["panel"] = panel
-    nodes = [node for node in function.execute(context) if node.condition is None or node.condition.evaluate(context)]
-    assert {node.node_executable for node in nodes} == programs
+OLD, NEW = FAST_DDS_VARIABLES
 
 
 @pytest.mark.parametrize(
-    ("environment", "sets_profile"),
+    ("environment", "variables"),
     [
-        ({}, True),
-        ({"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}, True),
-        ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, False),
-        ({"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"}, False),
-        ({"FASTDDS_DEFAULT_PROFILES_FILE": "mine.xml"}, False),
+        ({"ROS_DISTRO": "humble"}, [OLD]),
+        ({"ROS_DISTRO": "jazzy"}, [OLD]),
+        ({"ROS_DISTRO": "kilted"}, [NEW]),
+        ({"ROS_DISTRO": "kilted", "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}, [NEW]),
+        ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, []),
+        ({OLD: "mine.xml"}, []),
+        ({NEW: "mine.xml"}, []),
     ],
 )
-def test_fast_dds_profile_unless_the_user_chose(describe, monkeypatch, environment, sets_profile):
-    from launch.actions import SetEnvironmentVariable
-
-    for variable in (*FAST_DDS_VARIABLES, "RMW_IMPLEMENTATION"):
+def test_the_variable_that_the_distribution_reads_is_set_unless_the_user_chose(monkeypatch, environment, variables):
+    for variable in (*FAST_DDS_VARIABLES, "RMW_IMPLEMENTATION", "ROS_DISTRO"):
         monkeypatch.delenv(variable, raising=False)
     for variable, value in environment.items():
-        monkeypatch.setitem(os.environ, variable, value)
-    actions = [entity for entity in describe(FILES[0]).entities if isinstance(entity, SetEnvironmentVariable)]
-    assert len(actions) == (2 if sets_profile else 0)
+        monkeypatch.setenv(variable, value)
+    described = launch_stand_in.description(LAUNCH / "tracker.launch.py", monkeypatch)
+    actions = [one for one in described.parts[0] if type(one).__name__ == "SetEnvironmentVariable"]
+    assert [action.parts[0] for action in actions] == variables
