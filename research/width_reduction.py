@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Cuts a wide network to a narrow one of the same layers without a gradient step, by least squares for each layer.
 
 1. Every reader of the residual stream normalises it first. So the stream can be rotated and cut to its principal
@@ -318,7 +319,7 @@ def _in_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description="Cuts weights to a narrower preset by least squares on training crops.")
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--teacher", required=True, help="the wide weights")
     p.add_argument("--model", choices=PRESETS, default="dytrack_tiny", help="preset of the narrow network")
     p.add_argument("--data", nargs="+", required=True, help=DATA_HELP)

@@ -22,7 +22,7 @@ from dytrack_ros.cli import pack
 from dytrack_ros.data.datasets import JoinedDataset
 from dytrack_ros.data.labels import ImageTable, LabelledImage
 from dytrack_ros.data.registry import left_out, open_data, summary
-from dytrack_ros.data.shards import ShardDataset, expand_shards
+from dytrack_ros.data.shards import ShardDataset, ShardWriter, expand_shards
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +207,16 @@ def test_neighbours_are_counted_labelled_and_packed(tmp_path):
     tables = ImageTable.of(images), ImageTable.concatenated([ImageTable.of(images[:2]), ImageTable.of(images[2:])])
     assert [table.neighbours.tolist() for table in tables] == [[2, 4, 0, 0, 2]] * 2
     assert [image.neighbour_count for image in tables[1][::-1]] == [2, 0, 0, 4, 2]
+
+    class Grey:
+        images = tables[0]
+
+        def pixels(self, number):
+            return np.full((90, 100, 3), 90, np.uint8)
+
+    with ShardWriter(Grey(), tables[0], "webp", 90, threads=1) as writer:
+        writer.write(tmp_path / "a.tar", np.arange(5))
+    assert ShardDataset([tmp_path / "a.tar"]).images.neighbours.tolist() == [2, 4, 0, 0, 2]
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------
