@@ -8,8 +8,7 @@
    2017): heads and units are chosen, then the linear maps into and out of them are solved for. Each layer is fitted on
    the actual output of the narrow layers before it.
 
-    tools/ros_env research/width_reduction.py --teacher wide.safetensors --model dytrack_tiny --data SHARDS --out
-    start.safetensors
+    tools/ros_env research/width_reduction.py --teacher wide.safetensors --data SHARDS --out start.safetensors
 
 writes weights for ``dytrack train --init start.safetensors`` and ``start.projection.safetensors``, which
 ``--teacher wide.safetensors --projection start.projection.safetensors`` needs to compare tokens.
