@@ -6,7 +6,7 @@ import random
 import shutil
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_network import random_model
 from square_sequences import write_sequences
@@ -44,6 +44,7 @@ def frames(count=300, seed=0):
     return samples
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.floats(-0.5, 1.5), st.floats(-0.5, 1.5), st.integers(0, 5))
 def test_no_threshold_rises_with_thrift(a, b, seed):
     family, _ = family_of(direct_path(frames(60, seed), COSTS, levels=6), COSTS)
