@@ -51,8 +51,8 @@ def demo(video: Path | None = None) -> None:
         if video is None:
             from ament_index_python.packages import get_package_prefix
 
-            program = Path(get_package_prefix("dytrack_ros"), "lib", "dytrack_ros", "demo")
-            subprocess.run([program, "--out", folder], check=True)
+            program = Path(get_package_prefix("dytrack_ros"), "lib", "dytrack_ros", "dytrack")
+            subprocess.run([program, "demo", "--out", folder], check=True)
             video = Path(folder) / "overlay.mp4"
         animate(video, IMAGES / "demo.webp")
 
@@ -171,9 +171,10 @@ CLIP_HZ, FOLLOWED_S, PATIENCE_S = 5.0, 9.0, 12.0
 
 
 def panel() -> None:
-    from dytrack_ros.nodes.demo.camera_sources import find_clip
     from node_graph import Graph
     from panel_clients import browser_page, drag_box
+
+    from dytrack_ros.nodes.demo.camera_sources import find_clip
 
     clip = find_clip("bunny", None)
     with Graph() as graph:

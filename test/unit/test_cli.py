@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +36,7 @@ def test_help_lists_every_subcommand_without_importing_torch():
 def test_a_subcommand_runs_as_typed(line):
     done = shell(line)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: ")
+    assert done.stdout.startswith(f"usage: {line.removesuffix(' --help')} ")
 
 
 def test_exit_status_and_reason_reach_the_shell(tmp_path):
@@ -53,7 +52,7 @@ def test_every_subcommand_has_help(name, capsys):
         return
     with pytest.raises(SystemExit) as end:
         cli.main([name, "--help"])
-    assert end.value.code == 0 and re.match(rf"usage: (dytrack )?{name} ", capsys.readouterr().out)
+    assert end.value.code == 0 and f"usage: dytrack {name} " in capsys.readouterr().out
 
 
 def test_demo_without_ros_says_what_it_needs(monkeypatch, capsys):

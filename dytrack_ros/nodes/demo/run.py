@@ -237,7 +237,7 @@ def _clip(options: argparse.Namespace) -> Clip:
 
 def _parse(args: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="demo", description="Track a clip in a real ROS 2 graph and show how it went."
+        prog="dytrack demo", description="Track a clip in a real ROS 2 graph and show how it went."
     )
     parser.add_argument(
         "--scene",
