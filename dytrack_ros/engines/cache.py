@@ -56,7 +56,7 @@ def cached(kind: str, name: str, write: Callable[[Path], None], check: Callable[
             _make(folder, write, check)
         mark_used(folder)
     except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
-        _warn_unwritable(kind, str(error))
+        _warn_unwritable(kind, f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}: {error}")
         with tempfile.TemporaryDirectory(prefix="dytrack_ros-") as temporary:
             write(Path(temporary))
             yield Path(temporary)
@@ -128,5 +128,8 @@ def _beside(folder: Path, suffix: str) -> Path:
 def _warn_unwritable(kind: str, reason: str) -> None:
     """Warn once for each reason."""
     _log.warning(
-        "the cache of %s cannot be used (%s): they are made anew at each start; set XDG_CACHE_HOME", kind, reason
+        "the cache of %s cannot be used (%s): they are made at each start, in %s; set XDG_CACHE_HOME to a writable folder",
+        kind,
+        reason,
+        tempfile.gettempdir(),
     )
