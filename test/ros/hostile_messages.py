@@ -16,8 +16,8 @@ from image_messages import BYTES_PER_PIXEL, row_count
 
 from dytrack_ros.nodes.images import READABLE_ENCODINGS
 
-# How many go through a live graph, and about twice as many through the parts of the node in one process. The whole test,
-# for an idle machine: DYTRACK_HOSTILE_MESSAGES=10000 tools/ros_env pytest test/ros/test_hostile_parts.py test/system/test_hostile.py
+# Messages sent to a live node; its parts in one process get about twice as many. The whole test, for an idle machine:
+# DYTRACK_HOSTILE_MESSAGES=10000 tools/ros_env pytest test/ros/test_hostile_parts.py test/system/test_hostile.py
 IS_WHOLE = "DYTRACK_HOSTILE_MESSAGES" in os.environ
 MESSAGES = int(os.environ.get("DYTRACK_HOSTILE_MESSAGES", 500))
 

@@ -156,13 +156,6 @@ def test_stale_init_is_caught_up_and_only_the_newest_frame_published(bench):
     assert bench.states[6:] == [(6, "TRACKING", "target-1")]
 
 
-def test_stamp_may_be_off_by_a_float_of_seconds(bench):
-    bench.show(1, 2, 3)
-    bench.follower.request(Init(BOX, bench.stamp(2) + 240, "", time.monotonic()))
-    bench.follower.step(None)
-    assert bench.tracker.calls[0] == ("initialize", 2)
-
-
 def test_catching_up_skips_frames_where_tracking_is_slower_than_the_camera(bench, monkeypatch):
     now = [0.0]
 
@@ -359,15 +352,6 @@ def test_no_box_is_published_after_stop_even_if_its_frame_was_under_work(bench):
     bench.show(2)
     assert bench.states[-1] == (2, "IDLE", "")
     assert bench.published[-1][0].box is None
-
-
-def test_stop_ends_catching_up(bench):
-    bench.show(1, 2, 3, 4)
-    bench.tracker.on_track = bench.follower.stop
-    bench.init(1)
-    bench.follower.step(None)
-    assert bench.tracked == [2]
-    assert bench.states[-1][1:] == ("IDLE", "")
 
 
 def test_failing_tracker_leaves_an_idle_follower_that_takes_the_next_init(bench):

@@ -22,8 +22,8 @@ from dytrack_ros.nodes.demo.node_process import NodeProcess, prepare_environment
 from dytrack_ros.nodes.images import fill_compressed, fill_image
 from dytrack_ros.nodes.messages import box_of, detection_message, stamp_ns
 
-# Slow machines are allowed for, hanging ones are not.
-PATIENCE_S = 60
+# Slow machines are allowed for, hanging ones are not; a very busy machine may need more.
+PATIENCE_S = float(os.environ.get("DYTRACK_PATIENCE_S", 60))
 WIDTH, HEIGHT = 640, 480
 FRAME_NS = 50_000_000
 DROPPED_ANSWER = "failed to send response (timeout)"
@@ -217,8 +217,11 @@ class LiveGraph:
         return self.wait_until(lambda: self.detections.get(newest), "answer to init")
 
     def call(self, service_type, name, request):
-        """The answer of a service. A server that has not discovered this client's reader yet serves the call, drops its answer
-        after 0.1 s and says so in its log: it is asked again then, by the same client and twice at most."""
+        """Return the answer of a service.
+
+        A server that has not discovered this client's reader yet serves the call, drops its answer after 0.1 s and logs
+        that. The same client then asks again, twice at most.
+        """
         client = self.client.create_client(service_type, name)
         self.wait_until(client.service_is_ready, f"service {name}")
 

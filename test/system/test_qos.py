@@ -30,8 +30,8 @@ def test_overrides_are_honoured_and_who_offers_less_is_an_error_with_both_sides_
     graph.wait_until(lambda: graph.diagnostics["input"].level == DiagnosticStatus.ERROR, "error in diagnostics")
     message = graph.diagnostics["input"].message
     assert message == (
-        f"no image can come on /image from {OFFERED}: this node requests {REQUESTED}, more than is offered in durability "
-        f"and reliability; lower {OVERRIDE}durability, {OVERRIDE}reliability, or change the publisher"
+        f"no image can come on /image from {OFFERED}: this node requests {REQUESTED}, more than is offered in "
+        f"durability and reliability; lower {OVERRIDE}durability, {OVERRIDE}reliability, or change the publisher"
     )
     graph.wait_until(lambda: value(graph, "refused_publishers") == "1", "the refused publisher in diagnostics")
     line, *repeated = (line for line in process.output.splitlines() if "ncompatible QoS" in line)
