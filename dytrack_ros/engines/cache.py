@@ -128,7 +128,7 @@ def _beside(folder: Path, suffix: str) -> Path:
 def _warn_unwritable(kind: str, reason: str) -> None:
     """Warn once for each reason."""
     _log.warning(
-        "the cache of %s cannot be used (%s): they are made at each start, in %s; set XDG_CACHE_HOME to a writable folder",
+        "the cache of %s cannot be used (%s): they are made at each start, in %s; set XDG_CACHE_HOME",
         kind,
         reason,
         tempfile.gettempdir(),
