@@ -165,7 +165,7 @@ def pareto() -> None:
 
 # --- panel.png
 
-VIEWPORT = {"width": 1200, "height": 860}
+VIEWPORT = {"width": 1280, "height": 800}
 COLOURS_OF_PANEL = 128  # keeps the file small
 CLIP_HZ, FOLLOWED_S, PATIENCE_S = 5.0, 9.0, 12.0
 
