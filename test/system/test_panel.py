@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 from dytrack_ros.msg import TrackStatus
-from panel_graph import HEIGHT, WIDTH, start_camera, start_panel, start_tracker
 from panel_clients import Viewer
+from panel_graph import HEIGHT, WIDTH, start_camera, start_panel, start_tracker
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2D
 
