@@ -318,5 +318,5 @@ def _quoted(text: str) -> str:
 def _byte_array(values: np.ndarray) -> array.array:
     """Return an array.array, which rclpy takes as it is; it checks a list or bytes element by element."""
     data = array.array("B")
-    data.frombytes(memoryview(values).cast("B"))
+    data.frombytes(values.data.cast("B"))
     return data
