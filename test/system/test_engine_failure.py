@@ -61,7 +61,7 @@ def test_the_next_engine_follows_the_target_on_and_the_node_says_so(graph, engin
     assert figure(graph, "tracker", "engine") == "onnxruntime (cpu)"
     tracker = graph.diagnostics["tracker"]
     assert tracker.level == DiagnosticStatus.WARN
-    assert tracker.message == f"tracking cup; {REASON}; onnxruntime (cpu) runs instead"
+    assert tracker.message == f"tracking cup; {REASON}; onnxruntime (cpu) is used instead"
     assert figure(graph, "timing", "exit_costs_ms") != costs, "measured anew"
     assert graph.show().status.slowdown < 100, "relative to what the present engine costs"
     assert graph.call(Trigger, f"{NODE}/stop", Trigger.Request()).message == "stopped following cup"
