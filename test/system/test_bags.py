@@ -126,7 +126,7 @@ def write_camera_bag(path, storage, types, start_ns):
 
 
 def play(player, path, leave_out=()):
-    """Publish what the bag holds when it is due, and wait until its last image is answered; returns what was recorded."""
+    """Publish what the bag holds when due; wait until its last image is answered; return what was recorded."""
     graph = player.graph
     player.recording.clear()
     graph.statuses.clear()
