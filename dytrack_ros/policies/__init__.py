@@ -3,6 +3,7 @@
 from dytrack_ros.policies.exit_policy import (
     ExitCosts,
     ExitPolicy,
+    ExitReason,
     ExitTrace,
     FixedExit,
     FixedThresholds,
@@ -16,6 +17,7 @@ __all__ = [
     "BudgetState",
     "ExitCosts",
     "ExitPolicy",
+    "ExitReason",
     "ExitTrace",
     "ExitTrust",
     "FixedExit",

@@ -29,17 +29,20 @@ class Calibration:
         exits: one record for each exit: quantiles of its scores over the frames that reach it, its mean IoU over these
             and over all frames.
         notes: how the measurement was made.
+        thresholds: the asked thresholds tau_1 ... tau_{K-1} to start with; empty in older files.
     """
 
     weights_sha256: str
     family: ThresholdFamily
     exits: Sequence[Mapping[str, Any]] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: Sequence[float] = ()
 
     def save(self, path: str | Path) -> None:
         document = {
             "weights_sha256": self.weights_sha256,
             **self.notes,
+            "thresholds": [round(tau, 4) for tau in self.thresholds],
             "exits": list(self.exits),
             "family": {
                 "thrift": [round(thrift, 4) for thrift in self.family.thrifts],
@@ -58,6 +61,7 @@ class Calibration:
             document = json.loads(Path(path).read_text())
             family = ThresholdFamily(document["family"]["thrift"], document["family"]["thresholds"])
             made_for, exits = str(document["weights_sha256"]), document["exits"]
+            thresholds = tuple(float(tau) for tau in document.get("thresholds", ()))
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise CalibrationError(f"{path} is no calibration file ({error}); make one: dytrack calibrate") from error
         if weights is not None and made_for != (present := file_sha256(weights)):
@@ -65,8 +69,9 @@ class Calibration:
                 f"{path} was made for weights {made_for[:12]}..., but {Path(weights).name} is {present[:12]}...; "
                 "run dytrack calibrate on these weights"
             )
-        notes = {name: value for name, value in document.items() if name not in ("weights_sha256", "exits", "family")}
-        return cls(made_for, family, exits, notes)
+        own = ("weights_sha256", "exits", "family", "thresholds")
+        notes = {name: value for name, value in document.items() if name not in own}
+        return cls(made_for, family, exits, notes, thresholds)
 
 
 def calibration_file(weights: str | Path) -> Path:

@@ -10,12 +10,22 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from dytrack_ros.policies.calibration import Calibration
 from dytrack_ros.policies.exit_trust import ExitTrust
 
 DEFAULT_THRESHOLDS = (0.74, 0.70)
 """tau_1 and tau_2 from the calibration of `dytrack_small`: nearly every frame takes exit 2."""
+
+
+class ExitReason(Enum):
+    """Why a frame stopped at its exit. The values are those of ``dytrack_ros/TrackStatus.decided_by``."""
+
+    QUALITY = 0  # the score exceeds the asked threshold
+    BUDGET = 1  # the score exceeds the threshold that the budget has lowered
+    DEADLINE = 2  # the next stage would have ended after the deadline
+    LAST_EXIT = 3  # the last exit always answers
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,11 @@ class ExitPolicy:
     def thresholds_in_force(self) -> tuple[float, ...]:
         """The scores that the exits but the last must exceed in the next frame; empty if scores do not decide."""
         return ()
+
+    @property
+    def reason(self) -> ExitReason:
+        """Why the last frame stopped, if it was not at the last exit."""
+        return ExitReason.QUALITY
 
     def should_exit(self, exit_index: int, score: float, elapsed_s: float) -> bool:
         """Return whether the frame stops at exit ``exit_index`` (1-based, never the last).

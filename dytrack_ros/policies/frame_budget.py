@@ -1,61 +1,77 @@
-"""The exit policy that keeps a mean frame time and a deadline."""
+"""The exit policy whose thresholds ask for quality, within a limit on the mean frame time and a deadline."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import Enum
 from numbers import Real
 
 from dytrack_ros.policies.calibration import Calibration
-from dytrack_ros.policies.exit_policy import ExitCosts, ExitPolicy, ExitTrace
+from dytrack_ros.policies.exit_policy import (
+    ExitCosts,
+    ExitPolicy,
+    ExitReason,
+    ExitTrace,
+    FixedThresholds,
+    default_thresholds,
+)
+from dytrack_ros.policies.exit_trust import ExitTrust
 from dytrack_ros.policies.latency_model import LatencyModel
-from dytrack_ros.policies.thresholds import ThresholdFamily
+from dytrack_ros.policies.thresholds import DEFAULT_EXIT_COUNT, ThresholdFamily
 
 MIN_BUDGET_S, MAX_BUDGET_S = 1e-4, 60.0
 
 
 class BudgetState(Enum):
-    """The budget B against the present exit costs c_1 ... c_K; c_1 <= B <= c_K is the working range."""
+    """The budget B against the present exit costs c_1 ... c_K."""
 
+    UNLIMITED = "unlimited"  # there is no budget: the asked thresholds decide
     UNKNOWN = "unknown"  # the exit costs are not known yet
-    KEEPING = "keeping"
+    KEEPING = "keeping"  # c_1 <= B <= c_K: the budget may lower the thresholds
     INFEASIBLE = "infeasible"  # B < c_1: every frame takes the first exit and is still too slow
-    IDLE = "idle"  # B > c_K: every frame goes to full depth with time to spare
+    IDLE = "idle"  # B > c_K: the asked thresholds decide
 
 
 class FrameBudget(ExitPolicy):
-    """Keeps the mean frame time at ``budget_s`` by moving all thresholds together along one scalar, ``thrift``.
+    """Exit by ``thresholds``, and lower them along one scalar, ``thrift``, while the mean frame time exceeds ``budget_s``.
+
+    **Rule.** The threshold in force is tau_k_eff = min(tau_k, family_k(thrift)): ``thresholds`` tau_k say which predicted
+    IoU is good enough, the calibrated family says what is affordable. The family is 1 at thrift 0, so the asked
+    thresholds alone decide; it falls with thrift, and at thrift 1 every frame takes the first exit.
 
     **Mean.** After every frame of ``seconds`` s_t, with e_t = (s_t - B) / B,
 
-        thrift += gain * e_t.
+        thrift <- max(0, thrift + gain * e_t).
 
-    Statement: if every frame that stops at the first exit takes at most B and every frame at full depth at least B,
-    then after T frames, for any scores, |mean(s) - B| <= (1 + gain * (1 + max e)) * B / (gain * T).
-    Proof: thrift stays within [-gain, 1 + gain * max e]: at thrift >= 1 every frame stops at the first exit, so
-    e_t <= 0 and thrift does not rise; at thrift <= 0 every frame goes to full depth, so e_t >= 0 and it does not fall;
-    one step moves it up by at most gain * max e and down by at most gain. The sum of e_t telescopes to
-    (thrift_T - thrift_0) / gain. QED. Thrift is clipped to an interval that contains this one, so clipping never acts
-    in the working range; outside of it, it bounds the error that is carried over. For the same reason one frame counts
-    as at most ``OUTLIER`` times the present cost of its exit. (docs/budget.md)
+    Statement: if every frame that takes the first exit needs at most B (c_1 <= B), then after T frames, for any scores
+    and thresholds, mean(s) <= B + (1 + gain * max e) * B / (gain * T). The budget is a limit, not a target: there is no
+    lower bound.
+    Proof: max(0, x) >= x, so thrift_{t+1} >= thrift_t + gain * e_t, and the sum of gain * e_t is at most
+    thrift_T - thrift_0 <= thrift_T. At thrift >= 1 a frame takes the first exit, so e_t <= 0 and thrift does not rise;
+    below 1 one step adds at most gain * max e. Hence thrift_T <= 1 + gain * max e. QED. Thrift is clipped to that value,
+    so clipping never acts while c_1 <= B; otherwise it bounds the error that is carried over. For the same reason one
+    frame counts as at most ``OUTLIER`` times the present cost of its exit.
 
     **Deadline.** A frame stops if the next stage, a box head and ``overhead_s`` would end after ``deadline_s``. The
     stage's time is estimated with the slow-down factor plus ``deadline_sigmas`` standard deviations, or with this
     frame's own slow-down if that is larger. The first stage always runs.
 
-    ``costs`` and ``family`` given to the constructor stay in force; otherwise :meth:`on_engine` sets them.
-    ``budget_s``, ``deadline_s``, ``deadline_sigmas`` and ``overhead_s`` may be assigned between two frames;
-    ``deadline_cut`` says whether the deadline, not a score, ended the last frame. Raises ValueError for values out of
-    range.
+    ``budget_s`` None is no limit. ``thresholds``, ``costs`` and ``family`` given to the constructor stay in force;
+    otherwise :meth:`on_engine` sets them from the calibration and the measured costs. Without costs, they are learned
+    from the first frames' ``stage_seconds``. ``thresholds``, ``budget_s``, ``deadline_s``, ``deadline_sigmas`` and
+    ``overhead_s`` may be assigned between two frames. Raises ValueError for values out of range.
     """
 
     OUTLIER = 3.0
 
     def __init__(
         self,
-        budget_s: float,
+        budget_s: float | None,
         deadline_s: float | None = None,
         *,
+        thresholds: Sequence[float] | None = None,
+        trust: ExitTrust | None = None,
         gain: float = 0.12,
         deadline_sigmas: float = 3.0,
         overhead_s: float = 0.0,
@@ -66,25 +82,38 @@ class FrameBudget(ExitPolicy):
         for name, value, low in (("gain", gain, 1e-6), ("deadline_sigmas", deadline_sigmas, 0)):
             if not (math.isfinite(value) and value >= low):
                 raise ValueError(f"{name} is {value}; it must be a number of at least {low:g}")
-        self._budget_s = check_seconds("budget_s", budget_s)
+        self._budget_s = None if budget_s is None else check_seconds("budget_s", budget_s)
         self.deadline_s, self.overhead_s = deadline_s, overhead_s
         self.gain, self.deadline_sigmas = float(gain), float(deadline_sigmas)
-        self.deadline_cut = self._cut_in_frame = False
+        self._reason = self._reason_in_frame = ExitReason.LAST_EXIT
         self.needs_costs = family is None or costs is None
+        exit_count = costs.exit_count if costs else family.exit_count if family else DEFAULT_EXIT_COUNT
+        self._has_given_thresholds = thresholds is not None
+        self.quality = FixedThresholds(default_thresholds(exit_count) if thresholds is None else thresholds, trust)
         self._given_family, self._given_costs = family, costs
         self._family = family or ThresholdFamily.default()
         self._latency = LatencyModel(costs)
         self._set_thrift(self._expected_thrift(self._budget_s))
 
     @property
-    def budget_s(self) -> float:
-        """B, seconds. Assigning it moves thrift at once by what the calibration expects the new budget to need."""
+    def thresholds(self) -> tuple[float, ...]:
+        """tau_1 ... tau_{K-1} as asked. Assigned ones are kept when the engine changes."""
+        return self.quality.thresholds
+
+    @thresholds.setter
+    def thresholds(self, thresholds: Sequence[float]) -> None:
+        self.quality.thresholds = tuple(thresholds)
+        self._has_given_thresholds = True
+
+    @property
+    def budget_s(self) -> float | None:
+        """B, seconds; None: no limit. Assigning it moves thrift at once by what the calibration expects it to need."""
         return self._budget_s
 
     @budget_s.setter
-    def budget_s(self, seconds: float) -> None:
+    def budget_s(self, seconds: float | None) -> None:
         before = self._expected_thrift(self._budget_s)
-        self._budget_s = check_seconds("budget_s", seconds)
+        self._budget_s = None if seconds is None else check_seconds("budget_s", seconds)
         self._set_thrift(self.thrift + self._expected_thrift(self._budget_s) - before)
 
     @property
@@ -109,12 +138,21 @@ class FrameBudget(ExitPolicy):
 
     @property
     def thrift(self) -> float:
-        """0 = always full depth, 1 = always the first exit."""
-        return min(max(self._raw_thrift, 0.0), 1.0)
+        """lambda in [0, 1]: 0 = the asked thresholds decide, 1 = every frame takes the first exit."""
+        return min(self._raw_thrift, 1.0)
 
     @property
     def thresholds_in_force(self) -> tuple[float, ...]:
-        return self._thresholds
+        asked, affordable = self.quality.thresholds_in_force, self._affordable
+        return tuple(min(tau, affordable[min(k, len(affordable) - 1)]) for k, tau in enumerate(asked))
+
+    @property
+    def needs_comparison(self) -> bool:
+        return self.quality.needs_comparison
+
+    @property
+    def reason(self) -> ExitReason:
+        return self._reason
 
     @property
     def slowdown(self) -> float:
@@ -124,6 +162,8 @@ class FrameBudget(ExitPolicy):
     @property
     def state(self) -> BudgetState:
         costs = self._latency.costs
+        if self._budget_s is None:
+            return BudgetState.UNLIMITED
         if costs is None:
             return BudgetState.UNKNOWN
         if self._budget_s < self._latency.slowdown * costs.answer(1):
@@ -147,6 +187,9 @@ class FrameBudget(ExitPolicy):
         if family is None:
             family = calibration.family if calibration else ThresholdFamily.default(costs.exit_count)
         _check_fit(family, costs)
+        if not self._has_given_thresholds:
+            asked = calibration.thresholds if calibration else ()
+            self.quality.thresholds = asked or default_thresholds(costs.exit_count)
         if costs == self._latency.costs and family == self._family:
             return
         if costs != self._latency.costs:
@@ -156,22 +199,28 @@ class FrameBudget(ExitPolicy):
 
     def on_new_target(self) -> None:
         self._latency.restart()
+        self.quality.on_new_target()
 
     def should_exit(self, exit_index: int, score: float, elapsed_s: float) -> bool:
-        if 0 < self._raw_thrift < 1:
-            is_good = score > self._thresholds[min(exit_index, len(self._thresholds)) - 1]
+        position = min(exit_index, len(self.thresholds), len(self._affordable))  # the last value serves further exits
+        if self.quality.should_exit(position, score, elapsed_s):
+            self._reason_in_frame = ExitReason.QUALITY
+        elif self._raw_thrift >= 1 or score > self._affordable[position - 1]:
+            self._reason_in_frame = ExitReason.BUDGET
+        elif self._misses_deadline(exit_index, elapsed_s):
+            self._reason_in_frame = ExitReason.DEADLINE
         else:
-            is_good = self._raw_thrift >= 1
-        self._cut_in_frame = not is_good and self._misses_deadline(exit_index, elapsed_s)
-        return is_good or self._cut_in_frame
+            return False
+        return True
 
     def observe(self, trace: ExitTrace) -> None:
-        if math.isfinite(trace.seconds):
+        self.quality.observe(trace)
+        if self._budget_s is not None and math.isfinite(trace.seconds):
             expected = self._latency.answer(trace.exit_index)
             seconds = min(trace.seconds, self.OUTLIER * expected) if expected else trace.seconds
             self._set_thrift(self._raw_thrift + self.gain * (seconds - self._budget_s) / self._budget_s)
         self._latency.observe(trace)
-        self.deadline_cut, self._cut_in_frame = self._cut_in_frame, False
+        self._reason, self._reason_in_frame = self._reason_in_frame, ExitReason.LAST_EXIT
 
     def _misses_deadline(self, exit_index: int, elapsed_s: float) -> bool:
         if self._deadline_s is None:
@@ -181,20 +230,24 @@ class FrameBudget(ExitPolicy):
 
     def _set_thrift(self, thrift: float) -> None:
         full_depth = self._latency.answer(self._exit_count)
-        largest_error = self.OUTLIER if full_depth is None else max(full_depth / self._budget_s - 1, self.OUTLIER)
-        self._raw_thrift = min(max(thrift, -self.gain), 1 + self.gain * largest_error)
-        self._thresholds = self._family.thresholds(self._raw_thrift)
+        largest_error = self.OUTLIER
+        if full_depth is not None and self._budget_s is not None:
+            largest_error = max(full_depth / self._budget_s - 1, self.OUTLIER)
+        self._raw_thrift = min(max(thrift, 0.0), 1 + self.gain * largest_error)
+        self._affordable = self._family.thresholds(self._raw_thrift)
 
     @property
     def _exit_count(self) -> int:
         costs = self._latency.costs
         return max(self._family.exit_count, costs.exit_count if costs else 0)
 
-    def _expected_thrift(self, budget_s: float) -> float:
-        """Thrift in [0, 1] that the calibration expects for this budget; one half while costs are unknown."""
+    def _expected_thrift(self, budget_s: float | None) -> float:
+        """Thrift in [0, 1] that the calibration expects for this budget; 0 without one or while costs are unknown."""
+        if budget_s is None:
+            return 0.0
         first, last = self._latency.answer(1), self._latency.answer(self._exit_count)
         if first is None or last is None or last <= first:
-            return 0.5
+            return 0.0
         return min(max((last - budget_s) / (last - first), 0.0), 1.0)
 
     def __repr__(self) -> str:
