@@ -25,6 +25,7 @@ from dytrack_ros.evaluation.threshold_search import (
     Mix,
     direct_path,
     family_of,
+    knee,
     mean_iou_at_costs,
     quantile,
 )
@@ -37,6 +38,12 @@ def parser() -> argparse.ArgumentParser:
     p = sequence_parser("calibrate", __doc__)
     p.add_argument("--seed", type=int, default=0, help="seed of the exits that the tracker follows")
     p.add_argument("--out", type=Path, help="file to write; default: beside the weights")
+    p.add_argument(
+        "--worth",
+        type=float,
+        default=0.02,
+        help="mean IoU that the time of a frame at full depth must gain; sets the default thresholds",
+    )
     p.add_argument("--samples", type=Path, help="also write every frame's scores and IoUs to this JSON file")
     return p
 
@@ -120,7 +127,10 @@ def main(argv: list[str] | None = None) -> int:
         named = {s.name: [asdict(sample) for sample in group] for s, group in zip(prepared, groups, strict=True)}
         args.samples.write_text(json.dumps({"costs": costs, "sequences": named}) + "\n")
     held_out = held_out_iou(groups, costs)
-    family, rows = family_of(direct_path(samples, costs), costs)
+    path_of_mixes = direct_path(samples, costs)
+    family, rows = family_of(path_of_mixes, costs)
+    chosen = knee(path_of_mixes, costs, args.worth)
+    asked = tuple(min(max(tau, 0.0), 1.0) for tau in chosen.thresholds)
     even = min(rows, key=lambda row: max(row.shares) - min(row.shares))
     notes = {
         "model": weights.stem,
@@ -131,6 +141,12 @@ def main(argv: list[str] | None = None) -> int:
         "variants": args.variants,
         "relative_costs": [round(cost / costs[0], 3) for cost in costs],
         "held_out_mean_iou": round(held_out, 4),
+        "worth": args.worth,
+        "thresholds_mix": {
+            "cost": round(chosen.cost / costs[-1], 3),
+            "iou": round(chosen.iou, 4),
+            "shares": [round(share, 3) for share in chosen.shares],
+        },
         "mixes": [
             {
                 "cost": round(row.cost / costs[0], 3),
@@ -140,7 +156,11 @@ def main(argv: list[str] | None = None) -> int:
             for row in rows
         ],
     }
-    Calibration(file_sha256(weights), family, exit_records(samples, even), notes).save(path)
+    Calibration(file_sha256(weights), family, exit_records(samples, even), notes, asked).save(path)
+    print(
+        f"default thresholds {', '.join(f'{tau:.3f}' for tau in asked)}: mean IoU {chosen.iou:.4f} in "
+        f"{chosen.cost / costs[-1]:.0%} of the time of full depth"
+    )
     print(f"held-out mean IoU over all mean costs: {held_out:.4f}")
     print(f"wrote {path}: {len(rows)} rows from {len(samples)} frames of {len(prepared)} sequences")
     return 0

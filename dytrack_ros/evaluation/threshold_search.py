@@ -112,6 +112,15 @@ def mean_iou_at_costs(
     return total / points
 
 
+def knee(path: Sequence[Mix], costs: Sequence[float], worth: float) -> Mix:
+    """Return the mix of ``path`` beyond which going deeper gains too little.
+
+    ``worth`` is the mean IoU that the time of one frame at full depth (c_K) must gain; the result maximises
+    iou - worth * cost / c_K.
+    """
+    return max(path, key=lambda step: step.iou - worth * step.cost / costs[-1])
+
+
 def family_of(path: Sequence[Mix], costs: Sequence[float]) -> tuple[ThresholdFamily, list[Mix]]:
     """Return the path as a family with thrift = (c_K - mean cost) / (c_K - c_1), and the mixes of its rows.
 

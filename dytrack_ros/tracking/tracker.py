@@ -96,7 +96,8 @@ class DyTracker:
         self._init_correction: InitCorrection | None = None
         self._exit_costs: dict[str, ExitCosts] = {}  # by engine_name
         warm_up()
-        self.set_policy(policy or FixedThresholds(default_thresholds(engine.exit_count)))
+        asked = calibration.thresholds if calibration else ()
+        self.set_policy(policy or FixedThresholds(asked or default_thresholds(engine.exit_count)))
 
     @classmethod
     def from_pretrained(
@@ -115,7 +116,8 @@ class DyTracker:
 
         Args:
             engine: one of ``dytrack_ros.engines.ENGINES``.
-            policy: None: :class:`FixedThresholds` with :func:`default_thresholds`.
+            policy: None: :class:`FixedThresholds` with the thresholds of the weights' calibration, else with
+                :func:`default_thresholds`.
             device: ``auto``, ``cpu`` or ``cuda[:N]``.
             threads: CPU threads; None: the engine's default.
             precision: ``auto``, ``fp32`` or ``int8``; see :func:`dytrack_ros.engines.create_engine`.

@@ -17,9 +17,11 @@ from dytrack_ros.data.sequences import load_sequence
 from dytrack_ros.evaluation.analysis import sample_exits
 from dytrack_ros.evaluation.threshold_search import (
     ExitSample,
+    Mix,
     direct_path,
     exit_taken,
     family_of,
+    knee,
     mean_iou_at_costs,
     mix,
     quantile,
@@ -78,6 +80,13 @@ def test_the_path_leads_from_full_depth_to_the_first_exit():
 
 def area(path):
     return sum((a.iou + b.iou) / 2 * (a.cost - b.cost) for a, b in itertools.pairwise(path))
+
+
+@pytest.mark.parametrize("worth, cost", [(0.0, 3.2), (0.1, 3.2), (0.2, 2.1), (0.4, 1.0), (9.0, 1.0)])
+def test_the_knee_goes_deeper_only_while_it_pays(worth, cost):
+    # Exit 2 gains 0.10 in 0.34 of full depth's time, exit 3 another 0.05: 0.29 and 0.15 a frame time.
+    path = [Mix((), c, iou, ()) for c, iou in zip(COSTS[::-1], (0.65, 0.60, 0.50), strict=True)]
+    assert knee(path, COSTS, worth).cost == cost
 
 
 def test_the_direct_search_is_optimal_on_its_grid():
@@ -196,6 +205,7 @@ def test_from_sequences_to_thresholds(folder, weights, tmp_path, capsys):
     samples = json.loads((tmp_path / "samples.json").read_text())["sequences"]
     assert sum(map(len, samples.values())) == 8
 
+    assert DyTracker.from_pretrained(weights, engine="torch").policy.thresholds == tuple(made["thresholds"])
     policy = FrameBudget(0.02)
     tracker = DyTracker.from_pretrained(weights, engine="torch", policy=policy)
     assert tracker.calibration_note == "random.calibration.json"
