@@ -8,14 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Protocol
 
-from dytrack_ros.policies import (
-    BudgetState,
-    ExitPolicy,
-    ExitTrust,
-    FixedExit,
-    FixedThresholds,
-    FrameBudget,
-)
+from dytrack_ros.policies import BudgetState, ExitPolicy, ExitReason, FixedExit, FrameBudget
 from dytrack_ros.policies.budget_source import BudgetSource, CameraPace, CameraPeriod, Overhead
 from dytrack_ros.policies.frame_budget import MAX_BUDGET_S, MIN_BUDGET_S
 from dytrack_ros.tracking import DyTracker
@@ -37,8 +30,9 @@ class BudgetSettings:
     Attributes:
         source: origin of the budget.
         fixed_exit: exit to take always (1-based), whatever the budget; None: none.
-        thresholds, trust_rate, impatience: exit rule without a budget.
-        deadline_s: deadline of every frame with a budget; None: none.
+        thresholds: the asked thresholds; empty: those of the model.
+        trust_rate, impatience: per-target correction of the asked thresholds.
+        deadline_s: deadline of every frame; None: none.
         keep_period: in mode `camera`, make the camera's period (or the periods that a frame gets) a deadline too.
         deadline_sigmas: safety margin of the deadlines, see FrameBudget.
     """
@@ -75,12 +69,13 @@ class BudgetSettings:
 
 @dataclass(frozen=True)
 class FrameTerms:
-    """Budget, `thrift`, `slowdown` and thresholds of one frame; without a budget the first three are 0, 0, 1."""
+    """Budget (0: none), `thrift`, `slowdown` and thresholds of one frame, in force and asked; none with a fixed exit."""
 
     budget_s: float = 0.0
     thrift: float = 0.0
     slowdown: float = 1.0
     thresholds: tuple[float, ...] = ()
+    asked_thresholds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +111,7 @@ class BudgetView:
         """Return the values of the diagnostics, by key."""
         return {
             "budget_ms": f"{self.terms.budget_s * 1e3:.1f}",
-            "budget_state": self.state.name if self.state else "none",
+            "budget_state": "none" if self.state in (None, BudgetState.UNLIMITED) else self.state.name,
             "budget_from": self._origin(),
             "thrift": f"{self.terms.thrift:.3f}",
             "slowdown": f"{self.terms.slowdown:.2f}",
@@ -133,7 +128,7 @@ class BudgetView:
 
     def sentence(self) -> str:
         """Compare the budget with the time of the exits; empty without a budget."""
-        if self.state is None or self.settings is None:
+        if self.state in (None, BudgetState.UNLIMITED) or self.settings is None:
             return ""
         source = self.settings.source
         budget_ms, first_ms = self.terms.budget_s * 1e3, self.first_exit_s * 1e3
@@ -142,7 +137,7 @@ class BudgetView:
             return f"{given} {budget_ms:.0f} ms, the first exit takes {first_ms:.0f} ms: always exit 1"
         if self.state is BudgetState.IDLE:
             last_ms = self.full_depth_s * 1e3
-            return f"the budget is {budget_ms:.0f} ms, the last exit takes {last_ms:.0f} ms: always the last exit"
+            return f"the budget is {budget_ms:.0f} ms, the last exit takes {last_ms:.0f} ms: the thresholds decide"
         if source.mode == "camera" and self.period_s is not None and self.periods > 1:
             return (
                 f"the period of the camera is {self.period_s * 1e3:.0f} ms, the first exit takes {first_ms:.0f} ms: "
@@ -159,13 +154,13 @@ class BudgetView:
             return f"none: exit.policy is fixed, exit {settings.fixed_exit}"
         source = settings.source
         if source.mode == "unlimited":
-            return "none: budget.mode is unlimited, exit.tau_1 and exit.tau_2 are used"
+            return "none: budget.mode is unlimited"
         if source.mode == "rate":
             return f"rate, {source.rate_hz:g} Hz"
         if source.mode == "milliseconds":
             return f"milliseconds, {source.milliseconds:g} ms"
         if self.period_s is None:
-            return "camera, its period is unknown (are its images stamped?): exit.tau_1 and exit.tau_2 are used"
+            return "camera, its period is unknown (are its images stamped?): no limit"
         return f"camera, {_share(self.periods)} of {self.period_s * 1e3:.1f} ms"
 
 
@@ -195,7 +190,7 @@ class NodeBudget:
         """Start anew with the tracker's present engine."""
         self._engine_name = tracker.engine_name  # set first: a measurement that fails is not repeated for every frame
         exit_costs_s = tracker.exit_costs().answers
-        frame_budget = FrameBudget(budget_s=MAX_BUDGET_S)
+        frame_budget = FrameBudget(None)
         tracker.set_policy(frame_budget)
         with self._lock:
             self._engine_name = tracker.engine_name
@@ -203,9 +198,6 @@ class NodeBudget:
             self._frame_budget = frame_budget
             self._policy: ExitPolicy | None = None
             self._settings: BudgetSettings | None = None
-            self._without_budget: ExitPolicy | None = None
-            # One object outlives changes of the settings, so that what its trust has learned is kept.
-            self._thresholds = FixedThresholds((), ExitTrust(rate=0, impatience=0))
             self._pace = CameraPace()
             self._tracked_s: deque[float] = deque(maxlen=MEAN_FRAMES)
 
@@ -232,15 +224,12 @@ class NodeBudget:
             self._begin(tracker)
         with self._lock:
             is_changed = settings is not self._settings
-            if is_changed:
-                self._settings = settings
-                self._without_budget = self._policy_without_budget(settings)
-            budget_s = None if settings.fixed_exit else self._budget_s(settings.source)
-            if budget_s is not None:
-                self._put_terms(tracker, self._frame_budget)
-                self._adjust(budget_s, settings, 0.0 if is_changed else BUDGET_TOLERANCE)
-            elif self._without_budget is not None:
-                self._put_terms(tracker, self._without_budget)
+            self._settings = settings
+            if not settings.fixed_exit:
+                self._use(tracker, self._frame_budget)
+                self._adjust(settings, is_changed)
+            elif is_changed:
+                self._use(tracker, FixedExit(settings.fixed_exit))
             self.terms = self._describe()
 
     def observe(self, tracked_s: float, answered_s: float) -> None:
@@ -252,9 +241,9 @@ class NodeBudget:
                 self._deadline_misses += 1
 
     @property
-    def was_cut(self) -> bool:
-        """Whether the deadline, not a score, chose the exit of the last tracked frame."""
-        return self._keeps_budget and self._frame_budget.deadline_cut
+    def reason(self) -> ExitReason:
+        """Why the last tracked frame stopped, if it was not at the last exit."""
+        return self._policy.reason if self._policy else ExitReason.QUALITY
 
     @property
     def _keeps_budget(self) -> bool:
@@ -271,23 +260,21 @@ class NodeBudget:
             deadlines.append(min(max(self._pace.frames * self._period.seconds, MIN_BUDGET_S), MAX_BUDGET_S))
         return min(deadlines, default=None)
 
-    def _policy_without_budget(self, settings: BudgetSettings) -> ExitPolicy:
-        if settings.fixed_exit:
-            return FixedExit(settings.fixed_exit)
-        trust = self._thresholds.trust
-        trust.rate, trust.impatience = settings.trust_rate, settings.impatience
-        self._thresholds.thresholds = settings.thresholds
-        return self._thresholds
-
-    def _put_terms(self, tracker: DyTracker, policy: ExitPolicy) -> None:
+    def _use(self, tracker: DyTracker, policy: ExitPolicy) -> None:
         if policy is self._policy:
             return
         self._policy = policy
         tracker.set_policy(policy)
 
-    def _adjust(self, budget_s: float, settings: BudgetSettings, tolerance: float) -> None:
+    def _adjust(self, settings: BudgetSettings, is_changed: bool) -> None:
         budget = self._frame_budget
-        if abs(budget_s - budget.budget_s) > tolerance * budget.budget_s:
+        if is_changed:
+            if settings.thresholds:
+                budget.thresholds = settings.thresholds
+            budget.quality.trust.rate = settings.trust_rate
+            budget.quality.trust.impatience = settings.impatience
+        budget_s, before_s = self._budget_s(settings.source), budget.budget_s
+        if budget_s is None or before_s is None or is_changed or abs(budget_s / before_s - 1) > BUDGET_TOLERANCE:
             budget.budget_s = budget_s
         budget.overhead_s = self._overhead.seconds
         budget.deadline_s = self._deadline_s(settings)
@@ -296,8 +283,14 @@ class NodeBudget:
     def _describe(self) -> FrameTerms:
         if self._keeps_budget:
             budget = self._frame_budget
-            return FrameTerms(budget.budget_s, budget.thrift, budget.slowdown, budget.thresholds_in_force)
-        return FrameTerms(thresholds=self._policy.thresholds_in_force if self._policy else ())
+            return FrameTerms(
+                budget.budget_s or 0.0,
+                budget.thrift,
+                budget.slowdown,
+                budget.thresholds_in_force,
+                budget.thresholds,
+            )
+        return FrameTerms()
 
     # ---- for the diagnostics
 

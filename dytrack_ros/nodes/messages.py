@@ -13,6 +13,7 @@ from vision_msgs.msg import Detection2D, ObjectHypothesisWithPose
 from dytrack_ros.msg import InitReply, TrackStatus
 from dytrack_ros.nodes.budget import NodeBudget
 from dytrack_ros.nodes.follower import InitAnswer, Outcome
+from dytrack_ros.policies import ExitReason
 from dytrack_ros.tracking.box import Box
 
 CLASS_ID = "target"
@@ -109,16 +110,19 @@ def status_message(
         exit_count=exit_count,
         score=float(outcome.score),
         exit_thresholds=list(terms.thresholds),
+        exit_thresholds_asked=list(terms.asked_thresholds),
         latency_ms=(time.monotonic() - outcome.frame.received_s) * 1e3,
         image_age_ms=(now_ns - stamp) * 1e-6 if stamp else float("nan"),
         budget_ms=terms.budget_s * 1e3,
         thrift=terms.thrift,
         slowdown=terms.slowdown,
-        deadline_cut=outcome.result is not None and budget.was_cut,
         frames_dropped=frames_dropped,
     )
     if outcome.result is not None:
         status.exit_index = outcome.result.exit_index
+        reason = ExitReason.LAST_EXIT if status.exit_index == exit_count else budget.reason
+        status.decided_by = reason.value
+        status.deadline_cut = reason is ExitReason.DEADLINE
         status.exit_scores = [float(score) for score in outcome.result.exit_scores]
         status.stage_ms = [seconds * 1e3 for seconds in outcome.result.stage_seconds]
     return status

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.parameter import Parameter as RosParameter
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
 from dytrack_ros.nodes.run import RunnableNode
@@ -29,6 +30,7 @@ class Parameter:
         minimum, maximum: the allowed range of a number, both included.
         choices: the allowed words of a string (empty: any).
         read_only: can only be set at start.
+        from_model: the default is that of the model's calibration, if it has one.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Parameter:
     maximum: int | float | None = None
     choices: tuple[str, ...] = ()
     read_only: bool = False
+    from_model: bool = False
 
     @property
     def allowed(self) -> str:
@@ -87,6 +90,7 @@ class LiveParameters:
     """
 
     def __init__(self, node: RunnableNode, table: tuple[Parameter, ...]) -> None:
+        self._node = node
         self._by_name = {parameter.name: parameter for parameter in table}
         self._on_change: Callable[[], None] = lambda: None
         given = {
@@ -98,6 +102,7 @@ class LiveParameters:
             node.undeclare_parameter(name)  # to be declared with a descriptor, if at all
             if name not in self._by_name and (nearest := difflib.get_close_matches(name, self._by_name, 1)):
                 node.get_logger().warning(f"there is no parameter {name}; did you mean {nearest[0]}?")
+        self._given = frozenset(given)
         self._values: dict[str, Any] = {p.name: p.coerced(given.get(p.name, p.default)) for p in table}
         if reason := complaint(table, self._values):
             raise ValueError(reason)
@@ -108,6 +113,11 @@ class LiveParameters:
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
+
+    def set_model_defaults(self, defaults: Mapping[str, Any]) -> None:
+        """Set these parameters, except those that were given at start."""
+        absent = [RosParameter(name, value=value) for name, value in defaults.items() if name not in self._given]
+        self._node.set_parameters(absent)
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call `callback` after every accepted change."""
@@ -161,10 +171,9 @@ def as_yaml(table: Iterable[Parameter], key: str, node: str, module: str) -> str
         open_group = group
         indent = "      " if group else "    "
         notes = [note for note in (parameter.allowed, "read-only" if parameter.read_only else "live") if note]
-        lines += [
-            f"{indent}# {parameter.description} [{'; '.join(notes)}]",
-            f"{indent}{name}: {_yaml(parameter.default)}",
-        ]
+        lines.append(f"{indent}# {parameter.description} [{'; '.join(notes)}]")
+        value = f"{name}: {_yaml(parameter.default)}"
+        lines.append(f"{indent}# {value}  (unset: that of the model)" if parameter.from_model else indent + value)
     return "\n".join(lines) + "\n"
 
 

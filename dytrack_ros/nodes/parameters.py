@@ -13,8 +13,6 @@ from dytrack_ros.policies.budget_source import MODES, BudgetSource
 from dytrack_ros.policies.exit_policy import DEFAULT_THRESHOLDS
 from dytrack_ros.tracking import RecoverySettings, StateThresholds, TrackerConfig
 
-_WITHOUT_BUDGET = "Used without a budget: budget.mode unlimited, or camera before its period is known."
-
 TRACKER = (
     Parameter(
         "model",
@@ -67,29 +65,30 @@ TRACKER = (
     Parameter(
         "exit.tau_1",
         DEFAULT_THRESHOLDS[0],
-        f"Leave at exit 1 if its predicted IoU is above this; lower is faster. {_WITHOUT_BUDGET}",
+        "Leave at exit 1 if its predicted IoU is above this; lower is faster. The budget lowers it while time is short.",
         0.0,
         1.0,
+        from_model=True,
     ),
     Parameter(
         "exit.tau_2",
         DEFAULT_THRESHOLDS[1],
-        f"Leave at exit 2 if its predicted IoU is above this; lower is faster. {_WITHOUT_BUDGET}",
+        "Leave at exit 2 if its predicted IoU is above this; lower is faster. The budget lowers it while time is short.",
         0.0,
         1.0,
+        from_model=True,
     ),
     Parameter(
         "exit.trust_rate",
         0.0,
-        f"Learning rate of the per-target correction of the thresholds; 0: off, the paper's rule. {_WITHOUT_BUDGET}",
+        "Learning rate of the per-target correction of exit.tau_1 and exit.tau_2; 0: off, the paper's rule.",
         0.0,
         1.0,
     ),
     Parameter(
         "exit.impatience",
         0.0,
-        "Relative increase of exit.tau_1 for each consecutive frame that exit 1 answers; 0: off, the paper's rule. "
-        f"{_WITHOUT_BUDGET}",
+        "Relative increase of exit.tau_1 for each consecutive frame that exit 1 answers; 0: off, the paper's rule.",
         0.0,
         10.0,
     ),
@@ -97,8 +96,8 @@ TRACKER = (
     Parameter(
         "budget.mode",
         BudgetSource.mode,
-        "Origin of the mean time budget of a frame. camera: the measured period of the camera; rate: budget.rate_hz; "
-        "milliseconds: budget.milliseconds; unlimited: no budget.",
+        "Limit on the mean time of a frame. camera: the measured period of the camera; rate: budget.rate_hz; "
+        "milliseconds: budget.milliseconds; unlimited: none.",
         choices=MODES,
     ),
     Parameter(
@@ -127,7 +126,7 @@ TRACKER = (
         "budget.deadline_ms",
         0.0,
         "No frame goes deeper if it would then take longer than this, decoding and publishing included, ms; "
-        "0: no deadline. Used with a budget.",
+        "0: no deadline.",
         0.0,
         1000.0,
     ),

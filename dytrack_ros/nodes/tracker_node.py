@@ -75,6 +75,9 @@ class TrackerNode(RunnableNode):
         self._faults = Faults(self.get_logger().warning, self.get_logger().error)
         self._faults_reported: Counter[str] = Counter()
         self._tracker = self._load_tracker()
+        calibration = self._tracker.calibration
+        asked = calibration.thresholds if calibration else ()
+        self._live.set_model_defaults({f"exit.tau_{k}": tau for k, tau in enumerate(asked, start=1)})
         self._budget = self._measure_exits()
         self._enabled = True
 

@@ -7,7 +7,7 @@ import pytest
 
 from dytrack_ros.nodes.budget import BudgetSettings, NodeBudget
 from dytrack_ros.nodes.parameters import TRACKER
-from dytrack_ros.policies import ExitCosts, FixedExit, FixedThresholds, FrameBudget
+from dytrack_ros.policies import ExitCosts, ExitReason, FixedExit, FrameBudget
 from dytrack_ros.policies.budget_source import BudgetSource
 from dytrack_ros.tracking import TrackResult, TrackState
 
@@ -100,8 +100,10 @@ def test_exits_are_measured_at_the_start_and_never_again(bench):
 
 def test_off_means_the_thresholds(bench):
     terms = bench.prepare(mode="unlimited")
-    assert isinstance(bench.policy, FixedThresholds)
     assert (terms.budget_s, terms.thrift, terms.slowdown, terms.thresholds) == (0, 0, 1, TAUS)
+    for _ in range(20):
+        bench.frame(5.0)
+    assert bench.prepare(mode="unlimited").thresholds == TAUS, "however long frames take"
     assert bench.figures["budget_state"] == "none"
     assert bench.sentence == ""
 
@@ -122,6 +124,7 @@ def test_milliseconds_are_the_trackers_own(bench):
     assert terms.budget_s == pytest.approx(0.065)
     assert isinstance(bench.policy, FrameBudget)
     assert terms.thresholds == pytest.approx(bench.policy.thresholds_in_force)
+    assert terms.asked_thresholds == TAUS
     assert bench.figures["budget_state"] == "KEEPING"
 
 
@@ -232,27 +235,34 @@ def test_all_settings_reach_the_policy(bench):
     assert (policy.deadline_s, policy.deadline_sigmas) == (None, 3.0)
 
 
-def test_thresholds_without_a_budget_may_trust_their_target_and_what_is_in_force_is_told(bench):
+def test_asked_thresholds_are_live_in_every_mode(bench):
+    bench.camera(0.2)
+    for source in (BudgetSource("camera"), BudgetSource("rate", rate_hz=5), BudgetSource("unlimited")):
+        for taus in (TAUS, (0.2, 0.3)):
+            terms = bench.prepare(BudgetSettings(source, thresholds=taus))
+            assert (terms.thresholds, terms.asked_thresholds) == (taus, taus), "full depth fits into the budget"
+
+
+def test_the_asked_thresholds_may_be_corrected_for_the_target(bench):
     bench.prepare(THRESHOLDS)
-    assert not bench.policy.trust.shifts, "the paper's rule"
+    assert not bench.policy.quality.trust.shifts, "the paper's rule"
     settings = BudgetSettings(BudgetSource("unlimited"), None, TAUS, trust_rate=0.5, impatience=0.4)
     assert bench.prepare(settings).thresholds == TAUS
-    assert (bench.policy.trust.rate, bench.policy.trust.impatience) == (0.5, 0.4)
-    bench.policy.trust.observe(1, (1.0,), ())
+    trust = bench.policy.quality.trust
+    assert (trust.rate, trust.impatience) == (0.5, 0.4)
+    trust.observe(1, (1.0,), ())
     assert bench.prepare(settings).thresholds == pytest.approx((1.4 * TAUS[0], TAUS[1]))
     assert bench.prepare(replace(settings, deadline_s=0.5)).thresholds == pytest.approx((1.4 * TAUS[0], TAUS[1])), (
         "kept"
     )
-    bench.prepare(BudgetSettings(BudgetSource("milliseconds", milliseconds=100), None, TAUS))
-    assert bench.prepare(settings).thresholds == TAUS, (
-        "it has not seen the frames of the budget, perhaps of another target"
-    )
+    bench.policy.on_new_target()
+    assert bench.prepare(settings).thresholds == TAUS
 
 
 def test_in_camera_mode_the_next_image_is_a_deadline(bench):
     keeping = BudgetSettings(BudgetSource("camera"), None, TAUS, keep_period=True)
     bench.prepare(keeping)
-    assert not isinstance(bench.policy, FrameBudget), "no period is known yet"
+    assert bench.policy.deadline_s is None, "no period is known yet"
     bench.camera(0.1)
     bench.prepare(keeping)
     assert bench.policy.deadline_s == pytest.approx(0.1)
@@ -294,9 +304,11 @@ def test_a_cut_is_told(bench):
     bench.prepare(BudgetSettings(BudgetSource("milliseconds", milliseconds=90), None, TAUS, deadline_s=0.04))
     assert bench.policy.should_exit(1, 0.0, 0.03)
     bench.frame(0.03, exit_index=1, scores=(0.0,))
-    assert bench.budget.was_cut
+    assert bench.budget.reason is ExitReason.DEADLINE
     bench.prepare(THRESHOLDS)
-    assert not bench.budget.was_cut
+    assert bench.policy.should_exit(1, 0.9, 0.03)
+    bench.frame(0.03, exit_index=1, scores=(0.9,))
+    assert bench.budget.reason is ExitReason.QUALITY
 
 
 def test_what_cannot_be_kept_is_said_in_plain_words(bench):
@@ -306,7 +318,7 @@ def test_what_cannot_be_kept_is_said_in_plain_words(bench):
     bench.prepare(mode="rate", rate_hz=40)
     assert bench.sentence == "40 Hz leave 25 ms, the first exit takes 30 ms: always exit 1"
     bench.prepare(mode="milliseconds", milliseconds=500)
-    assert bench.sentence == "the budget is 500 ms, the last exit takes 100 ms: always the last exit"
+    assert bench.sentence == "the budget is 500 ms, the last exit takes 100 ms: the thresholds decide"
     assert bench.figures["budget_state"] == "IDLE"
     bench.prepare(mode="milliseconds", milliseconds=50)
     assert bench.sentence == "the budget is 50 ms"
