@@ -17,6 +17,7 @@ from dytrack_ros.msg import TrackStatus
 from vision_msgs.msg import Detection2D
 
 import dytrack_ros
+from dytrack_ros.policies import ExitReason
 from dytrack_ros.version import __version__
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -67,6 +68,8 @@ def test_track_status():
         "score": "float",
         "exit_scores": "sequence<float>",
         "exit_thresholds": "sequence<float>",
+        "exit_thresholds_asked": "sequence<float>",
+        "decided_by": "uint8",
         "stage_ms": "sequence<float>",
         "latency_ms": "float",
         "image_age_ms": "float",
@@ -78,6 +81,8 @@ def test_track_status():
     }
     states = TrackStatus.IDLE, TrackStatus.TRACKING, TrackStatus.UNCERTAIN, TrackStatus.LOST
     assert states == (0, 1, 2, 3)
+    reasons = {reason.name: getattr(TrackStatus, reason.name) for reason in ExitReason}
+    assert reasons == {reason.name: reason.value for reason in ExitReason}
 
 
 # Programs

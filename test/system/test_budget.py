@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from dytrack_ros.msg import TrackStatus
 from live_graph import LiveGraph
 
 BOX = (480.0, 350.0, 60.0, 50.0)
@@ -75,8 +76,8 @@ def test_the_cameras_period_is_the_budget(graph):
 def test_milliseconds_move_thrift_and_exits(graph):
     change(graph, budget__mode="milliseconds", budget__milliseconds=1000.0)
     status = graph.wait_until(lambda: shown(graph, lambda status: status.thrift == 0), "thrift of 0")
-    assert (status.budget_ms, status.exit_index) == (1000, 3)
-    assert status.exit_thresholds.tolist() == [1, 1]
+    assert status.budget_ms == 1000
+    assert status.exit_thresholds.tolist() == status.exit_thresholds_asked.tolist() == pytest.approx(TAUS)
     graph.wait_until(lambda: graph.show() and figures(graph)["budget_state"] == "IDLE", "IDLE in diagnostics")
 
     first_ms, _, last_ms = map(float, figures(graph)["exit_costs_ms"].split(", "))
@@ -93,6 +94,20 @@ def test_milliseconds_move_thrift_and_exits(graph):
     graph.wait_until(lambda: graph.show() and "always exit 1" in graph.diagnostics["timing"].message, "word of it")
     assert graph.diagnostics["timing"].level == DiagnosticStatus.OK
     assert figures(graph)["budget_state"] == "INFEASIBLE"
+
+
+def test_the_sliders_choose_the_exits_in_camera_mode(graph, monkeypatch):
+    monkeypatch.setattr(graph, "frame_ns", 10_000_000_000)  # a slow camera leaves time for full depth
+    change(graph, budget__mode="camera", budget__keep_period=False, exit__tau_1=1.0, exit__tau_2=1.0)
+    graph.wait_until(lambda: shown(graph, lambda status: status.thrift == 0), "budget that does not limit")
+    deep = [graph.show().status for _ in range(50)]
+    change(graph, exit__tau_1=0.0)
+    shallow = [graph.show().status for _ in range(50)]
+    assert [status.exit_index for status in deep] == [3] * 50
+    assert {status.decided_by for status in deep} == {TrackStatus.LAST_EXIT}
+    assert [status.exit_index for status in shallow] == [1] * 50
+    assert {status.decided_by for status in shallow} == {TrackStatus.QUALITY}
+    change(graph, exit__tau_1=TAUS[0], exit__tau_2=TAUS[1], budget__keep_period=True)
 
 
 def shown(graph, condition):
