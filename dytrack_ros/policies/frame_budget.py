@@ -114,7 +114,8 @@ class FrameBudget(ExitPolicy):
     def budget_s(self, seconds: float | None) -> None:
         before = self._expected_thrift(self._budget_s)
         self._budget_s = None if seconds is None else check_seconds("budget_s", seconds)
-        self._set_thrift(self.thrift + self._expected_thrift(self._budget_s) - before)
+        kept = 0.0 if self._budget_s is None else self.thrift - before
+        self._set_thrift(kept + self._expected_thrift(self._budget_s))
 
     @property
     def deadline_s(self) -> float | None:

@@ -146,6 +146,8 @@ def test_the_budget_lowers_what_the_thresholds_ask_for():
     play(policy, lambda frame, exit_index: 0.5, 200)
     assert policy.thrift > 0.9 and max(policy.thresholds_in_force) < 0.5 and policy.thresholds == (0.9, 0.9)
     assert policy.reason is ExitReason.BUDGET
+    policy.budget_s = None
+    assert policy.thrift == 0 and policy.thresholds_in_force == (0.9, 0.9)
 
 
 def test_one_long_pause_is_not_paid_back_for_ever():
