@@ -1,6 +1,6 @@
 """As much of `launch` and `launch_ros` as the launch files use, for machines without a ROS distribution.
 
-Everything only remembers its arguments; `perform` fills in those of the launch. Where launch_ros is installed, use that.
+Everything only remembers its arguments; `perform` fills in those of a launch. Where launch_ros is installed, use it.
 """
 
 import sys
