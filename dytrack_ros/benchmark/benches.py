@@ -72,10 +72,10 @@ class SyntheticFrames:
 
 def _texture(random: np.random.Generator, width: int, height: int) -> np.ndarray:
     """Return noise of several cell sizes: uint8 BGR (height, width, 3)."""
-    image = np.full((height, width, 3), 128, np.float32)
+    image: np.ndarray = np.full((height, width, 3), 128, np.float32)
     for cells in _CELLS:
         noise = random.normal(0, 30, (cells, max(1, cells * width // height), 3)).astype(np.float32)
-        image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
+        image = image + cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
@@ -99,7 +99,8 @@ class SequenceFrames:
             image = sequence.image(position)
             scale = np.array(self._size) / image.shape[1::-1]
             resized = cv2.resize(image, self._size, interpolation=cv2.INTER_LINEAR)
-            yield resized, tuple(float(value) for value in sequence.truth[position] * np.tile(scale, 2))
+            x, y, w, h = map(float, sequence.truth[position] * np.tile(scale, 2))
+            yield resized, (x, y, w, h)
 
 
 class EngineBench:
@@ -121,7 +122,8 @@ class EngineBench:
 
     def model_only(self, frames: int) -> Samples:
         """Time every exit on ``frames`` crops of noise: template, stages (the first with ``begin``), box head, exit."""
-        engine, samples = self._tracker.engine, defaultdict(list)
+        engine = self._tracker.engine
+        samples: defaultdict[tuple, list[float]] = defaultdict(list)
         for number in range(UNMEASURED + frames):
             if number == UNMEASURED:
                 samples.clear()
@@ -140,7 +142,8 @@ class EngineBench:
 
     def end_to_end(self, size: Size, turn: int, frames: int) -> Samples:
         """Time ``initialize``, then ``track`` on ``frames`` frames with every exit, each from the true box before."""
-        tracker, samples = self._tracker, defaultdict(list)
+        tracker = self._tracker
+        samples: defaultdict[tuple, list[float]] = defaultdict(list)
         clip = self._frames(size).clip(turn, 1 + UNMEASURED + frames)
         image, box = next(clip)
         samples[size, "initialize"].append(seconds_of(tracker.initialize, image, box))

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,8 +85,9 @@ class Worker:
         self._connection, theirs = context.Pipe()
         started = time.perf_counter()
         if python is None:
-            self._process = context.Process(target=serve, args=(theirs, make_bench, arguments), daemon=True)
-            self._process.start()
+            process = context.Process(target=serve, args=(theirs, make_bench, arguments), daemon=True)
+            process.start()
+            self._process: BaseProcess | OtherPython = process
         else:
             self._process = OtherPython(python, theirs)
         theirs.close()

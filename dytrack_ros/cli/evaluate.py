@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -140,7 +141,9 @@ def main(argv: list[str] | None = None) -> int:
             weights = resolve_weights(args.model or default_model())
             recipe = TrackerRecipe.of(args, weights).shared_by(args.jobs)
             tracker = recipe.make()
-            peers = {name: partial(worker.ask, "run", run_at) for name, worker in start_peers(args, processes).items()}
+            peers: dict[str, RunPeer] = {
+                name: partial(worker.ask, "run", run_at) for name, worker in start_peers(args, processes).items()
+            }
             works = planned_works(args, sets, weights, tracker, list(peers))
         except (OSError, ImportError, ValueError, RuntimeError) as error:
             print(f"dytrack evaluate: {error}", file=sys.stderr)
@@ -190,7 +193,8 @@ def planned_works(
     for name, dataset in sets.items():
         specs = run_matrix(args, tracker.exit_count, first_exit_s, peers)
         cache = ResultCache(args.results, settings(args, dataset, weights, tracker))
-        for spec in [*(all_exits_specs(specs) if args.levels else []), *specs]:
+        passes: list[RunSpec | AllExitsSpec] = [*(all_exits_specs(specs) if args.levels else []), *specs]
+        for spec in passes:
             sequences = [prepared(sequence, spec.variant, spec.init, args.first) for sequence in dataset.sequences]
             works.append(Work(spec, sequences, cache, name))
     return works
@@ -231,7 +235,7 @@ def write_results(
     finished: Iterator[tuple[Work, list]],
 ) -> dict:
     """Print each run's row as it is done, and write report, card and submission. Returns the report."""
-    entries = {
+    entries: dict[str, dict[str, Any]] = {
         name: {"name": name, "dataset": dataset.layout.name, "runs": [], "difficulty": []}
         for name, dataset in sets.items()
     }

@@ -128,14 +128,16 @@ def by_exit(runs: Iterable[SequenceRun]) -> dict[int, dict]:
 
     Accuracy and reliability count the ``frames`` with a known target.
     """
-    exits, scores, ious = [], [], []
+    exits: list[int] = []
+    scores: list[float] = []
+    ious: list[float] = []
     for run in runs:
         if run.results:
             exits.extend(result.exit_index for result in run.results)
             scores.extend(result.score for result in run.results)
             truth = run.sequence.judged_truth[run.tracked_frames]
             ious.extend(iou_or_nan(np.array([result.box for result in run.results]), truth))
-    exit_of, score_of, iou_of = np.array(exits, int), np.array(scores), np.array(ious)
+    exit_of, score_of, iou_of = np.array(exits, np.int64), np.array(scores), np.array(ious)
     return {
         int(index): {
             "share": float((exit_of == index).mean()),
@@ -152,7 +154,10 @@ def by_level(runs: Iterable[SequenceRun], levels: dict[str, np.ndarray]) -> dict
 
     ``levels`` has each sequence's levels (N,) by its name; 0: unknown.
     """
-    ious, iou_levels, exits, exit_levels = [], [], [], []
+    ious: list[float] = []
+    iou_levels: list[int] = []
+    exits: list[int] = []
+    exit_levels: list[int] = []
     for run in runs:
         own = levels[run.sequence.name]
         ious.extend(iou_or_nan(run.boxes, run.sequence.judged_truth))
@@ -162,7 +167,7 @@ def by_level(runs: Iterable[SequenceRun], levels: dict[str, np.ndarray]) -> dict
     return {
         level: {
             **_frame_measures(np.array(ious)[np.array(iou_levels) == level]),
-            "exits": dict(sorted(Counter(np.array(exits, int)[np.array(exit_levels) == level].tolist()).items())),
+            "exits": dict(sorted(Counter(np.array(exits, np.int64)[np.array(exit_levels) == level].tolist()).items())),
         }
         for level in LEVELS
     }

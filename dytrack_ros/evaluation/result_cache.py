@@ -13,6 +13,7 @@ import os
 import re
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,12 +91,16 @@ def _document(run: AnyRun) -> dict:
 def _run(sequence: Sequence, document: dict) -> AnyRun:
     kind = KINDS[document.pop("kind")]
     results = tuple(_result(values) for values in document.pop("results", ()))
-    arrays = {name: np.array(value, float) for name, value in document.items() if isinstance(value, list)}
-    if "frame_numbers" in arrays:
-        arrays["frame_numbers"] = arrays["frame_numbers"].astype(int)
-    return kind(sequence, **document | arrays, **{"results": results} if issubclass(kind, SequenceRun) else {})
+    given: dict[str, Any] = {
+        name: np.array(value, float) for name, value in document.items() if isinstance(value, list)
+    }
+    if "frame_numbers" in given:
+        given["frame_numbers"] = given["frame_numbers"].astype(int)
+    if issubclass(kind, SequenceRun):
+        given["results"] = results
+    return kind(sequence, **document | given)
 
 
 def _result(values: dict) -> TrackResult:
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return TrackResult(**plain | {"state": TrackState(plain["state"])})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +13,7 @@ import numpy as np
 from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation import metrics
 from dytrack_ros.tracking import TrackResult
+from dytrack_ros.tracking.box import AnyBox
 
 OnFrame = Callable[[int, "TrackResult | None"], None]
 
@@ -21,7 +21,7 @@ OnFrame = Callable[[int, "TrackResult | None"], None]
 class Tracker(Protocol):
     """What a run needs of a tracker: images are BGR uint8 (H, W, 3), boxes x, y, w, h in pixels."""
 
-    def initialize(self, image_bgr: np.ndarray, box: Several[float]) -> None: ...
+    def initialize(self, image_bgr: np.ndarray, box: AnyBox) -> None: ...
 
     def track(self, image_bgr: np.ndarray) -> TrackResult: ...
 

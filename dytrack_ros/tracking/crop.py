@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dytrack_ros.model.presets import BACKGROUND_MASK_COLOUR
-from dytrack_ros.tracking.box import Box
+from dytrack_ros.tracking.box import AnyBox, Box
 from dytrack_ros.tracking.image import ImageView, Pixels, as_image_view
 
 
@@ -27,7 +27,7 @@ class CropWindow:
     side: float
 
     @classmethod
-    def around(cls, box: Box, factor: float) -> CropWindow:
+    def around(cls, box: AnyBox, factor: float) -> CropWindow:
         """Return the window centred on ``box`` with side ``ceil(sqrt(w * h) * factor)``."""
         x, y, w, h = box
         side = max(math.ceil(math.sqrt(w * h) * factor), 1)
@@ -38,7 +38,7 @@ class CropWindow:
         """The square as (x, y, w, h) in pixels."""
         return self.left, self.top, self.side, self.side
 
-    def to_crop(self, box: Box) -> npt.NDArray[np.float64]:
+    def to_crop(self, box: AnyBox) -> npt.NDArray[np.float64]:
         """Return ``box`` (x, y, w, h) in pixels as (x1, y1, x2, y2) in units of the window's side."""
         x, y, w, h = box
         corners = np.array([x, y, x + w, y + h]) - [self.left, self.top, self.left, self.top]
@@ -57,12 +57,15 @@ class CropWindow:
 class TemplateShape(Protocol):
     """Template geometry, provided by engines and by ``DyTrackConfig``."""
 
-    template_size: int
-    template_factor: float
-    background_mask: float
+    @property
+    def template_size(self) -> int: ...
+    @property
+    def template_factor(self) -> float: ...
+    @property
+    def background_mask(self) -> float: ...
 
 
-def cut_template(image: Pixels | ImageView, box: Box, shape: TemplateShape) -> Pixels:
+def cut_template(image: Pixels | ImageView, box: AnyBox, shape: TemplateShape) -> Pixels:
     """Return the template of the target in ``box`` (x, y, w, h): RGB (S, S, 3) uint8, background masked."""
     window = CropWindow.around(box, shape.template_factor)
     return with_background_mask(window.cut(image, shape.template_size), window.to_crop(box), shape.background_mask)

@@ -136,7 +136,7 @@ def _mean_exit(taken: dict[int, int]) -> float:
 
 def difficulty(section: Section) -> Figure:
     """Draw success AUC by difficulty level, and the exits that adaptive runs took on each level."""
-    levels = section.difficulty["levels"]
+    levels = (section.difficulty or {})["levels"]
     columns = 1 + len(section.mixed)
     figure = Figure(figsize=(5.2 + 3 * len(section.mixed), 4.6), layout="constrained")
     grid = figure.subplots(1, columns, width_ratios=[1.7] + [1] * len(section.mixed), squeeze=False)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dytrack_ros.data.sequences import Sequence
@@ -68,7 +68,7 @@ class Section:
         return {k: pooled_reliability(taken[k]) for k in sorted(taken)}, "only the frames that took the exit"
 
 
-def sections(report: dict, sequences: dict[Start, Iterable[Sequence]]) -> list[Section]:
+def sections(report: dict, sequences: Mapping[Start, Iterable[Sequence]]) -> list[Section]:
     """Return the sections of a report, in its order; ``sequences`` are those of each start."""
     found = []
     for each in report["sets"]:
