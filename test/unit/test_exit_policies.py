@@ -8,6 +8,7 @@ import pytest
 from dytrack_ros.policies import ExitPolicy, ExitTrace, ExitTrust, FixedExit, FixedThresholds, RandomExit
 from dytrack_ros.policies.exit_policy import DEFAULT_THRESHOLDS, default_thresholds
 from dytrack_ros.policies.exit_trust import COMPARED_EVERY
+from dytrack_ros.policies.latency_model import LatencyModel
 from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackerConfig
 
 
@@ -45,6 +46,8 @@ def test_random_exits_follow_their_probabilities():
         lambda: ExitTrust(rate=math.nan),
         lambda: ExitTrust(impatience=-1),
         lambda: ExitTrust(impatience=math.inf),
+        lambda: LatencyModel(memory=0),
+        lambda: RecoverySettings(match=1.5),
     ],
 )
 def test_values_that_make_no_sense_are_refused(make):
@@ -55,6 +58,7 @@ def test_values_that_make_no_sense_are_refused(make):
 def test_a_policy_must_say_when_to_exit():
     with pytest.raises(NotImplementedError):
         ExitPolicy().should_exit(1, 0.5, 0.0)
+    assert FixedExit(2).thresholds_in_force == () and repr(FixedExit(2)) == "FixedExit(2)"
 
 
 # --- trust -----------------------------------------------------------------------------------------------------------
@@ -102,6 +106,7 @@ def test_thresholds_with_trust():
     assert policy.thresholds_in_force == pytest.approx((0.8, 0.0)) and policy.thresholds == (0.5, 0.0)
     assert policy.should_exit(1, 0.81, 0.0) and not policy.should_exit(1, 0.79, 0.0)
     assert not policy.needs_comparison and "rate=0.5" in repr(policy)
+    assert (policy.trust.rate, policy.trust.impatience) == (0.5, 0)
     policy.on_new_target()
     assert policy.thresholds_in_force == (0.5, 0.0)
 
