@@ -69,7 +69,7 @@ class BudgetSettings:
 
 @dataclass(frozen=True)
 class FrameTerms:
-    """Budget (0: none), `thrift`, `slowdown` and thresholds of one frame, in force and asked; none with a fixed exit."""
+    """Budget (0: none), `thrift`, `slowdown` and thresholds of a frame, in force and asked; none with a fixed exit."""
 
     budget_s: float = 0.0
     thrift: float = 0.0

@@ -65,7 +65,7 @@ TRACKER = (
     Parameter(
         "exit.tau_1",
         DEFAULT_THRESHOLDS[0],
-        "Leave at exit 1 if its predicted IoU is above this; lower is faster. The budget lowers it while time is short.",
+        "Leave at exit 1 if its predicted IoU is above this; lower is faster. The budget lowers it if time is short.",
         0.0,
         1.0,
         from_model=True,
@@ -73,7 +73,7 @@ TRACKER = (
     Parameter(
         "exit.tau_2",
         DEFAULT_THRESHOLDS[1],
-        "Leave at exit 2 if its predicted IoU is above this; lower is faster. The budget lowers it while time is short.",
+        "Leave at exit 2 if its predicted IoU is above this; lower is faster. The budget lowers it if time is short.",
         0.0,
         1.0,
         from_model=True,

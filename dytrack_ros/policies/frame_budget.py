@@ -34,11 +34,11 @@ class BudgetState(Enum):
 
 
 class FrameBudget(ExitPolicy):
-    """Exit by ``thresholds``, and lower them along one scalar, ``thrift``, while the mean frame time exceeds ``budget_s``.
+    """Exit by ``thresholds``, and lower them along one scalar, ``thrift``, if the mean frame time exceeds ``budget_s``.
 
-    **Rule.** The threshold in force is tau_k_eff = min(tau_k, family_k(thrift)): ``thresholds`` tau_k say which predicted
-    IoU is good enough, the calibrated family says what is affordable. The family is 1 at thrift 0, so the asked
-    thresholds alone decide; it falls with thrift, and at thrift 1 every frame takes the first exit.
+    **Rule.** The threshold in force is tau_k_eff = min(tau_k, family_k(thrift)): ``thresholds`` tau_k say which
+    predicted IoU is good enough, the calibrated family says what is affordable. The family is 1 at thrift 0, so the
+    asked thresholds alone decide; it falls with thrift, and at thrift 1 every frame takes the first exit.
 
     **Mean.** After every frame of ``seconds`` s_t, with e_t = (s_t - B) / B,
 
@@ -49,9 +49,9 @@ class FrameBudget(ExitPolicy):
     lower bound.
     Proof: max(0, x) >= x, so thrift_{t+1} >= thrift_t + gain * e_t, and the sum of gain * e_t is at most
     thrift_T - thrift_0 <= thrift_T. At thrift >= 1 a frame takes the first exit, so e_t <= 0 and thrift does not rise;
-    below 1 one step adds at most gain * max e. Hence thrift_T <= 1 + gain * max e. QED. Thrift is clipped to that value,
-    so clipping never acts while c_1 <= B; otherwise it bounds the error that is carried over. For the same reason one
-    frame counts as at most ``OUTLIER`` times the present cost of its exit.
+    below 1 one step adds at most gain * max e. Hence thrift_T <= 1 + gain * max e. QED. Thrift is clipped to that
+    value, so clipping never acts while c_1 <= B; otherwise it bounds the error that is carried over. For the same
+    reason one frame counts as at most ``OUTLIER`` times the present cost of its exit.
 
     **Deadline.** A frame stops if the next stage, a box head and ``overhead_s`` would end after ``deadline_s``. The
     stage's time is estimated with the slow-down factor plus ``deadline_sigmas`` standard deviations, or with this

@@ -82,7 +82,7 @@ def area(path):
     return sum((a.iou + b.iou) / 2 * (a.cost - b.cost) for a, b in itertools.pairwise(path))
 
 
-@pytest.mark.parametrize("worth, cost", [(0.0, 3.2), (0.1, 3.2), (0.2, 2.1), (0.4, 1.0), (9.0, 1.0)])
+@pytest.mark.parametrize(("worth", "cost"), [(0.0, 3.2), (0.1, 3.2), (0.2, 2.1), (0.4, 1.0), (9.0, 1.0)])
 def test_the_knee_goes_deeper_only_while_it_pays(worth, cost):
     # Exit 2 gains 0.10 in 0.34 of full depth's time, exit 3 another 0.05: 0.29 and 0.15 a frame time.
     path = [Mix((), c, iou, ()) for c, iou in zip(COSTS[::-1], (0.65, 0.60, 0.50), strict=True)]

@@ -1,4 +1,4 @@
-"""FrameBudget: quality, the limit on the mean and the deadline against adversarial scores. Times are given, not measured."""
+"""FrameBudget: quality, the limit on the mean and the deadline against adversarial scores. Times are given."""
 
 import math
 import random
