@@ -218,6 +218,8 @@ def test_every_parameter_that_acts_only_sometimes_names_others_and_their_choices
         assert name in table
         for other, values in conditions:
             assert set(values) < set(table[other].choices)
+            assert not name.startswith("exit.tau") or (other, values) == ("exit.policy", ("thresholds",))
+    assert {"exit.tau_1", "exit.tau_2"} <= parameters.ACTS_WHEN.keys()
     value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=30.0)
     made = parameters.form(ParameterDescriptor(name="budget.rate_hz"), value)
     assert made["acts_when"] == [{"name": "budget.mode", "values": ["rate"]}]
@@ -256,15 +258,22 @@ def test_pictures_are_scaled_and_carry_their_stamp():
 
 def test_results_hold_in_json():
     status = TrackStatus(
-        state=TrackStatus.LOST, exit_index=2, exit_scores=[0.5, float("nan")], image_age_ms=float("nan")
+        state=TrackStatus.LOST,
+        exit_index=2,
+        exit_scores=[0.5, float("nan")],
+        exit_thresholds=[0.25, 0.5],
+        exit_thresholds_asked=[0.75, 0.5],
+        decided_by=TrackStatus.BUDGET,
+        image_age_ms=float("nan"),
     )
     status.header.stamp.sec, status.header.stamp.nanosec = 1_700_000_000, 123_456_789
     message = json.loads(json.dumps(results_message([status], [Detection2D(header=status.header)]), allow_nan=False))
     (told,) = message["statuses"]
     assert told["stamp"] == message["boxes"][0]["stamp"] == "1700000000123456789"
     assert (told["state"], told["scores"], told["age"]) == ("LOST", [0.5, None], None)
-    odd = results_message([TrackStatus(state=77)], [])["statuses"][0]
-    assert odd["state"] == "state 77"
+    assert (told["thresholds"], told["asked"], told["decided_by"]) == ([0.25, 0.5], [0.75, 0.5], "BUDGET")
+    odd = results_message([TrackStatus(state=77, decided_by=88)], [])["statuses"][0]
+    assert (odd["state"], odd["decided_by"]) == ("unknown (77)", "unknown (88)")
 
 
 def test_only_warnings_are_passed_on():

@@ -236,8 +236,11 @@ def test_what_has_no_effect_is_grey_and_a_button_shows_what_it_is(live, page):
     assert effect.text_content() == "No effect now: acts when exit.policy is fixed."
     control(page, "exit.policy").select_option("fixed")
     live.graph.wait_until(lambda: not effect.text_content(), "effect of exit.fixed")
+    threshold = row(page, "exit.tau_1").locator(".effect")
+    assert threshold.text_content() == "No effect now: acts when exit.policy is thresholds."
     control(page, "exit.policy").select_option("thresholds")
     live.graph.wait_until(effect.text_content, "no effect of exit.fixed")
+    assert not threshold.text_content()
     place = row(page, "exit.tau_2").bounding_box()
     row(page, "exit.tau_1").locator(".info").click()
     about = row(page, "exit.tau_1").locator(".about")
@@ -408,6 +411,35 @@ def test_charts_lie_beside_the_picture(page):
     assert charts["x"] >= area["x"] + area["width"]
     assert max(charts["y"] + charts["height"], bar["y"] + bar["height"]) <= DESKTOP["height"]
     assert page.locator(".legend").count() == page.locator("figure").count() == 4
+
+
+def test_the_charts_say_why_a_frame_stopped_and_dash_the_asked_threshold(page):
+    said, rows = page.evaluate(
+        """async () => {
+          const { Charts } = await import("/charts.js");
+          const root = document.getElementById("charts"), said = [];
+          const status = { stamp: "0", state: "TRACKING", exit: 1, exits: 3, score: 0.9, thresholds: [0.3], asked: [0.7],
+                           latency: 1, budget: 0, dropped: 0 };
+          const charts = new Charts(root);
+          for (const decided_by of ["QUALITY", "BUDGET", "DEADLINE", "LAST_EXIT"]) {
+            charts.samples = [20, 0].map((ago) => ({ ...status, decided_by, t: 100 - ago }));
+            charts.draw();
+            said.push(root.querySelector("#exit-now").textContent);
+          }
+          const canvas = root.querySelector("#score-chart"), { width, height } = canvas;
+          const pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+          const share = (value) => {  // of the columns between both samples in which the line of this value is drawn
+            const y = Math.round(height - 4 - value * (height - 8)), columns = [];
+            for (let x = Math.ceil(width * 0.4); x < width * 0.95; x++)
+              columns.push([-1, 0, 1].some((dy) => pixels[4 * ((y + dy) * width + x) + 3] > 60));
+            return columns.filter(Boolean).length / columns.length;
+          };
+          return [said, [share(0.3), share(0.7)]];
+        }"""
+    )
+    assert said == [f"1 of 3: {reason}" for reason in ("good enough", "the budget", "the deadline", "last exit")]
+    assert rows[0] == 1.0, "the threshold in force is a solid line"
+    assert 0.3 < rows[1] < 0.9, "the asked threshold is dashed"
 
 
 def test_a_lost_target_is_explained_and_a_long_id_wraps(live, page):

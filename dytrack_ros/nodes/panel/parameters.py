@@ -21,6 +21,8 @@ KINDS = {
 KIND_NAMES = {"bool": "true or false", "integer": "an integer", "double": "a number", "string": "a text"}
 # A parameter has an effect only while each of the named ones has one of these values.
 ACTS_WHEN: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "exit.tau_1": (("exit.policy", ("thresholds",)),),
+    "exit.tau_2": (("exit.policy", ("thresholds",)),),
     "exit.fixed": (("exit.policy", ("fixed",)),),
     "budget.rate_hz": (("budget.mode", ("rate",)),),
     "budget.milliseconds": (("budget.mode", ("milliseconds",)),),

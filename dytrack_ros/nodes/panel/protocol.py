@@ -14,6 +14,7 @@ from vision_msgs.msg import Detection2D
 
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes.messages import box_of, stamp_ns
+from dytrack_ros.policies import ExitReason
 from dytrack_ros.tracking import TrackState
 
 # ROS stamps have 32 bits of seconds.
@@ -163,25 +164,26 @@ def _status(status: TrackStatus) -> dict[str, Any]:
     return {
         "stamp": str(stamp_ns(status.header)),
         "target": status.target_id,
-        "state": _state(status.state),
+        "state": _name(TrackState, status.state),
         "exit": status.exit_index,
         "exits": status.exit_count,
         "score": _number(status.score),
         "scores": [_number(score) for score in status.exit_scores],
         "thresholds": [_number(threshold) for threshold in status.exit_thresholds],
+        "asked": [_number(threshold) for threshold in status.exit_thresholds_asked],
+        "decided_by": _name(ExitReason, status.decided_by),
         "latency": _number(status.latency_ms),
         "age": _number(status.image_age_ms),
         "budget": _number(status.budget_ms),
-        "cut": status.deadline_cut,
         "dropped": status.frames_dropped,
     }
 
 
-def _state(value: int) -> str:
+def _name(names: type[TrackState] | type[ExitReason], value: int) -> str:
     try:
-        return TrackState(value).name
+        return names(value).name
     except ValueError:
-        return f"state {value}"
+        return f"unknown ({value})"
 
 
 def _box(detection: Detection2D) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 const SPAN_S = 30;
 const REDRAW_MS = 200;
+const REASONS = { QUALITY: "good enough", BUDGET: "the budget", DEADLINE: "the deadline", LAST_EXIT: "last exit" };
 const STATES = { TRACKING: "--tracking", UNCERTAIN: "--uncertain", LOST: "--lost", IDLE: "--idle" };
 
 export class Charts {
@@ -47,7 +48,8 @@ export class Charts {
     const strip = new Strip(this.root, "exit", samples, 0.5, exits + 0.5);
     for (let exit = 1; exit <= exits; exit++) strip.level(exit, String(exit));
     strip.dots(samples.filter((sample) => sample.exit), (sample) => sample.exit, (sample) => STATES[sample.state]);
-    strip.say(last?.exit ? `${last.exit} of ${exits}${last.cut ? ", no time for the next one" : ""}` : "none");
+    const reason = last?.thresholds.length ? REASONS[last.decided_by] ?? last.decided_by : "fixed";
+    strip.say(last?.exit ? `${last.exit} of ${exits}: ${reason}` : "none");
   }
 
   _scores(samples, last) {
@@ -55,7 +57,9 @@ export class Charts {
     strip.level(0.5, "0.5");
     const count = Math.max(0, ...samples.map((sample) => sample.thresholds.length));
     for (let index = 0; index < count; index++) {
-      strip.line(samples, (sample) => sample.thresholds[index] ?? null, index ? "--uncertain" : "--accent", [4, 3]);
+      const colour = index ? "--uncertain" : "--accent";
+      strip.line(samples, (sample) => sample.asked[index] ?? null, colour, [4, 3]);
+      strip.line(samples, (sample) => sample.thresholds[index] ?? null, colour);
     }
     strip.line(samples, (sample) => (sample.exit ? sample.score : null), "--ink");
     const rules = last?.thresholds.map((threshold, index) => `exit ${index + 1} taken above ${(threshold ?? 0).toFixed(2)}`);
