@@ -5,6 +5,7 @@ import importlib.util
 import cv2
 import numpy as np
 import pytest
+from dytrack_ros.msg import TrackStatus
 
 from dytrack_ros.nodes.demo.camera_sources import CLIP_NAMES, SourceError, find_clip, open_source
 from dytrack_ros.nodes.demo.record import (
@@ -13,14 +14,12 @@ from dytrack_ros.nodes.demo.record import (
     budget_figures,
     budget_sentence,
     failure,
-    occlusion_sentence,
     sentence,
     summarize,
     write_contact_sheet,
 )
-from dytrack_ros.tracking import TrackState
 
-TRACKING, UNCERTAIN, LOST = TrackState.TRACKING, TrackState.UNCERTAIN, TrackState.LOST
+TRACKING, UNCERTAIN, LOST = TrackStatus.TRACKING, TrackStatus.UNCERTAIN, TrackStatus.LOST
 
 
 def records(count=20, state=TRACKING, truth=None, dropped_at=(), last_state=None):
@@ -31,12 +30,18 @@ def records(count=20, state=TRACKING, truth=None, dropped_at=(), last_state=None
         if number in dropped_at:
             dropped += 1
         else:
-            record.box, record.state, record.score = (10, 10, 20, 20), state, 1.0 if number == 1 else 0.5
-            record.exit_index, record.exit_count = (0 if number == 1 else 1 + (number - 2) % 3), 3
-            record.latency_ms, record.frames_dropped = float(number), dropped
+            record.box = (10, 10, 20, 20)
+            record.status = TrackStatus(
+                state=state,
+                score=1.0 if number == 1 else 0.5,
+                exit_index=0 if number == 1 else 1 + (number - 2) % 3,
+                exit_count=3,
+                latency_ms=float(number),
+                frames_dropped=dropped,
+            )
         made.append(record)
     if last_state is not None:
-        made[-1].state = last_state
+        made[-1].status.state = last_state
     return made
 
 
@@ -51,7 +56,6 @@ def test_summary_of_a_good_run():
         "latency_ms": {"p50": 11.0, "p95": 19.1},
         "score": {"mean": 0.5},
         "target_held": True,
-        "occlusion": None,
         "rate_hz": 10.0,
         "model": "m",
         "engine": "e",
@@ -91,7 +95,7 @@ def test_the_budget_is_told_in_one_line():
         ([], 20, "only 0 of 20 published frames reached the tracker"),
         (records(), 22, "only 20 of 22 published frames reached the tracker; at least 95 % should"),
         (records(last_state=LOST), 20, "the target was not held to the end"),
-        (records(last_state=TrackState.IDLE), 20, "the target was not held to the end"),
+        (records(last_state=TrackStatus.IDLE), 20, "the target was not held to the end"),
         (records(truth=(300, 300, 20, 20)), 20, "the target was not held to the end"),
         (records(last_state=UNCERTAIN), 20, ""),
         (records(dropped_at=(3, 4, 9)), 20, ""),
@@ -141,26 +145,3 @@ def test_video_and_contact_sheet(tmp_path):
     assert capture.read()[1].shape == (480, 640, 3), "a small picture is enlarged"
     write_contact_sheet(tmp_path / "overlay.mp4", tmp_path / "sheet.png")
     assert cv2.imread(str(tmp_path / "sheet.png")).shape == (3 * 360, 4 * 480, 3)
-
-
-def hidden_run(states, hidden=range(6, 11), truth=(10, 10, 20, 20)):
-    """A run of which some frames hide the target; `states` is a letter a frame: T, U or L."""
-    made = records(len(states), truth=truth)
-    for record, letter in zip(made, states, strict=True):
-        record.state = {"T": TRACKING, "U": UNCERTAIN, "L": LOST}[letter]
-        if record.number in hidden:
-            record.truth, record.hidden = None, True
-    return summarize(made, len(made), 10.0)
-
-
-def test_an_occlusion_is_told_in_one_line():
-    summary = hidden_run("TTTTTTTUULLLLTTT")
-    assert summary["occlusion"] == {"hidden": [6, 10], "UNCERTAIN": 8, "LOST": 10, "back": 14}
-    assert occlusion_sentence(summary) == (
-        "the target was hidden on frames 6 to 10: UNCERTAIN at 8, LOST at 10, TRACKING it again at 14"
-    )
-    assert "never in doubt, TRACKING it again at 11" in occlusion_sentence(hidden_run("T" * 16))
-    assert "LOST at 7, never back" in occlusion_sentence(hidden_run("TTTTTTLLLLLLLLLL"))
-    elsewhere = hidden_run("TTTTTTLLLLLLLTTT", truth=(100, 100, 20, 20))
-    assert "never back" in occlusion_sentence(elsewhere), "what it follows then is something else"
-    assert occlusion_sentence(summarize(records(), 20, 10.0)) == ""

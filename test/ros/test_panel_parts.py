@@ -104,12 +104,6 @@ def test_hosts_and_origins(host, origin, words):
     assert bool(words) == bool(reason)
 
 
-def test_a_handshake_needs_an_origin():
-    gate = Gate("127.0.0.1")
-    assert "no Origin" in gate.refusal("127.0.0.1:8020", None, needs_origin=True)
-    assert gate.refusal("127.0.0.1:8020", "http://127.0.0.1:8020", needs_origin=True) == ""
-
-
 # What a page may ask
 
 

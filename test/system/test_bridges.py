@@ -164,24 +164,6 @@ def test_only_while_the_tracker_has_no_target(graph, detector):
     assert "while disabled" not in {init.id for init in detector.inits}
 
 
-def test_nearest_to_the_centre_needs_the_pictures_size(graph, detector):
-    process = start_bridge(graph, detector, choose="nearest_centre")
-    middle, corner = detection((300.0, 220.0, 40.0, 40.0), score=0.6), detection((0.0, 0.0, 40.0, 40.0), score=0.9)
-
-    def complained():
-        detector.statuses.publish(TrackStatus())
-        detector.send(corner, middle)
-        graph.hear(0.05)
-        return NO_PICTURE_SIZE in process.output
-
-    graph.wait_until(complained, "complaint")
-    assert "camera_info" in process.output
-    assert detector.inits == []
-    size = CameraInfo(width=WIDTH, height=HEIGHT)
-    init = detector.send_until_init(corner, middle, also=lambda: detector.infos.publish(size))
-    assert box_of(init) == pytest.approx((300.0, 220.0, 40.0, 40.0))
-
-
 def test_boxes_of_a_detector_that_works_on_another_size_are_scaled(graph, detector):
     picture = {"picture__width": 640, "picture__height": 640}
     process = start_bridge(graph, detector, **picture)

@@ -12,18 +12,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rich.live import Live
+from rich.table import Table
 
+from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes import overlay
 from dytrack_ros.tracking import TrackState
 from dytrack_ros.tracking.box import Box, iou
-
-try:
-    from rich.live import Live
-    from rich.table import Table
-
-    HAS_RICH = True
-except ImportError:  # ROS distributions without python3-rich
-    HAS_RICH = False
 
 # Small clips are enlarged to about this height, so that captions can be read.
 _LEGIBLE_HEIGHT = 480
@@ -36,31 +31,20 @@ class FrameRecord:
 
     Attributes:
         image: uint8 BGR, HxWx3; None once it is written.
-        truth: None if it is not known or the target is `hidden`.
-        state: None for a frame that the tracker dropped.
-        exit_index: 1-based; 0 if the box is that of the init.
-        spent_ms: time of all stages.
-        budget_ms: mean time that they may take; 0: no budget.
+        truth: None if it is not known or the target is absent.
+        status: None for a frame that the tracker dropped.
     """
 
     number: int
     image: np.ndarray | None = None
     box: Box | None = None
     truth: Box | None = None
-    hidden: bool = False
-    state: TrackState | None = None
-    score: float = 0.0
-    exit_index: int = 0
-    exit_count: int = 0
-    latency_ms: float = 0.0
-    spent_ms: float = 0.0
-    budget_ms: float = 0.0
-    frames_dropped: int = 0
+    status: TrackStatus | None = None
 
     @property
     def iou(self) -> float | None:
         """Overlap of box and truth in [0, 1]; None if either is unknown or the box is that of the init."""
-        if self.box is None or self.truth is None or self.exit_index == 0:
+        if self.box is None or self.truth is None or self.status is None or self.status.exit_index == 0:
             return None
         return float(iou(self.box, self.truth))
 
@@ -88,19 +72,19 @@ class OverlayVideo:
         factor = max(1, round(_LEGIBLE_HEIGHT / record.image.shape[0]))
         picture = cv2.resize(record.image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         self._last_box = record.box or self._last_box
-        dropped = record.state is None  # the last box is drawn in grey
+        status, dropped = record.status or TrackStatus(), record.status is None  # the last box is drawn in grey
         overlay.draw(
             picture,
             overlay.Annotation(
-                state=record.state,
+                state=None if dropped else TrackState(status.state),
                 caption=f"frame {record.number}",
                 box=_scaled(self._last_box if dropped else record.box, factor),
-                score=record.score,
-                exit_index=record.exit_index,
-                exit_count=record.exit_count,
+                score=status.score,
+                exit_index=status.exit_index,
+                exit_count=status.exit_count,
                 truth=_scaled(record.truth, factor),
-                spent_ms=record.spent_ms,
-                budget_ms=record.budget_ms,
+                spent_ms=sum(status.stage_ms),
+                budget_ms=status.budget_ms,
             ),
         )
         if not dropped:
@@ -163,7 +147,7 @@ class LiveTable:
 
     def __init__(self) -> None:
         self._rows: deque[tuple[str, ...]] = deque(maxlen=_ROWS)
-        self._live = Live(refresh_per_second=8, transient=False) if HAS_RICH and sys.stdout.isatty() else None
+        self._live = Live(refresh_per_second=8, transient=False) if sys.stdout.isatty() else None
         self._printed_s = 0.0
 
     def start(self) -> None:
@@ -176,9 +160,18 @@ class LiveTable:
         if self._live:
             self._live.stop()
 
-    def show(self, record: FrameRecord) -> None:
+    def show(self, record: FrameRecord, status: TrackStatus) -> None:
         """Add a row for a processed frame."""
-        row = _row(record)
+        row = (
+            str(record.number),
+            TrackState(status.state).name,
+            ", ".join(f"{value:.1f}" for value in record.box) if record.box else "-",
+            f"{status.score:.2f}",
+            f"{status.exit_index}/{status.exit_count}" if status.exit_index else "-",
+            f"{status.latency_ms:.1f} ms",
+            str(status.frames_dropped),
+            "-" if record.iou is None else f"{record.iou:.2f}",
+        )
         if self._live is None:
             if time.monotonic() - self._printed_s >= _PLAIN_PERIOD_S:
                 self._printed_s = time.monotonic()
@@ -191,22 +184,6 @@ class LiveTable:
         self._live.update(table)
 
 
-def _row(record: FrameRecord) -> tuple[str, ...]:
-    box = ", ".join(f"{value:.1f}" for value in record.box) if record.box else "-"
-    exit_taken = f"{record.exit_index}/{record.exit_count}" if record.exit_index else "-"
-    overlap = "-" if record.iou is None else f"{record.iou:.2f}"
-    return (
-        str(record.number),
-        record.state.name if record.state else "-",
-        box,
-        f"{record.score:.2f}",
-        exit_taken,
-        f"{record.latency_ms:.1f} ms",
-        str(record.frames_dropped),
-        overlap,
-    )
-
-
 RECEIVED_FLOOR = 0.95
 # If the truth is known, the target counts as held if the mean IoU of the last second is at least this.
 HELD_IOU = 0.3
@@ -216,25 +193,23 @@ def summarize(records: Sequence[FrameRecord], frames_published: int, rate_hz: fl
     """Return the figures of a run for JSON; `about` (such as model="...") is added unchanged.
 
     `frames_received` counts the frames that reached the tracker, processed or dropped. `mean_iou` is None without
-    truth, `occlusion` is None if the target was always visible.
+    truth.
     """
-    processed = [record for record in records if record.state is not None]
-    tracked = [record for record in processed if record.box is not None]
-    measured = [record for record in tracked if record.exit_index]  # not the frame whose box was given
-    overlaps = [record.iou for record in measured if record.iou is not None]
-    exits = Counter(record.exit_index for record in measured)
-    latencies = [record.latency_ms for record in measured]
-    exit_count = max((record.exit_count for record in processed), default=0)
+    processed = [(record, record.status) for record in records if record.status is not None]
+    # Not the frame whose box was given.
+    measured = [(record, status) for record, status in processed if record.box and status.exit_index]
+    exits = Counter(status.exit_index for _, status in measured)
+    latencies = [status.latency_ms for _, status in measured]
+    exit_count = max((status.exit_count for _, status in processed), default=0)
     return {
         "frames_published": frames_published,
-        "frames_received": len(processed) + (processed[-1].frames_dropped if processed else 0),
-        "frames_tracked": len(tracked),
-        "mean_iou": _mean(overlaps),
+        "frames_received": len(processed) + (processed[-1][1].frames_dropped if processed else 0),
+        "frames_tracked": sum(record.box is not None for record, _ in processed),
+        "mean_iou": _mean([record.iou for record, _ in measured if record.iou is not None]),
         "exit_histogram": {str(index): exits[index] for index in range(1, exit_count + 1)},
         "latency_ms": {"p50": _percentile(latencies, 50), "p95": _percentile(latencies, 95)},
-        "score": {"mean": _mean([record.score for record in measured])},
+        "score": {"mean": _mean([status.score for _, status in measured])},
         "target_held": _held(processed, rate_hz),
-        "occlusion": _occlusion(records),
         "rate_hz": rate_hz,
         **about,
     }
@@ -251,18 +226,6 @@ def sentence(summary: dict[str, Any]) -> str:
         f"{summary['frames_published']} frames published, {summary['frames_received']} received, "
         f"{summary['frames_tracked']} tracked ({exits}){timing}{overlap}"
     )
-
-
-def occlusion_sentence(summary: dict[str, Any]) -> str:
-    """Return the states of the tracker during the occlusion as one line; empty if there was none."""
-    found = summary["occlusion"]
-    if not found:
-        return ""
-    first, last = found["hidden"]
-    doubts = [f"{word} at {found[word]}" for word in ("UNCERTAIN", "LOST") if found[word]]
-    said = ", ".join(doubts) or "never in doubt"
-    back = f"TRACKING it again at {found['back']}" if found["back"] else "never back"
-    return f"the target was hidden on frames {first} to {last}: {said}, {back}"
 
 
 def budget_figures(said: Mapping[str, str]) -> dict[str, Any]:
@@ -301,32 +264,10 @@ def failure(summary: dict[str, Any]) -> str:
     return ""
 
 
-def _occlusion(records: Sequence[FrameRecord]) -> dict[str, Any] | None:
-    """Return the numbers of the first and last frame on which the target was hidden, of the first UNCERTAIN and LOST
-    ones from there on (None: never), and of the first one after it that has the target back (by the truth if known)."""
-    hidden = [record.number for record in records if record.hidden]
-    if not hidden:
-        return None
-
-    def first(condition) -> int | None:
-        return next((record.number for record in records if record.number >= hidden[0] and condition(record)), None)
-
-    def is_back(record: FrameRecord) -> bool:
-        held = record.iou is None or record.iou >= HELD_IOU
-        return record.number > hidden[-1] and record.state == TrackState.TRACKING and held
-
-    return {
-        "hidden": [hidden[0], hidden[-1]],
-        "UNCERTAIN": first(lambda record: record.state == TrackState.UNCERTAIN),
-        "LOST": first(lambda record: record.state == TrackState.LOST),
-        "back": first(is_back),
-    }
-
-
-def _held(processed: Sequence[FrameRecord], rate_hz: float) -> bool:
-    if not processed or processed[-1].state not in (TrackState.TRACKING, TrackState.UNCERTAIN):
+def _held(processed: Sequence[tuple[FrameRecord, TrackStatus]], rate_hz: float) -> bool:
+    if not processed or processed[-1][1].state not in (TrackStatus.TRACKING, TrackStatus.UNCERTAIN):
         return False
-    overlaps = [record.iou for record in processed[-max(1, round(rate_hz)) :] if record.iou is not None]
+    overlaps = [record.iou for record, _ in processed[-max(1, round(rate_hz)) :] if record.iou is not None]
     return not overlaps or float(np.mean(overlaps)) >= HELD_IOU
 
 

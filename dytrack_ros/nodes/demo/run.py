@@ -18,7 +18,7 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes import images
 from dytrack_ros.nodes.demo.camera_node import COUNT_QOS
-from dytrack_ros.nodes.demo.camera_sources import CLIP_NAMES, DEFAULT_SCENE, SCENE_NAMES, Clip, find_clip, make_scene
+from dytrack_ros.nodes.demo.camera_sources import CLIP_NAMES, DEFAULT_CLIP, Clip, find_clip
 from dytrack_ros.nodes.demo.node_process import NodeProcess, prepare_environment
 from dytrack_ros.nodes.demo.record import (
     FrameRecord,
@@ -27,14 +27,12 @@ from dytrack_ros.nodes.demo.record import (
     budget_figures,
     budget_sentence,
     failure,
-    occlusion_sentence,
     sentence,
     summarize,
     write_contact_sheet,
 )
 from dytrack_ros.nodes.messages import box_of, stamp_ns
 from dytrack_ros.nodes.run import RunnableNode, run
-from dytrack_ros.tracking import TrackState
 from dytrack_ros.tracking.box import Box
 
 # At this rate two CPU cores have time for deeper exits than the first, beside the camera, DDS and this program.
@@ -72,7 +70,7 @@ class DemoNode(RunnableNode):
         self._last_news_s = time.monotonic()
         self._started_s = time.monotonic()
         self._about = {
-            "clip": options.video or options.scene,
+            "clip": options.video,
             "model": options.model,
             "engine": options.engine,
             "budget": {},
@@ -137,8 +135,7 @@ class DemoNode(RunnableNode):
 
     def _on_truth(self, message: Detection2D) -> None:
         record = self._record(message.header)
-        record.hidden = not message.results
-        record.truth = None if record.hidden else box_of(message)
+        record.truth = box_of(message) if message.results else None
 
     def _on_detection(self, message: Detection2D) -> None:
         self._record(message.header).box = box_of(message)
@@ -147,14 +144,9 @@ class DemoNode(RunnableNode):
 
     def _on_status(self, message: TrackStatus) -> None:
         record = self._record(message.header)
-        record.state = TrackState(message.state)
-        record.score = message.score
-        record.exit_index, record.exit_count = message.exit_index, message.exit_count
-        record.latency_ms = message.latency_ms
-        record.spent_ms, record.budget_ms = sum(message.stage_ms), message.budget_ms
-        record.frames_dropped = message.frames_dropped
+        record.status = message
         self._last_news_s = time.monotonic()
-        self._table.show(record)
+        self._table.show(record, message)
 
     def _on_count(self, message: UInt32) -> None:
         self._frames_published = message.data
@@ -171,9 +163,7 @@ class DemoNode(RunnableNode):
     # ---- the run
 
     def _watch(self) -> None:
-        if (
-            self._tracker is None or self._camera is None
-        ):  # not in the constructor: close() is only called for a complete node
+        if self._tracker is None or self._camera is None:  # not in the constructor: close() needs a complete node
             self._start_processes()
             return
         for process in (self._tracker, self._camera):
@@ -186,7 +176,7 @@ class DemoNode(RunnableNode):
             print("still loading the tracker ...", flush=True)
         if self._camera.exit_code == 0:
             newest = next(reversed(self._records.values()), None)
-            everything_said = newest and newest.state is not None and len(self._records) == self._frames_published
+            everything_said = newest and newest.status is not None and len(self._records) == self._frames_published
             if everything_said or time.monotonic() - self._last_news_s > LAST_WORDS_S:
                 self._finish()
 
@@ -202,7 +192,7 @@ class DemoNode(RunnableNode):
             if records:
                 write_contact_sheet(self._out / "overlay.mp4", self._out / "contact_sheet.png", self._video.answered)
             written = f"written: {self._out}/overlay.mp4, contact_sheet.png, summary.json"
-            said = (sentence(summary), occlusion_sentence(summary), budget_sentence(summary), written)
+            said = (sentence(summary), budget_sentence(summary), written)
             print(*filter(None, said), sep="\n", flush=True)
             reason = failure(summary)
         if reason:
@@ -221,18 +211,7 @@ def main(args: list[str] | None = None) -> int:
     options = _parse(args)
     prepare_environment()
     # rclpy must not parse the demo's own arguments.
-    return run(lambda: DemoNode(_clip(options), options), args=[])
-
-
-def _clip(options: argparse.Namespace) -> Clip:
-    if options.video:
-        return find_clip(options.video, options.box)
-
-    def progress(count: int, of: int) -> None:
-        if count % 25 == 0:
-            print(f"scene {options.scene}: {count} of {of} pictures made", flush=True)
-
-    return make_scene(options.scene, Path(options.out), progress)
+    return run(lambda: DemoNode(find_clip(options.video, options.box), options), args=[])
 
 
 def _parse(args: list[str] | None) -> argparse.Namespace:
@@ -240,18 +219,11 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
         prog="dytrack demo", description="Track a clip in a real ROS 2 graph and show how it went."
     )
     parser.add_argument(
-        "--scene",
-        choices=SCENE_NAMES,
-        default=DEFAULT_SCENE,
-        help="clip: a face in a shaking car; occlusion: a target that passes behind a pillar; shake: a shaken camera. "
-        "The last two have true boxes (default: %(default)s)",
-    )
-    parser.add_argument(
         "--video",
-        default="",
+        default=DEFAULT_CLIP,
         metavar="WHAT",
-        help=f"in place of a scene: {', '.join(CLIP_NAMES)} (these come along), synthetic, webcam, a video file or a "
-        "folder of images",
+        help=f"{', '.join(CLIP_NAMES)} (these come along), synthetic, webcam, a video file or a folder of images "
+        "(default: %(default)s)",
     )
     parser.add_argument("--box", type=_box, metavar="x,y,w,h", help="the target on the first frame, pixels")
     parser.add_argument(
@@ -265,10 +237,7 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default="", help="shipped name or path of weights (default: the package's)")
     parser.add_argument("--engine", default="auto", help="as tracker_node's parameter (default: %(default)s)")
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder of the results (default: %(default)s)")
-    options = parser.parse_args(args)
-    if options.box and not options.video:
-        parser.error("--box x,y,w,h is the target of --video, which is missing: the scenes know their target")
-    return options
+    return parser.parse_args(args)
 
 
 def _positive(text: str) -> float:

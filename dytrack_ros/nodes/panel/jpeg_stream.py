@@ -41,7 +41,6 @@ class JpegStream:
 
     Attributes:
         header: of the last image, None before the first; an init carries its frame_id.
-        taken: number of images so far.
     """
 
     def __init__(
@@ -58,7 +57,6 @@ class JpegStream:
             refuse: takes a sentence about an image that cannot be read.
         """
         self.header: Header | None = None
-        self.taken = 0
         self._node = node
         self._settings = settings
         self._show = show
@@ -88,7 +86,6 @@ class JpegStream:
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._group.is_open = False
-        self.taken += 1
         try:
             packet = pack(stamp_ns(message.header), self._open(message).bgr(), *self._settings())
         except images.UnreadableImageError as error:

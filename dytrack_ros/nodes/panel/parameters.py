@@ -8,6 +8,8 @@ from typing import Any
 
 from rcl_interfaces.msg import Parameter, ParameterDescriptor, ParameterEvent, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
+from rclpy.parameter import Parameter as RosParameter
+from rclpy.parameter import parameter_value_to_python
 
 from dytrack_ros.nodes.panel.service_calls import ServiceCalls
 from dytrack_ros.nodes.panel.viewers import Viewer
@@ -28,17 +30,6 @@ ACTS_WHEN: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "budget.milliseconds": (("budget.mode", ("milliseconds",)),),
     "budget.headroom": (("budget.mode", ("camera",)),),
     "budget.keep_period": (("budget.mode", ("camera",)),),
-}
-_FIELDS = {
-    ParameterType.PARAMETER_BOOL: "bool_value",
-    ParameterType.PARAMETER_INTEGER: "integer_value",
-    ParameterType.PARAMETER_DOUBLE: "double_value",
-    ParameterType.PARAMETER_STRING: "string_value",
-    ParameterType.PARAMETER_BYTE_ARRAY: "byte_array_value",
-    ParameterType.PARAMETER_BOOL_ARRAY: "bool_array_value",
-    ParameterType.PARAMETER_INTEGER_ARRAY: "integer_array_value",
-    ParameterType.PARAMETER_DOUBLE_ARRAY: "double_array_value",
-    ParameterType.PARAMETER_STRING_ARRAY: "string_array_value",
 }
 _INTEGERS = range(-(2**63), 2**63)
 
@@ -64,13 +55,10 @@ def form(descriptor: ParameterDescriptor, value: ParameterValue) -> dict[str, An
 
 def plain(value: ParameterValue) -> bool | int | float | str | None:
     """Return a value for JSON; lists become text."""
-    field = _FIELDS.get(value.type)
-    if field is None:
-        return None
-    held = getattr(value, field)
-    if value.type in KINDS:
-        return plain_number(held) if isinstance(held, float) else held
-    return str(list(held))
+    held = parameter_value_to_python(value)
+    if isinstance(held, float):
+        return plain_number(held)
+    return held if held is None or isinstance(held, (bool, int, str)) else str(list(held))
 
 
 def plain_number(value: float) -> float | str:
@@ -95,9 +83,8 @@ def parameter_message(name: str, kind: str, value: bool | int | float | str) -> 
         raise ValueError(f"{name} can only be set when the tracker starts")
     if not fits[kind]:
         raise ValueError(f"{name} must be {KIND_NAMES[kind]}, not {str(value)[:40]!r}")
-    message = ParameterValue(type=types[kind])
-    setattr(message, _FIELDS[types[kind]], float(value) if kind == "double" else value)
-    return Parameter(name=name, value=message)
+    exact = float(value) if kind == "double" else value
+    return RosParameter(name, RosParameter.Type(types[kind]), exact).to_parameter_msg()
 
 
 SERVICES = {
