@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
+import os
+import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dytrack_ros.version import __version__
+
+INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,10 @@ def help_text() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the subcommand that the first argument names. Returns its exit status; 2 for a wrong call."""
+    """Runs the subcommand that the first argument names.
+
+    Returns its exit status; 2 for a wrong call, INTERRUPTED after Ctrl-C.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(help_text(), file=sys.stdout if arguments else sys.stderr)
@@ -68,7 +77,22 @@ def main(argv: list[str] | None = None) -> int:
     if subcommand.needs_ros and (missing := _missing_ros()):
         print(f"dytrack {name}: {missing}; run it as `ros2 run dytrack_ros dytrack {name}`", file=sys.stderr)
         return 2
-    return importlib.import_module(subcommand.module).main(rest)
+    with _silent_interrupt():
+        module = importlib.import_module(subcommand.module)
+    try:
+        return module.main(rest)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+@contextlib.contextmanager
+def _silent_interrupt() -> Iterator[None]:
+    """End the process at once on Ctrl-C: KeyboardInterrupt would print a traceback of imports, or be lost in them."""
+    before = signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 def _missing_ros() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import overload
 
 import cv2
 import numpy as np
+
+from dytrack_ros.tracking.value_range import Range, find_range, to_8_bit
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -162,9 +165,22 @@ class NumberedFrames(Sequence[Path]):
         return self.folder / f"{number:0{self.digits}d}.jpg"
 
 
-def read_image(path: Path) -> np.ndarray:
-    """An image as BGR uint8 (H, W, 3), rotated as its EXIF orientation says. Raises ValueError if it is no image."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+def read_image(path: Path, first: Path | None = None) -> np.ndarray:
+    """An image as BGR uint8 (H, W, 3), rotated as its EXIF orientation says. Raises ValueError if it is no image.
+
+    Values of more than 8 bits are mapped by the range of the image ``first``, by default by the image's own range.
+    """
+    image = _read_values(path)
+    return image if image.dtype == np.uint8 else to_8_bit(image, _value_range(first or path))
+
+
+@functools.lru_cache(maxsize=64)
+def _value_range(path: Path) -> Range:
+    return find_range(_read_values(path))
+
+
+def _read_values(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
         raise ValueError(f"{path} is not a readable image")
     return image
@@ -176,10 +192,13 @@ def decode_rgb(encoded: bytes, name: str, size: tuple[int, int] | None = None) -
     Raises ValueError if it is no image, or not of the expected ``size`` (width, height).
     """
     buffer = np.frombuffer(encoded, np.uint8)
-    decoded = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(buffer) else None
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    decoded = cv2.imdecode(buffer, flags) if len(buffer) else None
     if decoded is None:
         raise ValueError(f"{name} is no readable image")
     height, width = decoded.shape[:2]
     if size is not None and size != (width, height):
         raise ValueError(f"{name} has {width}x{height} pixels, its label says {size[0]}x{size[1]}")
+    if decoded.dtype != np.uint8:
+        decoded = to_8_bit(decoded, find_range(decoded))
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)

@@ -44,8 +44,11 @@ class Sequence:
         return len(self.frames)
 
     def image(self, number: int) -> np.ndarray:
-        """The frame as BGR uint8 (H, W, 3). Raises ValueError if the file is no image."""
-        image = read_image(self.frames[number])
+        """The frame as BGR uint8 (H, W, 3). Raises ValueError if the file is no image.
+
+        Values of more than 8 bits are mapped by the range of the first frame.
+        """
+        image = read_image(self.frames[number], self.frames[0])
         if self.scale == 1:
             return image
         return cv2.resize(image, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_AREA)

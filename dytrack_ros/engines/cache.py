@@ -3,7 +3,8 @@
 The cache is ``$XDG_CACHE_HOME/dytrack_ros`` (by default ``~/.cache/dytrack_ros``) and may be deleted at any time. An
 entry is a folder whose name depends on everything that its content depends on. It appears complete or not at all; a
 damaged one is made again. A process that needs an entry waits while another one makes it. Where nothing can be
-written, an entry is made in a temporary folder, for this process only.
+written, an entry is made in a temporary folder, for this process only. What killed processes have left behind is
+removed when the next entry is asked for.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 KEPT_ENTRIES = 8  # of each kind, the most recently used; the ONNX graphs of dytrack_small take 130 MB in fp32
+# Temporary folders that are older and not locked were left behind by killed processes.
+LEFTOVER_AGE_S = 60.0
+_TEMPORARY = "dytrack_ros-"
 
 _log = logging.getLogger(__name__)
 
@@ -49,17 +54,29 @@ def cached(kind: str, name: str, write: Callable[[Path], None], check: Callable[
 
     Yields:
         A complete folder, guaranteed to exist only inside the ``with`` statement.
+
+    Raises:
+        OSError: neither the cache nor the temporary folder can be written; both are named.
     """
+    _remove_temporary_leftovers()
     try:
         folder = cache_folder(kind) / name
+        _remove_partial_entries(folder.parent)
         if not _is_complete(folder, check):
             _make(folder, write, check)
         mark_used(folder)
     except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
-        _warn_unwritable(kind, f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}: {error}")
-        with tempfile.TemporaryDirectory(prefix="dytrack_ros-") as temporary:
-            write(Path(temporary))
-            yield Path(temporary)
+        reason = f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}: {error}"
+        _warn_unwritable(kind, reason)
+        with _temporary_folder() as temporary:
+            try:
+                write(temporary)
+            except OSError as second:
+                raise OSError(
+                    f"the {kind} cannot be written in {tempfile.gettempdir()} ({second}), nor in the cache ({reason}): "
+                    "free some space, or set XDG_CACHE_HOME"
+                ) from second
+            yield temporary
     else:
         yield folder
 
@@ -67,9 +84,12 @@ def cached(kind: str, name: str, write: Callable[[Path], None], check: Callable[
 def replace_cached(folder: Path, write: Callable[[Path], None]) -> None:
     """Make an entry of the cache anew by ``write``; if that fails, the old entry stays.
 
-    Raises OSError where nothing can be written, before ``write`` is called.
+    Raises OSError, which names the cache, where nothing can be written.
     """
-    _make(folder, write, None)
+    try:
+        _make(folder, write, None)
+    except OSError as error:
+        raise OSError(f"the cache {folder.parent} cannot be written ({error})") from error
 
 
 def mark_used(folder: Path) -> None:
@@ -108,11 +128,42 @@ def _is_complete(folder: Path, check: Callable[[Path], object]) -> bool:
     return True
 
 
-def _tidy(root: Path) -> None:
-    """Remove what killed processes left behind, and the entries that were not used for longest."""
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Give an empty folder that is locked while it is in use."""
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, ignore_cleanup_errors=True) as parent:
+        lock = FileLock(Path(parent, ".lock"))
+        with contextlib.suppress(OSError, NotImplementedError):  # a full disk, a file system without locks
+            lock.acquire()
+        folder = Path(parent, "entry")
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            lock.release()
+
+
+def _remove_temporary_leftovers() -> None:
+    """Remove the temporary folders of killed processes of this user."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*/.lock"):
+        with contextlib.suppress(OSError, NotImplementedError, Timeout):
+            if lock.stat().st_uid == os.getuid() and time.time() - lock.stat().st_mtime > LEFTOVER_AGE_S:
+                with FileLock(lock, timeout=0):
+                    shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def _remove_partial_entries(root: Path) -> None:
+    """Remove the unfinished entries of killed processes."""
     for partial in root.glob(".*.partial"):
-        with contextlib.suppress(Timeout), FileLock(partial.with_suffix(".lock"), timeout=0):
+        with (
+            contextlib.suppress(OSError, NotImplementedError, Timeout),
+            FileLock(partial.with_suffix(".lock"), timeout=0),
+        ):
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _tidy(root: Path) -> None:
+    """Remove the entries that were not used for longest."""
     entries = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in entries[KEPT_ENTRIES:]:

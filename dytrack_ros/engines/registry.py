@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from dytrack_ros.engines.base import Engine, check_device
 from dytrack_ros.engines.requirements import cuda_is_present, has_gpu_driver, install_advice, not_installed
+from dytrack_ros.utils import provide_home
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +103,8 @@ def load_engine(choice: EngineChoice, weights: str | Path, threads: int | None =
     """Load the engine chosen and warm it up. Raises as :func:`create_engine`."""
     if missing := missing_packages(choice.name):
         raise ImportError(f"engine {choice.name!r} is not installed; it needs: {install_advice(missing)}")
+    if home := provide_home():
+        _log.warning("this user has no home folder: %s is used instead; set HOME to keep the cache", home)
     make: Callable[..., Engine] = SPECS[choice.name].engine_class()
     engine = make(weights, device=choice.device, threads=threads, precision=choice.precision)
     engine.chosen_because = choice.reason

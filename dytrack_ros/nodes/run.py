@@ -15,7 +15,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from dytrack_ros.utils import one_line
+from dytrack_ros.utils import one_line, provide_home
 
 # Timeout of an executor without work, so that signals are noticed.
 WAIT_S = 0.1
@@ -80,6 +80,8 @@ def run(build: Callable[[], RunnableNode], args: list[str] | None = None) -> int
             signal.signal(number, _stop_once)
     node = None
     try:
+        if home := provide_home():
+            print(f"warning: this user has no home folder: {home} is used instead, for logs and cache", file=sys.stderr)
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = build()
         executor = SingleThreadedExecutor()

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dytrack_ros.data.files import decode_rgb
 from dytrack_ros.data.sequences import load_sequence
 from dytrack_ros.nodes.demo.camera_sources import SYNTHETIC_FRAMES, SourceError, open_source
 from dytrack_ros.nodes.demo.scenes import SyntheticScene
@@ -105,6 +106,22 @@ def test_a_rotated_photograph_is_shown_as_evaluate_reads_it(tmp_path):
     assert picture.image.shape == (30, 20, 3)
     (tmp_path / "groundtruth.txt").write_text("1,2,3,4\n")
     np.testing.assert_array_equal(load_sequence(tmp_path).image(0), picture.image)
+
+
+def test_16_bit_images_of_a_folder_keep_their_contrast_in_one_range(tmp_path):
+    """Kelvin x 100 of 15 to 40 degrees: the upper byte has 10 values. The first image's range holds for all."""
+    scene = np.linspace(28800, 31300, 64 * 64).astype(np.uint16).reshape(64, 64)
+    (tmp_path / "0.png").write_bytes(b"not an image")
+    for number in (1, 2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), scene + (number - 1) * 500)
+    first, second = (picture.image for picture in open_source(str(tmp_path)))
+    assert first.dtype == np.uint8 and len(np.unique(first)) > 240
+    assert int(second[32, 32, 0]) - int(first[32, 32, 0]) == pytest.approx(500 / 2500 * 255, abs=2)
+    (tmp_path / "0.png").unlink()
+    (tmp_path / "groundtruth.txt").write_text("1,2,3,4\n" * 2)
+    np.testing.assert_array_equal(load_sequence(tmp_path).image(1), second)
+    rgb = decode_rgb((tmp_path / "1.png").read_bytes(), "1.png")
+    np.testing.assert_array_equal(rgb, first)
 
 
 def test_what_is_no_source_is_refused_in_one_line(tmp_path):

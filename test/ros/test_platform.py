@@ -217,6 +217,20 @@ def test_programs_can_be_linked_to():
     assert os.access(CHECKOUT / "tools" / "program.py.in", os.X_OK)
 
 
+@pytest.mark.parametrize("signal_in", ["import", "main"])
+def test_ctrl_c_while_a_program_is_imported_prints_nothing(tmp_path, signal_in):
+    """As a native module does, the import turns KeyboardInterrupt into an error of its own."""
+    interrupt = "os.kill(os.getpid(), signal.SIGINT); time.sleep(5)"
+    in_import = f"try:\n    {interrupt}\nexcept KeyboardInterrupt:\n    raise ImportError('half imported')\n"
+    in_main = f"def main():\n    try:\n        {interrupt}\n    except KeyboardInterrupt:\n        return 3\n"
+    (tmp_path / "slow.py").write_text("import os, signal, time\n" + (in_import if signal_in == "import" else in_main))
+    program = tmp_path / "program"
+    program.write_text((CHECKOUT / "tools" / "program.py.in").read_text().replace("@program_module@", "slow"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=30, env=environment)
+    assert (done.returncode, done.stderr) == (130 if signal_in == "import" else 3, "")
+
+
 @made_by_make
 def test_the_wheels_name_no_folder_of_their_build_machine():
     python_environment = Path(sys.executable).parents[1]

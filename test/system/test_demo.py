@@ -120,6 +120,7 @@ def test_demo_says_why_the_tracker_did_not_start(tmp_path):
         (["--video", "missing.mp4"], "there is no source 'missing.mp4'"),
         (["--box", "1,2,3"], "must be four numbers x,y,w,h, not '1,2,3'"),
         (["--rate", "0"], "must be a positive number"),
+        (["--video", "synthetic", "--box", "900,900,30,30"], "outside the image"),
     ],
 )
 def test_demo_refuses_wrong_arguments(arguments, words, tmp_path):

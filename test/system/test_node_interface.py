@@ -1,5 +1,6 @@
 """TrackerNode in this process, with an engine that answers at once."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -162,6 +163,31 @@ def test_silence_is_logged_again_only_after_three_times_as_long(start, monkeypat
     assert [sentence.split(" s on")[0] for sentence in silences] == [
         f"no image for {s}" for s in (1, 3, 9, 27, 81, 243)
     ]
+
+
+def test_a_node_of_a_user_without_a_home_runs_and_names_the_folder(tmp_path):
+    program = (
+        "import os, pwd, sys\n"
+        "pwd.getpwuid = {}.__getitem__  # as with a user id that has no entry\n"
+        "from dytrack_ros.nodes.run import RunnableNode, run\n"
+        "def build():\n"
+        "    node = RunnableNode('homeless')\n"
+        "    node.finished = True\n"
+        "    return node\n"
+        "sys.exit(run(build))\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "ROS_HOME", "ROS_LOG_DIR")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**kept, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    home = tmp_path / f"dytrack_ros-home-{os.getuid()}"
+    assert done.returncode == 0, done.stderr
+    assert f"no home folder: {home} is used instead" in done.stderr
+    assert (home / ".ros" / "log").is_dir()
 
 
 def test_a_closed_terminal_ends_a_node_and_nohup_does_not():

@@ -61,6 +61,21 @@ def test_demo_without_ros_says_what_it_needs(monkeypatch, capsys):
     assert "rclpy" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["import", "main"])
+def test_an_interrupted_command_prints_no_traceback(tmp_path, place):
+    """As a native module does, the import turns KeyboardInterrupt into an error of its own."""
+    interrupt = "os.kill(os.getpid(), signal.SIGINT); time.sleep(5)"
+    in_import = f"try:\n    {interrupt}\nexcept KeyboardInterrupt:\n    raise ImportError('half imported')\n"
+    body = in_import if place == "import" else f"def main(argv): {interrupt}\n"
+    (tmp_path / "slow.py").write_text(f"import os, signal, time\n{body}")
+    code = (
+        f"import sys; sys.path.append({str(tmp_path)!r})\nfrom dytrack_ros.cli import main as cli\n"
+        "cli.SUBCOMMANDS['pack'] = cli.Subcommand('slow', '')\nsys.exit(cli.main(['pack']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 @pytest.mark.parametrize(
     ("typed", "advice"), [("evalute", "`evaluate`"), ("quantize", "`quantise`"), ("xyz", "train, evaluate")]
 )

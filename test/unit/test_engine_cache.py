@@ -1,15 +1,19 @@
 """The cache of files made from weights: complete or not there, whatever happens."""
 
 import os
+import pwd
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from engine_answers import finish, python
 from filelock import FileLock
 
-from dytrack_ros.engines import cache
+from dytrack_ros.engines import cache, registry
 from dytrack_ros.engines.cache import cache_folder, cached, replace_cached
+from dytrack_ros.utils import provide_home
 
 KIND = "graphs"
 
@@ -84,6 +88,42 @@ def test_replacing_makes_an_entry_anew(entry, folder):
     assert [path.name for path in given.iterdir()] == ["other"] and entries(folder) == ["entry"]
 
 
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_where_the_disk_is_full_the_folders_are_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with (
+        pytest.raises(
+            OSError, match=rf"graphs cannot be written in {tmp_path} .*, nor in the cache \({tmp_path}/cache: "
+        ),
+        cached(KIND, "entry", full, lambda folder: None),
+    ):
+        pass
+    with pytest.raises(OSError, match=rf"the cache {folder} cannot be written .*No space left"):
+        replace_cached(folder / "entry", full)
+
+
+def test_the_next_start_removes_what_killed_processes_left(entry, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with entry():
+        pass
+    leftovers = folder / ".killed.partial", tmp_path / "dytrack_ros-killed"
+    used, fresh, foreign = (tmp_path / f"dytrack_ros-{name}" for name in ("used", "fresh", "foreign"))
+    for each in (*leftovers, used, fresh, foreign):
+        each.mkdir()
+        (each / ".lock").touch()
+        if each != fresh:
+            os.utime(each / ".lock", (1000, 1000))
+    (foreign / ".lock").unlink()  # not made by the cache
+    with FileLock(used / ".lock"):
+        os.utime(used / ".lock", (1000, 1000))
+        with entry():  # complete: nothing is written
+            pass
+    assert [each.exists() for each in (*leftovers, used, fresh, foreign)] == [False, False, True, True, True]
+
+
 @pytest.mark.parametrize("cause", ["a file in its place", "no home folder", "a full disk"])
 def test_where_nothing_can_be_written_a_temporary_folder_serves(entry, folder, tmp_path, monkeypatch, caplog, cause):
     if cause == "a file in its place":
@@ -93,7 +133,7 @@ def test_where_nothing_can_be_written_a_temporary_folder_serves(entry, folder, t
         monkeypatch.delenv("HOME")
         monkeypatch.setattr(cache.Path, "home", lambda: exec("raise RuntimeError('no home')"))
     else:
-        monkeypatch.setattr(cache, "_make", lambda *_: exec("raise OSError(28, 'No space left on device')"))
+        monkeypatch.setattr(cache, "_make", full)
     for _ in range(2):
         with entry() as given:
             assert (given / "file").read_text() == "whole"
@@ -123,6 +163,37 @@ def test_the_folder_follows_the_xdg_standard(monkeypatch, tmp_path):
         assert cache_folder(KIND) == tmp_path / ".cache" / "dytrack_ros" / "graphs"
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert str(cache_folder(KIND)) == "/somewhere/dytrack_ros/graphs"
+
+
+@pytest.fixture
+def no_home(tmp_path, monkeypatch):
+    """A user id without a passwd entry, and no HOME."""
+    monkeypatch.setenv("HOME", "")  # restored in the end
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+
+
+def test_a_user_without_a_home_gets_a_temporary_one(no_home, tmp_path):
+    home = provide_home()
+    assert home == tmp_path / f"dytrack_ros-home-{os.getuid()}" == Path.home()
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert provide_home() is None
+
+
+def test_a_temporary_home_of_another_user_is_not_used(no_home, tmp_path):
+    (tmp_path / f"dytrack_ros-home-{os.getuid()}").symlink_to(tmp_path)
+    assert provide_home().parent == tmp_path and not Path.home().is_symlink()
+
+
+def test_an_engine_of_a_user_without_a_home_is_given_one(no_home, tmp_path, monkeypatch, caplog):
+    """The telemetry that OpenVINO brings cannot be imported without."""
+    monkeypatch.setattr(
+        registry.EngineSpec, "engine_class", lambda spec: lambda *_, **__: pytest.fail(str(Path.home()))
+    )
+    with pytest.raises(pytest.fail.Exception, match=f"{tmp_path}/dytrack_ros-home-"):
+        registry.create_engine("torch", "weights")
+    assert f"{tmp_path}/dytrack_ros-home-{os.getuid()} is used instead" in caplog.text
 
 
 def test_threads_that_need_an_entry_wait_for_the_one_that_makes_it(entry, written, folder):

@@ -141,12 +141,14 @@ class ImageFolder(Source):
 
     def __iter__(self) -> Iterator[SourceFrame]:
         count = 0
+        first: Path | None = None  # its range of values is that of all images
         for index, path in enumerate(self._paths):
             try:
-                image = read_image(path)
+                image = read_image(path, first)
             except ValueError:
                 self.skipped += 1
                 continue
+            first = first or path
             count += 1
             box = self._boxes[index] if index < len(self._boxes) else (math.nan,) * 4
             yield SourceFrame(image, None if math.isnan(box[0]) else tuple(box))
