@@ -88,7 +88,7 @@ def _frames(video: Path) -> list[Image.Image]:
 # --- pareto.png
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-VARIANT, SIZE = "standard", "1280x720"
+VARIANT, SIZE = "dev standard", "1280x720"
 
 
 class Point(NamedTuple):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CARD = {
     "model": "one",
     "evaluation": {
-        "standard": {
+        "dev standard": {
             "exit 1": {"success_auc": 0.5},
             "exit 2": {"success_auc": 0.6},
             "adaptive": {"success_auc": 0.58, "exits": {"1": 30, "2": 10}},
