@@ -23,7 +23,6 @@ from tqdm import tqdm
 from dytrack_ros.benchmark.machine import machine_facts
 from dytrack_ros.data.sequences import Sequence, load_sequences
 from dytrack_ros.data.shards import ShardDataset, expand_shards
-from dytrack_ros.evaluation.result_cache import file_name
 from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
 from dytrack_ros.model import load_weights, save_weights
 from dytrack_ros.policies import FixedExit
@@ -100,7 +99,7 @@ class Laboratory:
 
     def run(self, lever: Lever, seed: int) -> dict[str, list[float]]:
         """Success AUC at each exit, for each of SHARES, or what was kept of it."""
-        folder = self.args.work / f"{file_name(lever.name)}-{seed}"
+        folder = self.args.work / f"{lever.name.replace(' ', '_')}-{seed}"
         kept = folder / "auc.json"
         if kept.exists() and (earlier := json.loads(kept.read_text()))["made_with"] == self.made_with:
             return earlier["auc"]

@@ -7,7 +7,7 @@ ALLOWED = (
     r"needs a CUDA device",
     r"launch_ros comes with a ROS distribution, not from PyPI",
     r"nncf is not installed",
-    r"this OpenCV has no VitTrack",
+    r"this OpenCV has no NanoTrack",
 )
 
 

@@ -1,21 +1,15 @@
-"""What `dytrack benchmark` measures in a process of its own: an engine with a model, or NumPy's matrix product; and the
-frames to measure on."""
+"""What ``dytrack benchmark`` measures in a process of its own: an engine with a model; and the frames to measure on."""
 
 from __future__ import annotations
 
-import functools
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import cv2
 import numpy as np
 
-from dytrack_ros.data.sequences import load_sequences
 from dytrack_ros.engines import Engine
-from dytrack_ros.engines.tensorrt.cuda_driver import device_name
 from dytrack_ros.policies import FixedExit
 from dytrack_ros.tracking import DyTracker
 from dytrack_ros.tracking.box import Box
@@ -26,31 +20,16 @@ Key = tuple  # what was measured, e.g. ("stage", 1) or ((640, 480), "exit", 3)
 Samples = dict[Key, list[float]]  # seconds
 
 UNMEASURED = 1  # frames at the start of a turn, while caches and clocks recover from the work of others
-MATRIX_SIDE = 1024
 
 _CELLS = (6, 24, 96)  # cells of noise along the height
 _TARGET_HEIGHT = 0.2  # of the image's height
 _PERIODS = (190, 130)  # of the path, along and down, in frames
 
 
-class Frames(Protocol):
-    def clip(self, turn: int, count: int) -> Iterator[Frame]:
-        """Yield ``count`` consecutive frames, uint8 BGR, each with its box (x, y, w, h) in pixels.
-
-        ``turn`` 0, 1, ... chooses which; equal turns give equal frames.
-        """
-        ...
-
-
-def open_frames(size: tuple[int, int], data: str | None = None) -> Frames:
-    """Return frames of ``size`` (width, height): of the sequences in the folder ``data``, or synthetic ones."""
-    return SequenceFrames(size, data) if data else SyntheticFrames(size)
-
-
 class SyntheticFrames:
     """A square target on a path that stays inside the image and moves at most 8 % of its size a frame."""
 
-    def __init__(self, size: tuple[int, int]):
+    def __init__(self, size: Size):
         random = np.random.default_rng(0)
         self._width, self._height = size
         self._background = _texture(random, self._width, self._height)
@@ -58,6 +37,10 @@ class SyntheticFrames:
         self._target = _texture(random, side, side)
 
     def clip(self, turn: int, count: int) -> Iterator[Frame]:
+        """Yield ``count`` consecutive frames, uint8 BGR, each with its box (x, y, w, h) in pixels.
+
+        ``turn`` 0, 1, ... chooses which; equal turns give equal frames.
+        """
         return map(self._frame, range(turn * count, (turn + 1) * count))
 
     def _frame(self, number: int) -> Frame:
@@ -79,46 +62,13 @@ def _texture(random: np.random.Generator, width: int, height: int) -> np.ndarray
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-class SequenceFrames:
-    """The frames of real sequences that show the target, resized; each turn takes another sequence.
-
-    A sequence shorter than the clip is played forwards and backwards. Raises FileNotFoundError or ValueError for a
-    folder without valid sequences.
-    """
-
-    def __init__(self, size: tuple[int, int], data: str):
-        self._size = size
-        self._sequences = load_sequences(data)
-
-    def clip(self, turn: int, count: int) -> Iterator[Frame]:
-        sequence = self._sequences[turn % len(self._sequences)]
-        shown = np.flatnonzero(~np.isnan(sequence.truth).any(axis=1))
-        there_and_back = [*shown, *shown[-2:0:-1]]
-        for number in range(count):
-            position = there_and_back[number % len(there_and_back)]
-            image = sequence.image(position)
-            scale = np.array(self._size) / image.shape[1::-1]
-            resized = cv2.resize(image, self._size, interpolation=cv2.INTER_LINEAR)
-            x, y, w, h = map(float, sequence.truth[position] * np.tile(scale, 2))
-            yield resized, (x, y, w, h)
-
-
 class EngineBench:
     """One engine with one model."""
 
-    def __init__(self, weights: str, engine: str, device: str, threads: int | None, data: str | None):
+    def __init__(self, weights: str, engine: str, device: str, threads: int | None):
         self._tracker = DyTracker.from_pretrained(weights, engine=engine, device=device, threads=threads)
-        self._frames = functools.cache(functools.partial(open_frames, data=data))
+        self.device = self._tracker.engine.device
         self._random = np.random.default_rng(0)
-
-    def facts(self) -> dict:
-        device = self._tracker.engine.device
-        return {
-            "device": device,
-            "device_name": device_name(int(device.partition(":")[2] or 0)) if device.startswith("cuda") else None,
-            # The module that exports graphs is imported only when they are not in the cache.
-            "made_graphs": "dytrack_ros.engines.onnx_export" in sys.modules,
-        }
 
     def model_only(self, frames: int) -> Samples:
         """Time every exit on ``frames`` crops of noise: template, stages (the first with ``begin``), box head, exit."""
@@ -144,7 +94,7 @@ class EngineBench:
         """Time ``initialize``, then ``track`` on ``frames`` frames with every exit, each from the true box before."""
         tracker = self._tracker
         samples: defaultdict[tuple, list[float]] = defaultdict(list)
-        clip = self._frames(size).clip(turn, 1 + UNMEASURED + frames)
+        clip = SyntheticFrames(size).clip(turn, 1 + UNMEASURED + frames)
         image, box = next(clip)
         samples[size, "initialize"].append(seconds_of(tracker.initialize, image, box))
         exits = range(1, tracker.exit_count + 1)
@@ -182,20 +132,3 @@ def seconds_of(call: Callable, *arguments) -> float:
     started = time.perf_counter()
     call(*arguments)
     return time.perf_counter() - started
-
-
-class MatrixBench:
-    """NumPy's product of two large fp32 matrices: about the peak fp32 throughput of this CPU."""
-
-    macs = MATRIX_SIDE**3
-
-    def __init__(self):
-        random = np.random.default_rng(0)
-        self._factors = [random.random((MATRIX_SIDE, MATRIX_SIDE), np.float32) for _ in range(2)]
-
-    def facts(self) -> dict:
-        return {"device": "cpu", "device_name": None, "made_graphs": False}
-
-    def product(self, frames: int) -> Samples:
-        np.matmul(*self._factors)
-        return {("product",): [seconds_of(np.matmul, *self._factors) for _ in range(frames)]}

@@ -14,25 +14,22 @@ from tqdm import tqdm
 
 from dytrack_ros.benchmark.benches import Size
 from dytrack_ros.benchmark.machine import machine_facts
-from dytrack_ros.benchmark.peers import add_peer_options, find_peers
+from dytrack_ros.benchmark.peers import add_nanotrack_option, available_peers
 from dytrack_ros.benchmark.report import NOTE, build_report, size_name, tables
 from dytrack_ros.benchmark.run import (
     BenchmarkConfig,
     Contestant,
     measure,
     start_engine,
-    start_matrix_product,
     start_peer,
 )
 from dytrack_ros.cli.types import at_least_one
-from dytrack_ros.data.sequences import load_sequences
 from dytrack_ros.engines import ENGINES
 from dytrack_ros.engines.base import check_device
 from dytrack_ros.engines.registry import missing_packages
 from dytrack_ros.engines.requirements import install_advice
 from dytrack_ros.evaluation.report import json_text
-from dytrack_ros.model.arithmetic import Arithmetic
-from dytrack_ros.model.weight_files import default_model, load_config, resolve_weights
+from dytrack_ros.model.weight_files import default_model, resolve_weights
 
 MEASURABLE = tuple(name for name in ENGINES if name != "auto")
 SIZES = [(640, 480), (1280, 720), (1920, 1080)]
@@ -63,10 +60,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--sizes", type=frame_size, nargs="+", metavar="WxH", help="frame sizes in pixels", default=SIZES)
     p.add_argument("--rounds", type=at_least_one, default=10, help="turns of each engine and peer")
     p.add_argument("--frames", type=at_least_one, default=5, help="frames of a turn, for each exit and size")
-    p.add_argument(
-        "--data", help="folder of sequences (NAME/groundtruth.txt, NAME/img/*) instead of a synthetic target"
-    )
-    add_peer_options(p)
+    add_nanotrack_option(p)
     p.add_argument("--out", type=Path, help="write every figure and the machine's facts to this JSON file")
     return p
 
@@ -97,15 +91,12 @@ def run_benchmark(args: argparse.Namespace, machine: dict) -> dict:
     """Return the report. Raises ValueError, OSError, ImportError or RuntimeError for arguments that cannot be used."""
     check_device(args.device)
     weights = [resolve_weights(model) for model in args.model or [default_model()]]
-    arithmetic = {path.stem: Arithmetic.of(load_config(path)) for path in weights}
-    if len(arithmetic) < len(weights):
+    if len({path.stem for path in weights}) < len(weights):
         raise ValueError(f"the models {', '.join(map(str, weights))} must have different names")
-    if args.data:
-        load_sequences(args.data)
     engines, not_measured = wanted_engines(args.engines)
-    peers, missing_peers = find_peers(args.peers_python, args.nanotrack, args.vittrack)
+    peers, missing_peers = available_peers(args.nanotrack)
     sizes = tuple(dict.fromkeys(args.sizes))
-    config = BenchmarkConfig(args.rounds, args.frames, sizes, args.device, args.threads, args.data, args.peers_python)
+    config = BenchmarkConfig(args.rounds, args.frames, sizes, args.device, args.threads)
 
     contestants: list[Contestant] = []
     with contextlib.ExitStack() as processes:
@@ -127,7 +118,6 @@ def run_benchmark(args: argparse.Namespace, machine: dict) -> dict:
             raise RuntimeError(f"no engine can be measured: {'; '.join(not_measured.values())}")
         for peer in peers:
             enter(start_peer(peer, config))
-        enter(start_matrix_product(config))
         measure(contestants, config)
 
     return {
@@ -139,9 +129,8 @@ def run_benchmark(args: argparse.Namespace, machine: dict) -> dict:
             "sizes": [size_name(size) for size in config.sizes],
             "device": config.device,
             "threads": config.threads or "each library's default",
-            "frames": "sequences" if config.data else "synthetic",
         },
-        **build_report(contestants, arithmetic, config),
+        **build_report(contestants, config),
         "not_measured": not_measured | missing_peers,
     }
 

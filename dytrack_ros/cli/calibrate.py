@@ -16,10 +16,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dytrack_ros.cli.options import load_sets, sequence_parser
+from dytrack_ros.cli.options import load_sets, make_tracker, sequence_parser
 from dytrack_ros.data.sequences import as_variant
 from dytrack_ros.evaluation.analysis import sample_exits
-from dytrack_ros.evaluation.execution import TrackerRecipe
 from dytrack_ros.evaluation.threshold_search import (
     ExitSample,
     Mix,
@@ -107,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
         path = args.out or calibration_file(weights)
         for file in filter(None, (path, args.samples)):
             _check_writable(file)
-        tracker = TrackerRecipe.of(args, weights).make()
+        tracker = make_tracker(args, weights)
     except (OSError, ValueError, ImportError) as error:
         print(f"dytrack calibrate: {error}", file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from dytrack_ros.cli.types import at_least_one, named_folder, unit_interval
 from dytrack_ros.data.registry import AUTO, LAYOUTS, Dataset, load_dataset
 from dytrack_ros.data.sequences import VARIANTS
 from dytrack_ros.engines import ENGINE_PRECISIONS, ENGINES
-from dytrack_ros.tracking import TrackerConfig
+from dytrack_ros.tracking import DyTracker, TrackerConfig
 
 
 def add_tracker_options(p: argparse.ArgumentParser) -> None:
@@ -61,3 +61,15 @@ def load_sets(args: argparse.Namespace, attributes: Path | None = None) -> dict[
     if len(set(names)) < len(names):
         raise ValueError(f"--sequences: the names {', '.join(names)} must differ: give NAME=FOLDER")
     return {name: load_dataset(folder, args.dataset, attributes) for name, folder in args.sequences}
+
+
+def make_tracker(args: argparse.Namespace, weights: Path) -> DyTracker:
+    """Return the tracker of :func:`add_tracker_options`'s options. Raises OSError, ValueError or ImportError."""
+    return DyTracker.from_pretrained(
+        str(weights),
+        engine=args.engine,
+        config=TrackerConfig(init_correction=args.init_correction),
+        device=args.device,
+        threads=args.threads,
+        precision=args.precision,
+    )

@@ -17,9 +17,6 @@ from dytrack_ros.data.files import files_in, images_in, read_image, read_truth
 VARIANTS = ("standard", "skip3", "small", "skip3_small")
 SMALL_SIDE_PX = 32.0
 SKIP = 3
-FULL = "full"
-INITS = (FULL, "half", "quarter")
-MIN_INIT_SIDE_PX = 2.0  # a tracker accepts no smaller init box
 
 
 @dataclass(frozen=True)
@@ -27,9 +24,8 @@ class Sequence:
     """``frames`` are image files, ``truth`` (N, 4) boxes (x, y, w, h) in pixels of the image shown.
 
     ``truth`` is NaN where the target is absent. Images are shrunk by ``scale`` (0 < scale <= 1) when read.
-    ``attributes`` are the data set's names of the sequence's difficulties. A tracker is started with the part
-    ``init`` of the first box (:func:`part_of`). Without ``is_judged`` only the first box is known (a server keeps the
-    others): the rest of ``truth`` is NaN although the target may be visible.
+    ``attributes`` are the data set's names of the sequence's difficulties. Without ``is_judged`` only the first box is
+    known (a server keeps the others): the rest of ``truth`` is NaN although the target may be visible.
     """
 
     name: str
@@ -37,7 +33,6 @@ class Sequence:
     truth: np.ndarray
     scale: float = 1.0
     attributes: tuple[str, ...] = ()
-    init: str = FULL
     is_judged: bool = True
 
     def __len__(self) -> int:
@@ -60,14 +55,10 @@ class Sequence:
         """The first ``count`` frames; all for None."""
         return replace(self, frames=self.frames[:count], truth=self.truth[:count])
 
-    def started_with(self, init: str) -> Sequence:
-        """The same frames, with trackers started with a part of the first box, one of :data:`INITS`."""
-        return replace(self, init=init)
-
     @property
     def start_box(self) -> np.ndarray:
         """The init box on the first frame: (4,), x, y, w, h in pixels of the image shown."""
-        return part_of(self.truth[0], self.init)
+        return self.truth[0]
 
     @property
     def judged_truth(self) -> np.ndarray:
@@ -94,23 +85,6 @@ class Layout:
     attribute_folders: tuple[str, ...] = ()
     absent_is_missed: bool = False
     subset_note: str = ""
-
-
-def part_of(box: np.ndarray, init: str) -> np.ndarray:
-    """The part of a box (x, y, w, h) that a tracker is started with, after the paper's Figure 12.
-
-    ``half`` is the first half along the longer side (the top of a standing target, the left of a lying one),
-    ``quarter`` the top left quarter. No side becomes shorter than what a tracker accepts (2 px). The paper does not say
-    which part.
-    """
-    x, y, w, h = (float(value) for value in box)
-
-    def halved(side: float) -> float:
-        return max(side / 2, min(side, MIN_INIT_SIDE_PX))
-
-    cut_width = init == "quarter" or (init == "half" and w > h)
-    cut_height = init == "quarter" or (init == "half" and w <= h)
-    return np.array([x, y, halved(w) if cut_width else w, halved(h) if cut_height else h])
 
 
 def as_variant(sequence: Sequence, variant: str) -> Sequence:

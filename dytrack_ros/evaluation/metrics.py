@@ -14,9 +14,6 @@ from dytrack_ros.tracking.box import iou
 SUCCESS_THRESHOLDS = np.linspace(0, 1, 21)
 PRECISION_PX = 20.0
 NORMALISED_PRECISION = 0.2
-PRECISION_LIMITS_PX = np.arange(51.0)
-NORMALISED_PRECISION_LIMITS = np.linspace(0, 0.5, 51)
-LEVEL_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 BOOTSTRAP_SAMPLES = 10_000
 
 
@@ -67,18 +64,6 @@ def _share_within(errors: np.ndarray, limit: float) -> float:
     return float((errors <= limit).mean()) if len(errors) else float("nan")
 
 
-def precision_curve(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the share of frames with a centre error of at most 0, 1, ... 50 px: (51,)."""
-    errors = _centre_errors(predicted, truth, normalised=False)
-    return np.array([_share_within(errors, float(limit)) for limit in PRECISION_LIMITS_PX])
-
-
-def normalised_precision_curve(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the share of frames with a centre error of at most 0, 0.01, ... 0.5 target sizes: (51,)."""
-    errors = _centre_errors(predicted, truth, normalised=True)
-    return np.array([_share_within(errors, float(limit)) for limit in NORMALISED_PRECISION_LIMITS])
-
-
 def precision(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Return the share of frames with a centre error of at most 20 px."""
     return _share_within(_centre_errors(predicted, truth, normalised=False), PRECISION_PX)
@@ -107,15 +92,6 @@ def measures(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         "sr75": success_rate(after_start, 0.75),
         "present": float(is_present(truth).mean()),
     }
-
-
-def levels(ious: np.ndarray) -> np.ndarray:
-    """Return the difficulty (N,) of frames from the IoU of exit 1: 1 (IoU of at least 0.8) to 5 (below 0.2), 0 for NaN.
-
-    The paper sorts frames into five levels by the IoU of exit 1. Five equal ranges are this package's reading of it.
-    """
-    fifths = np.searchsorted(LEVEL_EDGES[1:-1], np.nan_to_num(ious), side="right")
-    return np.where(np.isnan(ious), 0, len(LEVEL_EDGES) - 1 - fifths)
 
 
 def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float]:

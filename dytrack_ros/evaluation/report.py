@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
-from dytrack_ros.evaluation.analysis import by_attribute, by_exit, by_level, curves, missed_where_absent, pooled
+from dytrack_ros.evaluation.analysis import by_attribute, by_exit, missed_where_absent, pooled, success_curve
 from dytrack_ros.evaluation.run import SequenceRun, mean_over_sequences
-from dytrack_ros.evaluation.run_matrix import RunSpec, start_name
+from dytrack_ros.evaluation.run_matrix import RunSpec
 from dytrack_ros.policies import ExitPolicy, FixedThresholds
 from dytrack_ros.tracking import TrackerConfig
 
@@ -22,21 +20,15 @@ HEADER = (
 )
 
 
-def report_entry(
-    spec: RunSpec,
-    runs: list[SequenceRun],
-    permitted_latency: float,
-    levels: dict[str, np.ndarray] | None = None,
-) -> dict:
+def report_entry(spec: RunSpec, runs: list[SequenceRun], permitted_latency: float) -> dict:
     """Return the entry of one run.
 
-    It has the means over sequences, also by attribute, by exit and, with ``levels`` of the frames, by difficulty; the
-    budget if there is one; every sequence's measures and trace.
+    It has the means over sequences, also by attribute and by exit; the budget if there is one; every sequence's
+    measures and trace.
     """
     summaries = [run.summary() for run in runs]
     entry = {
         "variant": spec.variant,
-        "init": spec.init,
         "policy": spec.policy_name,
         "is_peer": spec.is_peer,
         "stream_hz": spec.stream_hz,
@@ -44,12 +36,10 @@ def report_entry(
         "mean": mean_over_sequences(summaries),
         "mean_missed_where_absent": missed_where_absent(summaries),
         "pooled": pooled(runs),
-        "curves": curves(runs),
+        "success_curve": success_curve(runs),
         "by_attribute": by_attribute(summaries),
         "by_exit": by_exit(runs),
     }
-    if levels is not None:
-        entry["by_level"] = by_level(runs, levels)
     if spec.budget:
         entry["budget"] = spec.budget.compare(result for run in runs for result in run.results)
     entry["sequences"] = [summary | run.trace() for summary, run in zip(summaries, runs, strict=True)]
@@ -119,7 +109,7 @@ def row(entry: dict) -> str:
     low, high = mean["success_auc_interval"]
     interval = f"{'-':>11}" if math.isnan(low) else f"{low:.3f}-{high:.3f}"
     return (
-        f"{start_name(entry['variant'], entry['init']):16} {rate:>8} {entry['policy']:15} "
+        f"{entry['variant']:16} {rate:>8} {entry['policy']:15} "
         f"{_number(mean['success_auc'])} {interval} {_number(mean['precision'])} "
         f"{_number(mean['normalised_precision'])} {_number(mean['ao'])} {_number(mean['sr50'])} "
         f"{_number(mean['sr75'])} "
@@ -167,49 +157,9 @@ def _auc_cell(mean: dict) -> str:
     return "-" if math.isnan(low) else f"{mean['success_auc']:.3f} ({low:.3f}-{high:.3f})"
 
 
-def attribute_table(entries: Iterable[dict]) -> str:
-    """Return success AUC of every run by attribute; empty if no sequence has attributes."""
-    entries = list(entries)
-    names = sorted({name for entry in entries for name in entry["by_attribute"]})
-
-    def measure(entry: dict, name: str) -> float:
-        return entry["by_attribute"][name]["success_auc"]
-
-    counts = {name: entries[0]["by_attribute"][name]["sequences"] for name in names}
-    return _table("AUC by attribute", "sequences", counts, entries, measure)
-
-
-def level_table(entries: Iterable[dict], difficulties: Iterable[dict]) -> str:
-    """Return success AUC by difficulty, for each variant and init with known levels."""
-    entries, tables = list(entries), []
-    for difficulty in difficulties:
-        start = (difficulty["variant"], difficulty["init"])
-        own = [entry for entry in entries if (entry["variant"], entry["init"]) == start]
-        counts = {level: found["frames"] for level, found in difficulty["levels"].items()}
-        title = f"AUC by difficulty, {start_name(*start)}"
-        tables.append(
-            _table(title, "frames", counts, own, lambda entry, level: entry["by_level"][level]["success_auc"])
-        )
-    return "\n".join(tables)
-
-
-def _table(title: str, unit: str, counts: dict, entries: list[dict], measure: Callable[[dict, str], float]) -> str:
-    """Return a table with a row for each key of ``counts``, a numbered column for each entry, and their legend."""
-    if not counts:
-        return ""
-    legend = [f"  ({number}) {_label(entry)}" for number, entry in enumerate(entries, start=1)]
-    width = max(len(title), *(len(str(name)) for name in counts))
-    lines = [f"{title:{width}} {unit:>9} " + " ".join(f"{f'({n})':>6}" for n in range(1, len(entries) + 1))]
-    lines += [
-        f"{name!s:{width}} {count:9} " + " ".join(_number(measure(entry, name)) for entry in entries)
-        for name, count in counts.items()
-    ]
-    return "\n".join(["", *lines, *legend])
-
-
 def _label(entry: dict) -> str:
     rate = "offline" if entry["stream_hz"] is None else f"{entry['stream_hz']:g} Hz"
-    return f"{start_name(entry['variant'], entry['init'])}, {rate}, {entry['policy']}"
+    return f"{entry['variant']}, {rate}, {entry['policy']}"
 
 
 def _number(value: float) -> str:

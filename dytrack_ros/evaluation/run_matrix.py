@@ -1,4 +1,4 @@
-"""The runs that the options of ``dytrack evaluate`` ask for: variants and inits x rates x policies."""
+"""The runs that the options of ``dytrack evaluate`` ask for: variants x rates x policies."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import product
 
-from dytrack_ros.data.sequences import FULL, Sequence
+from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.run import mean, times_ms
 from dytrack_ros.policies import (
     ExitPolicy,
@@ -54,67 +53,16 @@ class RunSpec:
     policy_name: str
     policy: ExitPolicy | None
     budget: Budget | None = None
-    init: str = FULL
-
-    @property
-    def label(self) -> str:
-        rate = "" if self.stream_hz is None else f", {self.stream_hz:g} Hz"
-        return f"{start_name(self.variant, self.init)}{rate}, {self.policy_name}"
 
     @property
     def is_peer(self) -> bool:
         return self.policy is None
-
-    @property
-    def learns(self) -> bool:
-        """Whether the results on a sequence depend on earlier sequences."""
-        return self.budget is not None
-
-    @property
-    def is_timed(self) -> bool:
-        """Whether the boxes depend on measured times."""
-        return self.budget is not None or self.stream_hz is not None
 
     def policy_for(self, sequence: Sequence) -> ExitPolicy | None:
         """Return the policy; a random one is seeded by the sequence's name, whichever sequences run before."""
         if isinstance(self.policy, RandomExit):
             return RandomExit(self.policy.probabilities, seed=zlib.crc32(sequence.name.encode()))
         return self.policy
-
-    def settings(self) -> dict:
-        """Return everything of this spec that results depend on, ready for JSON."""
-        return {
-            "variant": self.variant,
-            "init": self.init,
-            "stream_hz": self.stream_hz,
-            "policy": f"{self.policy_name} {self.policy!r}",
-            "budget": asdict(self.budget) if self.budget else None,
-        }
-
-
-@dataclass(frozen=True)
-class AllExitsSpec:
-    """A pass that runs every exit on every frame, for the difficulty of the frames."""
-
-    variant: str
-    init: str = FULL
-
-    learns = is_timed = is_peer = False
-
-    @property
-    def label(self) -> str:
-        return f"{start_name(self.variant, self.init)}, all exits"
-
-    def settings(self) -> dict:
-        return {"variant": self.variant, "init": self.init, "all_exits": True}
-
-
-PassSpec = RunSpec | AllExitsSpec
-
-
-def start_name(variant: str, init: str) -> str:
-    """Return the variant, followed by the part of the init box unless it is the whole box."""
-    return variant if init == FULL else f"{variant} {init}"
 
 
 def run_matrix(
@@ -134,28 +82,19 @@ def run_matrix(
         raise ValueError("--budget-ms camera is the period of a stream: give --stream HZ too")
     if args.card and args.no_offline:
         raise ValueError("--card takes offline results only: leave out --no-offline")
-    if args.card and FULL not in args.init:
-        raise ValueError("--card takes results from whole init boxes only: add `full` to --init")
     if any(args.trust) and ADAPTIVE not in args.exits.split(","):
         raise ValueError(f"--trust shifts the thresholds of `{ADAPTIVE}`: add it to --exits")
     runs = []
-    for variant, init in dict.fromkeys(product(args.variants, args.init)):
+    for variant in dict.fromkeys(args.variants):
         for hz in rates:
             for name, policy in policies(args.exits, exit_count, args.thresholds, tuple(args.trust)).items():
-                runs.append(RunSpec(variant, hz, name, policy, init=init))
+                runs.append(RunSpec(variant, hz, name, policy))
             for name, budget in budgets(args.budget_ms, args.deadline_ms, hz, first_exit_s).items():
-                runs.append(RunSpec(variant, hz, name, frame_budget(budget), budget, init))
-            runs += [RunSpec(variant, hz, name, None, init=init) for name in peers]
+                runs.append(RunSpec(variant, hz, name, frame_budget(budget), budget))
+            runs += [RunSpec(variant, hz, name, None) for name in peers]
     if not runs:
         raise ValueError("nothing to run: --exits none needs --budget-ms or a peer")
-    if args.jobs > 1 and any(run.is_timed for run in runs):
-        raise ValueError("--jobs: streams and budgets depend on time, which parallel processes distort; leave it at 1")
     return runs
-
-
-def all_exits_specs(runs: Iterable[RunSpec]) -> list[AllExitsSpec]:
-    """Return one pass for each variant and part of the init box in ``runs``."""
-    return [AllExitsSpec(*start) for start in dict.fromkeys((run.variant, run.init) for run in runs)]
 
 
 def policies(

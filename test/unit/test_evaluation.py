@@ -11,13 +11,15 @@ from square_sequences import write_sequences
 
 from dytrack_ros.benchmark import peers
 from dytrack_ros.cli.evaluate import main, parser
-from dytrack_ros.data.sequences import as_variant, load_sequence, load_sequences, read_truth
-from dytrack_ros.evaluation import metrics
-from dytrack_ros.evaluation.execution import TrackerRecipe
-from dytrack_ros.evaluation.report import add_to_card, json_text
-from dytrack_ros.evaluation.run import mean_over_sequences, run_sequence
-from dytrack_ros.evaluation.run_matrix import Budget, policies, run_matrix
-from dytrack_ros.tracking import DyTracker
+from dytrack_ros.cli.options import make_tracker
+from dytrack_ros.data.sequences import Sequence, as_variant, load_sequence, load_sequences, read_truth
+from dytrack_ros.evaluation import analysis, metrics
+from dytrack_ros.evaluation.analysis import success_curve
+from dytrack_ros.evaluation.report import absent_note, add_to_card, json_text
+from dytrack_ros.evaluation.run import SequenceRun, mean_over_sequences, run_sequence
+from dytrack_ros.evaluation.run_matrix import Budget, RunSpec, policies, run_matrix
+from dytrack_ros.policies import RandomExit
+from dytrack_ros.tracking import DyTracker, TrackResult, TrackState
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +132,6 @@ def test_thresholds_may_trust_their_target():
     assert names == [("standard", None, "trusting")]
     assert trusting.policy.needs_comparison and trusting.policy.thresholds == (0.8, 0.1)
     assert (trusting.policy.trust.rate, trusting.policy.trust.impatience) == (0.2, 0.3)
-    assert trusting.settings() != plain.settings(), "cached runs of the one are not those of the other"
 
 
 def test_budgets_by_name():
@@ -250,7 +251,8 @@ def test_several_sets_with_names_and_intervals(folder, tiny_weights, tmp_path, c
     [
         (["--sequences", "nowhere"], "no sequences in nowhere"),
         (["--sequences", "{folder}", "{folder}"], "must differ"),
-        (["--sequences", "{folder}", "--peers-python", "python3"], "give one of them"),
+        (["--sequences", "{folder}", "--dataset", "otb"], "expected NAME/"),
+        (["--sequences", "{folder}", "--first", "2", "--card", "card.json"], "whole sequences only"),
         (["--sequences", "{folder}", "--nanotrack", "no.onnx", "no.onnx"], "no file no.onnx"),
     ],
 )
@@ -274,38 +276,11 @@ class OpenCVStandIn:
 
 
 def test_a_peer_runs_in_the_same_evaluation(tiny_weights, tmp_path, monkeypatch, capsys):
-    """The worker is a thread here; test_benchmark.py runs it as a process, also of another Python."""
     folder = write_sequences(tmp_path / "sequences", {"fast": 12})
     monkeypatch.setattr(peers.Peer, "create", lambda self: OpenCVStandIn())
-    monkeypatch.setattr(peers, "find_peers", lambda *_: ([peers.Peer("NanoTrack")], {}))
-    asked = []
-
-    class Here:
-        def __init__(self, label, make_bench, *arguments, python):
-            assert (label, python) == ("NanoTrack", "python3")
-            self.bench = make_bench(*arguments)
-
-        def ask(self, name, *arguments):
-            asked.append(name)
-            return getattr(self.bench, name)(*arguments)
-
-        def stop(self):
-            asked.append("stop")
-
-    monkeypatch.setattr(peers, "Worker", Here)
-    command = [
-        "--sequences",
-        str(folder),
-        "--model",
-        str(tiny_weights),
-        "--engine",
-        "torch",
-        "--threads",
-        "1",
-        "--exits",
-        "1",
-    ]
-    command += ["--stream", "0.02", "--nanotrack", "a", "b", "--peers-python", "python3", "--results", str(tmp_path)]
+    monkeypatch.setattr(peers.cv2, "TrackerNano", object, raising=False)
+    command = ["--sequences", str(folder), "--model", str(tiny_weights), "--engine", "torch", "--threads", "1"]
+    command += ["--exits", "1", "--stream", "0.02", "--nanotrack", __file__, __file__]
     assert main([*command, "--out", str(tmp_path / "report.json")]) == 0
     (each,) = json.loads((tmp_path / "report.json").read_text())["sets"]
     assert [(run["stream_hz"], run["policy"], run["is_peer"]) for run in each["runs"]] == [
@@ -315,8 +290,7 @@ def test_a_peer_runs_in_the_same_evaluation(tiny_weights, tmp_path, monkeypatch,
     assert [box[0] for box in offline["sequences"][0]["boxes"]] == [30, 42, 54, 54], "a lost target keeps its box"
     assert [box[0] for box in streamed["sequences"][0]["boxes"]] == [30, 30, 42, 54], "a frame late, as sigma is 0"
     assert offline["mean"]["mean_score"] is None and offline["mean"]["success_auc"] > 0.6
-    assert asked == ["run", "run", "stop"]
-    assert "NanoTrack" in capsys.readouterr().out and not list(tmp_path.glob("*NanoTrack*"))
+    assert "NanoTrack" in capsys.readouterr().out
 
 
 def test_a_stream_beside_offline_and_with_a_budget(folder, tiny_weights, tmp_path, capsys):
@@ -357,4 +331,99 @@ def test_a_stream_beside_offline_and_with_a_budget(folder, tiny_weights, tmp_pat
 
 def test_the_init_correction_is_the_trackers(tiny_weights):
     args = parser().parse_args(["--sequences", "none", "--engine", "torch", "--init-correction", "0.25"])
-    assert TrackerRecipe.of(args, tiny_weights).make().config.init_correction == 0.25
+    assert make_tracker(args, tiny_weights).config.init_correction == 0.25
+
+
+def test_a_set_without_truth_gives_boxes_only(tiny_weights, tmp_path, capsys):
+    sequence = tmp_path / "got10k" / "test" / "GOT-10k_Test_000001"
+    sequence.mkdir(parents=True)
+    for number in range(3):
+        cv2.imwrite(str(sequence / f"{number + 1:08d}.png"), np.full((60, 80, 3), 40 * number, np.uint8))
+    (sequence.parent / "list.txt").write_text(f"{sequence.name}\n")
+    (sequence / "groundtruth.txt").write_text("10.0,12.0,20.0,16.0\n")
+    command = ["--sequences", str(tmp_path / "got10k"), "--model", str(tiny_weights), "--engine", "torch"]
+    command += ["--threads", "1", "--exits", "1", "--out", str(tmp_path / "report.json")]
+    assert main(command) == 0
+    (run,) = json.loads((tmp_path / "report.json").read_text())["sets"][0]["runs"]
+    assert run["mean"]["success_auc"] is None, "the first box, which was given, is no result"
+    assert len(run["sequences"][0]["boxes"]) == 3 and run["mean"]["exits"] == {"1": 2}
+    assert main([*command, "--report", str(tmp_path / "report")]) == 2
+    assert "only got10k_test's server has it" in capsys.readouterr().err
+
+
+def test_random_exits_are_seeded_by_the_sequence():
+    planned = RunSpec("standard", None, "random", RandomExit())
+    first, second = (planned.policy_for(Sequence(name, (), np.zeros((0, 4)))) for name in ("a", "b"))
+    again = planned.policy_for(Sequence("a", (), np.zeros((0, 4))))
+
+    def drawn(policy):
+        return [policy.should_exit(1, 0.5, 0.0) for _ in range(50)]
+
+    draws = drawn(first)
+    assert draws == drawn(again) != drawn(second)
+
+
+# --- breakdown of runs ------------------------------------------------------------------------------------------------
+
+
+def overlapping(ious) -> np.ndarray:
+    """Boxes with these IoUs with (0, 0, 100, 10)."""
+    return np.array([[0, 0, 100 * iou, 10] for iou in ious])
+
+
+def made_run(name: str, ious, exits, attributes=(), judged: bool = True) -> SequenceRun:
+    """A run whose boxes after the first have these IoUs, NaN where there is no target."""
+    truth = np.tile([0, 0, 100, 10.0], (len(ious) + 1, 1))
+    truth[1:][np.isnan(ious)] = np.nan
+    sequence = Sequence(name, (None,) * len(truth), truth, attributes=attributes, is_judged=judged)
+    boxes = overlapping([1.0, *np.nan_to_num(ious)])
+    results = tuple(
+        TrackResult(
+            exit_index=k,
+            exit_scores=(0.5,) * k,
+            stage_seconds=(0.01,) * k,
+            seconds=0.01 * k,
+            box=tuple(box),
+            score=0.1 * k,
+            state=TrackState.TRACKING,
+        )
+        for box, k in zip(boxes[1:], exits, strict=True)
+    )
+    return SequenceRun(sequence, boxes, results, 0.5)
+
+
+RUNS = [made_run("a", [0.9, 0.6, np.nan], [1, 2, 3], ("Blur", "Dark")), made_run("b", [0.3], [3], ("Dark",))]
+
+
+def test_by_attribute_and_over_all():
+    summaries = [run.summary() for run in RUNS]
+    assert analysis.pooled(RUNS) == pytest.approx({"ao": 0.6, "sr50": 2 / 3, "sr75": 1 / 3})
+    assert summaries[0]["ao"] == pytest.approx(0.75) and summaries[0]["mean_iou"] == pytest.approx(2.5 / 3)
+    aucs = [summary["success_auc"] for summary in summaries]
+    assert analysis.missed_where_absent(summaries)["success_auc"] == pytest.approx((0.75 * aucs[0] + aucs[1]) / 2)
+    found = analysis.by_attribute(summaries)
+    assert {name: values["sequences"] for name, values in found.items()} == {"Blur": 1, "Dark": 2}
+    assert found["Blur"]["ao"] == pytest.approx(0.75) and found["Blur"]["sr75"] == 0.5
+    assert found["Dark"]["success_auc"] == pytest.approx(np.mean([s["success_auc"] for s in summaries]))
+    assert found["Dark"]["exits"] == {1: 1, 2: 1, 3: 2}
+
+
+def test_by_exit():
+    found = analysis.by_exit(RUNS)
+    assert {k: (values["share"], values["frames"]) for k, values in found.items()} == {
+        1: (0.25, 1), 2: (0.25, 1), 3: (0.5, 1),
+    }  # fmt: skip
+    assert [values["ao"] for values in found.values()] == pytest.approx([0.9, 0.6, 0.3])
+    assert found[3]["mean_score"] == pytest.approx(0.3)
+
+
+def test_success_curve_is_a_mean_over_sequences_with_a_target():
+    unjudged = made_run("c", [0.9], [1], judged=False)
+    assert success_curve([*RUNS, unjudged]) == success_curve(RUNS) and np.isnan(success_curve([unjudged])).all()
+    aucs = [run.summary()["success_auc"] for run in RUNS]
+    assert np.mean(success_curve(RUNS)) == pytest.approx(np.mean(aucs))
+
+
+def test_toolkits_that_count_absence_as_a_miss_have_a_note():
+    missed = analysis.missed_where_absent([run.summary() for run in RUNS])
+    assert f"(missed where absent): AUC  {missed['success_auc']:.3f}, P " in absent_note("lasot", missed)

@@ -8,7 +8,7 @@ import pytest
 
 from dytrack_ros.data.lasot import ATTRIBUTES as LASOT_ATTRIBUTES
 from dytrack_ros.data.registry import LAYOUTS, load_dataset
-from dytrack_ros.data.sequences import INITS, Sequence, part_of, read_truth
+from dytrack_ros.data.sequences import Sequence, read_truth
 from dytrack_ros.data.uav123 import ATTRIBUTES as UAV_ATTRIBUTES
 
 ABSENT = [np.nan] * 4
@@ -442,15 +442,3 @@ def test_what_macos_leaves_beside_files_is_no_data(tmp_path):
     images(tmp_path / "trackingnet" / "frames" / "a_0", range(3), "{}.png")
     text(tmp_path / "trackingnet" / "anno" / "a_0.txt", "1,2,3,4")
     assert [len(sequence) for sequence in load_dataset(litter(tmp_path / "trackingnet")).sequences] == [3]
-
-
-def test_parts_of_a_box():
-    assert INITS == ("full", "half", "quarter")
-    standing, lying = np.array([10, 20, 30, 40.0]), np.array([10, 20, 50, 40.0])
-    assert part_of(standing, "full").tolist() == [10, 20, 30, 40]
-    assert part_of(standing, "half").tolist() == [10, 20, 30, 20], "the top of a standing target"
-    assert part_of(lying, "half").tolist() == [10, 20, 25, 40], "the left of a lying one"
-    assert part_of(standing, "quarter").tolist() == [10, 20, 15, 20]
-    assert part_of(np.array([0, 0, 3, 2.0]), "quarter").tolist() == [0, 0, 2, 2], "a tracker takes no less than 2 px"
-    sequence = Sequence("s", (Path("0"),), np.array([standing])).started_with("quarter")
-    assert sequence.start_box.tolist() == [10, 20, 15, 20] and sequence.truth[0].tolist() == standing.tolist()

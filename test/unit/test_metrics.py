@@ -74,32 +74,6 @@ def test_all_measures(boxes, absent, toolkit):
     assert 0.1 < found["sr75"] < found["sr50"] < 0.9, "boxes that are neither all good nor all bad"
 
 
-def test_curves_threshold_by_threshold(boxes, toolkit):
-    predicted, truth = boxes
-    ious, errors = toolkit.rect_iou(predicted, truth), toolkit.center_error(predicted, truth)
-    units = np.tile(truth[:, 2:], 2)
-    normalised = toolkit.center_error(predicted / units, truth / units)
-    success = [np.mean(ious > step / 20) for step in range(21)]
-    assert metrics.success_curve(metrics.overlaps(predicted, truth)) == pytest.approx(success, abs=TOLERANCE)
-    within = [np.mean(errors <= pixels) for pixels in range(51)]
-    assert metrics.precision_curve(predicted, truth) == pytest.approx(within, abs=TOLERANCE)
-    within = [np.mean(normalised <= step / 100) for step in range(51)]
-    assert metrics.normalised_precision_curve(predicted, truth) == pytest.approx(within, abs=TOLERANCE)
-
-
-def test_curves_contain_the_measures():
-    predicted, truth = random_boxes(2)
-    truth[::9] = np.nan
-    measures = metrics.measures(predicted, truth)
-    success = metrics.success_curve(metrics.overlaps(predicted, truth))
-    assert success.mean() == pytest.approx(measures["success_auc"])
-    assert (np.diff(success) <= 0).all() and success[-1] == 0
-    precision = metrics.precision_curve(predicted, truth)
-    assert precision[20] == measures["precision"] and (np.diff(precision) >= 0).all()
-    normalised = metrics.normalised_precision_curve(predicted, truth)
-    assert normalised[20] == measures["normalised_precision"] and 0 < normalised[5] < normalised[50]
-
-
 def test_a_perfect_box_is_above_no_threshold_of_1():
     """The sum x + w, rounded, may make an overlap of equal boxes larger than 1."""
     boxes, _ = random_boxes(0)
@@ -112,8 +86,3 @@ def test_nothing_to_measure():
     assert found.pop("present") == 0 and all(math.isnan(value) for value in found.values())
     start_only = metrics.measures(np.ones((1, 4)), np.ones((1, 4)))
     assert start_only["success_auc"] == pytest.approx(20 / 21) and math.isnan(start_only["ao"])
-
-
-def test_levels_of_difficulty():
-    ious = np.array([1.0, 0.8, 0.79, 0.4, 0.39, 0.2, 0.19, 0.0, np.nan])
-    assert metrics.levels(ious).tolist() == [1, 1, 2, 3, 4, 4, 5, 5, 0]

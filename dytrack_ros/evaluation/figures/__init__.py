@@ -1,1 +1,0 @@
-"""The paper's figures, redrawn from what ``evaluate`` has measured, and the page that shows them."""
