@@ -30,7 +30,7 @@ class Peer:
         tracker_class = getattr(cv2, CLASSES[self.name])
         if not self.files:
             return tracker_class.create()
-        parameters = cv2.TrackerNano_Params()
+        parameters = getattr(cv2, f"{CLASSES[self.name]}_Params")()
         parameters.backbone, parameters.neckhead = self.files
         return tracker_class.create(parameters)
 
