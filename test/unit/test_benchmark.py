@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from functools import partial
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -114,25 +116,16 @@ def test_a_process_that_cannot_start_says_why(tmp_path):
         start_peer(Peer("NanoTrack", (str(unfit), str(unfit))), BenchmarkConfig(1, 1, ((96, 64),)))
 
 
-class Squares:
-    """A bench."""
-
-    device = "cpu"
-
-    def square(self, number):
-        return number * number
-
-
 def test_a_process_reports_failures_and_its_own_end():
-    worker = Worker("squares", Squares)
+    worker = Worker("distances", partial(SimpleNamespace, device="cpu", distance=abs))
     try:
         assert worker.device == "cpu" and worker.peak_memory_mb() > 0
-        with pytest.raises(RuntimeError, match="squares: AttributeError"):
-            worker.ask("root", 1)
-        assert worker.ask("square", 3) == 9, "it goes on after a failure"
+        with pytest.raises(RuntimeError, match="distances: AttributeError"):
+            worker.ask("sum", 1)
+        assert worker.ask("distance", -3) == 3, "it goes on after a failure"
         worker._process.terminate()
         with pytest.raises(RuntimeError, match="its process has ended"):
-            worker.ask("square", 1)
+            worker.ask("distance", 1)
     finally:
         worker.stop()
 
