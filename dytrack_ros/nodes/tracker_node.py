@@ -6,6 +6,7 @@ publishes results, the drawing thread publishes `overlay` and `markers`.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from typing import NoReturn
@@ -82,12 +83,13 @@ class TrackerNode(RunnableNode):
         self._enabled = True
 
         compressed = self._live["image_transport"] == "compressed"
+        self._open_image = images.open_compressed if compressed else images.open_image
         self._ring = FrameRing()
         self._mailbox: Mailbox[Frame] = Mailbox()
         self._follower = Follower(
             self._tracker,
             self._ring,
-            images.open_compressed if compressed else images.open_image,
+            self._open_image,
             self._publish,
             self._faults.report,
             self._reply,
@@ -168,7 +170,9 @@ class TrackerNode(RunnableNode):
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         stamp = stamp_ns(message.header)
-        self._budget.image_arrived(stamp * 1e-9)
+        with contextlib.suppress(images.UnreadableImageError):
+            self._open_image(message)  # only the header is read
+            self._budget.image_arrived(stamp * 1e-9)
         if self._enabled:
             self._intake.receive(message, stamp)
 

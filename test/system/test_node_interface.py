@@ -92,6 +92,19 @@ def test_every_init_is_answered_with_its_header_and_the_reason(start, capfd):
     assert log.count("]: following ") == 1, "one line for each accepted init"
 
 
+def test_unreadable_images_do_not_count_for_the_cameras_period(start, monkeypatch):
+    graph = start()
+    arrived = []
+    monkeypatch.setattr(graph.node._budget, "image_arrived", arrived.append)
+    unreadable, readable = graph.image_message(), graph.image_message()
+    unreadable.encoding = "wrong"
+    readable.header.stamp.nanosec += 1
+    for message in (unreadable, readable):
+        graph.publish(message)
+    graph.wait_until(lambda: arrived, "image")
+    assert arrived == [stamp_ns(readable.header) * 1e-9]
+
+
 def test_a_live_camera_whose_stamps_go_back_keeps_its_target(start):
     graph = start()
     graph.follow(BOX, target_id="cup")
