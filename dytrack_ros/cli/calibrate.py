@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
@@ -43,7 +41,6 @@ def parser() -> argparse.ArgumentParser:
         default=0.02,
         help="mean IoU that the time of a frame at full depth must gain; sets the default thresholds",
     )
-    p.add_argument("--samples", type=Path, help="also write every frame's scores and IoUs to this JSON file")
     return p
 
 
@@ -104,8 +101,7 @@ def main(argv: list[str] | None = None) -> int:
         if len(sequences) < 2:
             raise ValueError("--sequences has one sequence; thresholds are chosen on some and judged on others")
         path = args.out or calibration_file(weights)
-        for file in filter(None, (path, args.samples)):
-            _check_writable(file)
+        _check_writable(path)
         tracker = make_tracker(args, weights)
     except (OSError, ValueError, ImportError) as error:
         print(f"dytrack calibrate: {error}", file=sys.stderr)
@@ -122,9 +118,6 @@ def main(argv: list[str] | None = None) -> int:
             "dytrack calibrate: no frames with a target in one half of the sequences: give more frames", file=sys.stderr
         )
         return 2
-    if args.samples:
-        named = {s.name: [asdict(sample) for sample in group] for s, group in zip(prepared, groups, strict=True)}
-        args.samples.write_text(json.dumps({"costs": costs, "sequences": named}) + "\n")
     held_out = held_out_iou(groups, costs)
     path_of_mixes = direct_path(samples, costs)
     family, rows = family_of(path_of_mixes, costs)
