@@ -179,8 +179,8 @@ class LiveTable:
             return
         self._rows.append(row)
         table = Table(*_COLUMNS)
-        for row in self._rows:
-            table.add_row(*row)
+        for recent in self._rows:
+            table.add_row(*recent)
         self._live.update(table)
 
 
