@@ -1,4 +1,4 @@
-"""The command ``dytrack narrow``: weights with a smaller search region, which take less time a frame."""
+"""The command ``dytrack narrow``: weights with a smaller search region at the same scale, which take less time a frame."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import json
 import sys
 from pathlib import Path
 
-from dytrack_ros.model.arithmetic import Arithmetic
 from dytrack_ros.model.weight_files import default_model, model_card, resolve_weights
 from dytrack_ros.model.weights import load_weights, save_weights, with_search_region
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="dytrack narrow",
-        description="Write weights with a smaller search region at the same scale: fewer tokens a frame, less reach.",
+        prog="dytrack narrow", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    p.add_argument("--model", help="shipped name or path of weights (default: the package's)")
-    p.add_argument(
-        "--search-size", type=int, default=192, help="side of the search region in px (default: %(default)s)"
-    )
+    p.add_argument("--model", help="shipped name or path of weights; the package's default if not given")
+    p.add_argument("--search-size", type=int, default=192, help="side of the search region in px")
     p.add_argument("--out", type=Path, required=True, help="the new .safetensors file")
     return p
 
@@ -33,24 +29,16 @@ def main(argv: list[str] | None = None) -> int:
         whole = model.config
         if not 0 < args.search_size <= whole.search_size or args.out.suffix != ".safetensors":
             raise ValueError(
-                f"--search-size {args.search_size} must be at most the model's {whole.search_size}, and --out "
-                f"{args.out} end in .safetensors"
+                f"--search-size {args.search_size} must be at most {whole.search_size}, --out end in .safetensors"
             )
-        narrowed = with_search_region(
-            model, args.search_size, whole.search_factor * args.search_size / whole.search_size
-        ).eval()
-        written = save_weights(args.out, narrowed)
-        card = {"model": args.out.stem, "search_size": args.search_size, "narrowed_from": model_card(source)}
-        written.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+        factor = whole.search_factor * args.search_size / whole.search_size
+        written = save_weights(args.out, with_search_region(model, args.search_size, factor))
     except (OSError, ValueError) as error:
         print(f"dytrack narrow: {error}", file=sys.stderr)
         return 2
-    last = whole.exits.index(whole.depth) + 1
-    share = Arithmetic.of(narrowed.config).answer(last) / Arithmetic.of(whole).answer(last)
-    print(
-        f"wrote {written}: search region {narrowed.config.search_factor:g} target sides, was {whole.search_factor:g}, "
-        f"{share:.0%} of the operations at exit {last}; its budget is not calibrated yet: run `dytrack calibrate`"
-    )
+    card = {"model": args.out.stem, "search_size": args.search_size, "narrowed_from": model_card(source)}
+    written.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    print(f"wrote {written}: search region {factor:g} target sides, was {whole.search_factor:g}")
     return 0
 
 

@@ -179,12 +179,12 @@ def cached_graphs(weights: Path, precision: str = "fp32") -> contextlib.Abstract
         _log.info("making the graphs of %s (%s), once", weights, precision)
         write_graphs(weights, folder, precision)
 
-    return cached("graphs", _entry_name(weights, precision), write, read_manifest)
+    return cached("graphs", entry_name(weights, precision), write, read_manifest)
 
 
 def int8_folder(weights: Path) -> Path:
     """Return the cached folder of the quantised graphs of a weights file. Only ``quantise`` makes it."""
-    return cache_folder("int8") / _entry_name(weights, "int8")
+    return cache_folder("int8") / entry_name(weights, "int8")
 
 
 def existing_int8_graphs(weights: Path) -> Path:
@@ -206,5 +206,6 @@ def existing_int8_graphs(weights: Path) -> Path:
     return folder
 
 
-def _entry_name(weights: Path, precision: str) -> str:
+def entry_name(weights: Path, precision: str) -> str:
+    """Return the name of the cached folder of graphs, which depends on all that their content depends on."""
     return f"{file_sha256(weights)[:32]}-{__version__}-{GRAPHS_VERSION}-{precision}"

@@ -43,7 +43,7 @@ SPECS = {
         EngineSpec("openvino", "openvino_engine", "OpenVINOEngine", ("openvino", "onnx"), ("cpu",), ("fp32", "int8")),
         EngineSpec("onnxruntime", "onnxruntime_engine", "OnnxRuntimeEngine", ("onnxruntime", "onnx"), ("cpu",)),
         EngineSpec("torch", "torch_engine", "TorchEngine", ("torch",), ("cpu", "cuda")),
-        EngineSpec("tensorrt", "tensorrt.engine", "TensorRTEngine", ("tensorrt",), ("cuda",), opt_in=True),
+        EngineSpec("tensorrt", "tensorrt_engine", "TensorRTEngine", ("tensorrt", "torch"), ("cuda",), opt_in=True),
     )
 }
 ENGINES = ("auto", *SPECS)

@@ -24,7 +24,7 @@ def not_installed(packages: Iterable[str]) -> list[str]:
 
 def install_advice(packages: list[str]) -> str:
     """Say how to install missing packages."""
-    return TENSORRT_ADVICE if packages == ["tensorrt"] else f"pip install {' '.join(packages)}"
+    return TENSORRT_ADVICE if "tensorrt" in packages else f"pip install {' '.join(packages)}"
 
 
 def has_gpu_driver(device_folder: Path = Path("/dev")) -> bool:

@@ -1,1 +1,0 @@
-"""The TensorRT engine (experimental, opt-in)."""
