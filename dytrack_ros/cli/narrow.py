@@ -1,4 +1,4 @@
-"""The command ``dytrack narrow``: weights with a smaller search region at the same scale, which take less time a frame."""
+"""The command ``dytrack narrow``: weights with a smaller search region at the same scale, for less time a frame."""
 
 from __future__ import annotations
 

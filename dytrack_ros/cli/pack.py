@@ -64,18 +64,8 @@ def chosen(images: ImageTable, frames_per_video: int) -> np.ndarray:
 def begin(folder: Path, args: argparse.Namespace, images: ImageTable) -> None:
     """Writes the settings of the shards into ``folder``. Raises ValueError if other ones are there."""
     labels = hashlib.sha256()
-    for column in (
-        images.widths,
-        images.heights,
-        images.box_starts,
-        images.boxes,
-        images.sources,
-        images.videos,
-        images.frames,
-        images.neighbours,
-    ):
-        labels.update(np.ascontiguousarray(column).tobytes())
-    labels.update(repr((images.source_names, images.video_names)).encode())
+    for column in vars(images).values():
+        labels.update(column.tobytes() if isinstance(column, np.ndarray) else repr(column).encode())
     names = ("long_side", "frames_per_video", "images_per_shard", "format", "quality")
     now = {**{name: getattr(args, name) for name in names}, "images": len(images), "labels": labels.hexdigest()}
     folder.mkdir(parents=True, exist_ok=True)

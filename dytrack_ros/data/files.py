@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 import cv2
 import numpy as np
@@ -111,8 +111,7 @@ def image_files(folder: Path) -> tuple[Path, ...]:
         parts = re.split(r"(\d+)", path.name)  # 2.png comes before 10.png
         return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part]
 
-    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return tuple(sorted((path for path in files if not path.name.startswith(".")), key=key))
+    return tuple(sorted((path for path in files_in(folder, "[!.]*") if path.suffix.lower() in IMAGE_SUFFIXES), key=key))
 
 
 def images_in(folder: Path) -> tuple[Path, ...]:
@@ -140,7 +139,7 @@ def first_frames(frames: tuple[Path, ...], count: int, truth_file: Path) -> tupl
 class NumberedFrames(Sequence[Path]):
     """The ``length`` files ``first``.jpg, ``first + 1``.jpg ... of a folder, in at least ``digits`` digits.
 
-    Paths are made when asked for: training sets have too many frames to list.
+    Paths are made when asked for: training sets have too many frames to list. There are no slices.
     """
 
     folder: Path
@@ -151,18 +150,8 @@ class NumberedFrames(Sequence[Path]):
     def __len__(self) -> int:
         return self.length
 
-    @overload
-    def __getitem__(self, number: int) -> Path: ...
-    @overload
-    def __getitem__(self, number: slice) -> tuple[Path, ...]: ...
-    def __getitem__(self, number: int | slice) -> Path | tuple[Path, ...]:
-        numbers = range(self.first, self.first + self.length)[number]
-        if isinstance(numbers, range):
-            return tuple(map(self._path, numbers))
-        return self._path(numbers)
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:0{self.digits}d}.jpg"
+    def __getitem__(self, number: Any) -> Any:
+        return self.folder / f"{self.first + range(self.length)[number]:0{self.digits}d}.jpg"
 
 
 def read_image(path: Path, first: Path | None = None) -> np.ndarray:

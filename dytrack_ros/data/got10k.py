@@ -53,18 +53,15 @@ def _recognises(subset: str, folder: Path) -> bool:
 
 def _load(subset: str, folder: Path) -> list[Sequence]:
     found = _subset_folder(folder, subset)
-    read = _load_val if subset == "val" else _load_test
-    return [] if found is None else [read(found / name) for name in names_in(found / "list.txt")]
+    return [] if found is None else [_load_sequence(subset, found / name) for name in names_in(found / "list.txt")]
 
 
-def _load_val(folder: Path) -> Sequence:
+def _load_sequence(subset: str, folder: Path) -> Sequence:
+    frames, truth_file = images_in(folder), folder / "groundtruth.txt"
+    if subset == "test":
+        return Sequence(folder.name, frames, first_box(truth_file, len(frames)), is_judged=False)
     truth = _truth(folder)
-    return Sequence(folder.name, first_frames(images_in(folder), len(truth), folder / "groundtruth.txt"), truth)
-
-
-def _load_test(folder: Path) -> Sequence:
-    frames = images_in(folder)
-    return Sequence(folder.name, frames, first_box(folder / "groundtruth.txt", len(frames)), is_judged=False)
+    return Sequence(folder.name, first_frames(frames, len(truth), truth_file), truth)
 
 
 LAYOUTS = (

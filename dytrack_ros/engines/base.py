@@ -30,6 +30,7 @@ class Engine(ABC):
         exit_count: number of exits.
         template_size, search_size: sides of the two crops in pixels.
         template_factor, search_factor: sides of the two crops in target sides.
+        search_grid: side of a heat map in cells.
         background_mask: opacity in [0, 1) of the mask over the template's background; see DyTrackConfig.
     """
 
@@ -43,7 +44,7 @@ class Engine(ABC):
         self.exit_count = len(config.exits)
         self.template_size, self.search_size = config.template_size, config.search_size
         self.template_factor, self.search_factor = config.template_factor, config.search_factor
-        self.background_mask = config.background_mask
+        self.search_grid, self.background_mask = config.search_grid, config.background_mask
         self._forget()
 
     @property

@@ -58,7 +58,7 @@ class FallbackEngine(Engine):
         super().__init__(load_config(self._weights))
         self._start_over()
         if name != "auto" or device.startswith("cuda") or precision == "int8":
-            self._engine = self._load(self._waiting.pop(0))
+            self._load_next()
         self._ask(lambda engine: None)
 
     def _take_template(self, template: NDArray[np.uint8]) -> None:
@@ -108,29 +108,22 @@ class FallbackEngine(Engine):
                 # Free its memory, which the next engine may need: no reference may stay, not even in the traceback.
                 self._engine = engine = None
                 self._on_fallback(f"{failures[-1]}; {self._waiting[0].name} is loaded instead")
-            else:
-                self._describe(engine, failures)
-                return answer
-
-    def _describe(self, engine: Engine, failures: list[str]) -> None:
-        """Take over the attributes of the engine in use."""
-        if failures:
-            self.failures += tuple(failures)
-            engine.chosen_because = "; ".join(self.failures)
-        self.name, self.device, self.precision = engine.name, engine.device, engine.precision
-        self.chosen_because = engine.chosen_because
+                continue
+            if failures:
+                self.failures += tuple(failures)
+                engine.chosen_because = "; ".join(self.failures)
+            self.name, self.device, self.precision = engine.name, engine.device, engine.precision
+            self.chosen_because = engine.chosen_because
+            return answer
 
     def _load_next(self) -> Engine:
         """Load the first waiting engine and repeat the calls of the current frame."""
-        self._engine = engine = self._load(self._waiting.pop(0))
+        choice = self._waiting.pop(0)
+        self._tried = choice.name
+        self._engine = engine = load_engine(choice, self._weights, self._threads)
+        self._tried = engine.label
         for call in self._calls:
             call(engine)
-        return engine
-
-    def _load(self, choice: EngineChoice) -> Engine:
-        self._tried = choice.name
-        engine = load_engine(choice, self._weights, self._threads)
-        self._tried = engine.label
         return engine
 
 

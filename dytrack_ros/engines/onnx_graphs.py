@@ -47,7 +47,38 @@ class Crops(NamedTuple):
     search: NDArray[np.uint8]
 
 
-class OnnxGraphEngine(Engine):
+class GraphEngine(Engine):
+    """An engine that runs the graphs of this module; a subclass stores their values and runs them."""
+
+    @abstractmethod
+    def _put(self, value: str, crop: NDArray[np.uint8]) -> None:
+        """Store a copy of a crop as the value of this name."""
+
+    @abstractmethod
+    def _run(self, graph: str) -> None:
+        """Run a graph on the stored values; store its outputs."""
+
+    @abstractmethod
+    def _get(self, value: str) -> NDArray[Any]:
+        """Return a copy of a stored value, float32 of any shape."""
+
+    def _take_template(self, template: NDArray[np.uint8]) -> None:
+        self._put("template", template)
+        self._run("embed_template")
+
+    def _take_search(self, search: NDArray[np.uint8]) -> None:
+        self._put("search", search)
+
+    def _run_stage(self, position: int) -> float:
+        self._run(f"advance_{position + 1}")
+        return self._get(f"score_{position + 1}").item()  # type: ignore[no-any-return]
+
+    def _run_head(self, position: int) -> NDArray[np.float32]:
+        self._run(f"locate_{position + 1}")
+        return self._get(f"heat_{position + 1}").reshape(2, self.search_grid, self.search_grid)
+
+
+class OnnxGraphEngine(GraphEngine):
     """An engine that runs the ONNX graphs on the CPU, without torch.
 
     Args:

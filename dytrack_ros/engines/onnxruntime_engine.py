@@ -35,18 +35,8 @@ class OnnxRuntimeEngine(OnnxGraphEngine):
         names = [port.name for port in session.get_outputs()]
         self._values.update(zip(names, session.run(names, inputs), strict=True))
 
-    def _take_template(self, template: NDArray[np.uint8]) -> None:
-        self._values["template"] = template.copy()
-        self._run("embed_template")
+    def _put(self, value: str, crop: NDArray[np.uint8]) -> None:
+        self._values[value] = crop.copy()
 
-    def _take_search(self, search: NDArray[np.uint8]) -> None:
-        self._values["search"] = search.copy()
-
-    def _run_stage(self, position: int) -> float:
-        self._run(f"advance_{position + 1}")
-        return float(self._values[f"score_{position + 1}"][0])
-
-    def _run_head(self, position: int) -> NDArray[np.float32]:
-        self._run(f"locate_{position + 1}")
-        heat_maps: NDArray[np.float32] = self._values[f"heat_{position + 1}"][0]
-        return heat_maps
+    def _get(self, value: str) -> NDArray[Any]:
+        return self._values[value]  # made anew by each run

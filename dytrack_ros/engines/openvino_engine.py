@@ -48,18 +48,8 @@ class OpenVINOEngine(OnnxGraphEngine):
     def _run(self, graph: str) -> None:
         self._requests[graph].infer(share_outputs=True)
 
-    def _take_template(self, template: NDArray[np.uint8]) -> None:
-        self._tensors["template"].data[:] = template
-        self._run("embed_template")
+    def _put(self, value: str, crop: NDArray[np.uint8]) -> None:
+        self._tensors[value].data[:] = crop
 
-    def _take_search(self, search: NDArray[np.uint8]) -> None:
-        self._tensors["search"].data[:] = search
-
-    def _run_stage(self, position: int) -> float:
-        self._run(f"advance_{position + 1}")
-        return float(self._tensors[f"score_{position + 1}"].data[0])
-
-    def _run_head(self, position: int) -> NDArray[np.float32]:
-        self._run(f"locate_{position + 1}")
-        heat_maps: NDArray[np.float32] = self._tensors[f"heat_{position + 1}"].data[0].copy()
-        return heat_maps
+    def _get(self, value: str) -> NDArray[Any]:
+        return self._tensors[value].data.copy()

@@ -22,9 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dytrack_ros.engines.base import Engine, check_device
+from dytrack_ros.engines.base import check_device
 from dytrack_ros.engines.cache import cached
 from dytrack_ros.engines.onnx_graphs import (
+    GraphEngine,
     cached_graphs,
     entry_name,
     graph_file,
@@ -46,7 +47,7 @@ WORKSPACE_BYTES = 2**30
 _log = logging.getLogger(__name__)
 
 
-class TensorRTEngine(Engine):
+class TensorRTEngine(GraphEngine):
     """Runs the graphs as TensorRT plans on a CUDA device, in memory that PyTorch allocates.
 
     Each value has one buffer on the GPU, shared by the graph that computes it and those that read it. Precision
@@ -122,7 +123,7 @@ class TensorRTEngine(Engine):
             self._contexts[name] = context
         self._runtime = runtime  # must outlive its engines
 
-    def _upload(self, value: str, crop: NDArray[np.uint8]) -> None:
+    def _put(self, value: str, crop: NDArray[np.uint8]) -> None:
         with torch.cuda.stream(self._stream):
             self._buffers[value].copy_(torch.from_numpy(np.ascontiguousarray(crop)).flatten())
 
@@ -131,27 +132,9 @@ class TensorRTEngine(Engine):
             if not self._contexts[graph].execute_async_v3(self._stream.cuda_stream):
                 raise RuntimeError(f"TensorRT failed in {graph}")
 
-    def _fetch(self, value: str) -> Tensor:
+    def _get(self, value: str) -> NDArray[Any]:
         with torch.cuda.stream(self._stream):
-            return self._buffers[value].view(torch.float32).cpu()
-
-    def _take_template(self, template: NDArray[np.uint8]) -> None:
-        self._upload("template", template)
-        self._run("embed_template")
-
-    def _take_search(self, search: NDArray[np.uint8]) -> None:
-        self._upload("search", search)
-
-    def _run_stage(self, position: int) -> float:
-        self._run(f"advance_{position + 1}")
-        return self._fetch(f"score_{position + 1}").item()
-
-    def _run_head(self, position: int) -> NDArray[np.float32]:
-        self._run(f"locate_{position + 1}")
-        heat_maps = self._fetch(f"heat_{position + 1}")
-        grid = math.isqrt(len(heat_maps) // 2)
-        found: NDArray[np.float32] = heat_maps.view(2, grid, grid).numpy()
-        return found
+            return self._buffers[value].view(torch.float32).cpu().numpy()
 
 
 def import_tensorrt() -> ModuleType:

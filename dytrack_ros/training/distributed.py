@@ -6,13 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -36,18 +33,13 @@ class Ranks:
         """Averages the gradients of ``module`` over the processes from now on, starting from the weights of rank 0.
 
         Parameters without ``requires_grad`` are left out. ``part_unused``: some others may have no gradient in a step.
+        Batch norms see the batch of all processes on CUDA; on CPUs, where PyTorch cannot do that, each its part.
         """
-        return DistributedDataParallel(module, find_unused_parameters=part_unused) if self.size > 1 else module
-
-    def with_common_norms(self, model: Network) -> Network:
-        """Converts the batch norms to ones that see the batch of all processes, on CUDA.
-
-        PyTorch has none for CPUs: there each process normalises by its part of the batch, and rank 0's statistics are
-        kept.
-        """
-        if self.size == 1 or torch.device(self.device).type != "cuda":
-            return model
-        return cast(Network, nn.SyncBatchNorm.convert_sync_batchnorm(model))
+        if self.size == 1:
+            return module
+        if self.device.startswith("cuda"):
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        return DistributedDataParallel(module, find_unused_parameters=part_unused)
 
     def of_first(self, value: float) -> float:
         """Returns rank 0's value."""
@@ -85,10 +77,8 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
     if on_gpu:
         if device != "cuda":
             raise ValueError(f"--device {device} names one GPU for {size} processes: give cuda, and each takes its own")
-        if local >= torch.cuda.device_count():
-            raise ValueError(
-                f"process {local} of this machine finds {torch.cuda.device_count()} GPUs: start as many as there are"
-            )
+        if local >= (found := torch.cuda.device_count()):
+            raise ValueError(f"process {local} of this machine finds {found} GPUs: start as many as there are")
         torch.cuda.set_device(local)
         device = f"cuda:{local}"
     # Values exchanged between the steps lie on the CPU, so that they do not wait for the GPU.

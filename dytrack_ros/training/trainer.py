@@ -150,7 +150,7 @@ class Trainer:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.device = augmentation.bank.device
-        self.model: DyTrack = self.ranks.with_common_norms(model.to(self.device))
+        self.model: DyTrack = model.to(self.device)
         shape = model.config
         distilled = config.distillation if config.stage == 2 else "off"
         self.distillation = SelfDistillation(distilled, shape.width, shape.search_tokens, model.exit_count)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from random_network import MINIATURE, random_model
+from random_network import MINIATURE
 from training_layouts import make_lasot, make_shard
 from two_ranks import BATCH, CASES, STEPS, trainer_on, weights_and_gradients
 
@@ -115,20 +115,6 @@ def test_the_command_streams_to_both_and_one_writes(out):
     assert load_weights(out / "command" / "dytrack_tiny.safetensors").config == MINIATURE
     said = (out / "stderr").read_text()
     assert "batch 3 must be a multiple of the 2 processes" in said
-
-
-def test_norms_that_several_gpus_share_keep_weights_and_answers():
-    """Only their conversion: PyTorch computes common statistics on CUDA alone."""
-    model, converted = random_model(MINIATURE), random_model(MINIATURE)
-    converted = Ranks(size=2, device="cuda:0").with_common_norms(converted)
-    assert sum(isinstance(module, torch.nn.SyncBatchNorm) for module in converted.modules()) == 3 * 2 * 4 * 2
-    assert model.state_dict().keys() == converted.state_dict().keys()
-    crops = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        for plain, shared in zip(model(*crops), converted.eval()(*crops), strict=True):
-            torch.testing.assert_close(plain.box, shared.box)
-    on_cpu = Ranks(size=2, device="cpu").with_common_norms(model)
-    assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in on_cpu.modules())
 
 
 def test_a_gpu_named_for_several_processes_is_refused(monkeypatch):

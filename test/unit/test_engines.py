@@ -11,7 +11,6 @@ from engine_answers import (
     SEARCHES,
     TEMPLATES,
     answers,
-    assert_computes,
     assert_same,
     expected_answers,
     network_outputs,
@@ -113,18 +112,13 @@ def test_calls_out_of_order_are_errors(any_engine):
         any_engine.advance()
 
 
-@pytest.mark.parametrize(
-    "crop",
-    [TEMPLATES[0][:-1], TEMPLATES[0][..., 0], TEMPLATES[0].astype(np.float32), TEMPLATES[0][None], SEARCHES[0]],
-    ids=["short", "grey", "float", "batch", "search region"],
-)
-def test_wrong_crops_are_errors_and_change_nothing(engine, crop):
-    before = answers(engine, SEARCHES[0])
-    with pytest.raises(ValueError, match="template must be uint8 RGB of 128x128x3"):
-        engine.set_template(crop)
-    if crop is not SEARCHES[0]:
-        with pytest.raises(ValueError, match="search region must be uint8 RGB of 256x256x3"):
-            engine.begin(crop)
+def test_wrong_crops_are_errors_and_change_nothing(engine):
+    before, crop = answers(engine, SEARCHES[0]), TEMPLATES[0]
+    for wrong in (crop[:-1], crop[..., 0], crop.astype(np.float32), crop[None], SEARCHES[0]):
+        with pytest.raises(ValueError, match="template must be uint8 RGB of 128x128x3"):
+            engine.set_template(wrong)
+    with pytest.raises(ValueError, match="search region must be uint8 RGB of 256x256x3"):
+        engine.begin(crop)
     np.testing.assert_array_equal(answers(engine, SEARCHES[0]), before)
 
 
@@ -141,17 +135,10 @@ def test_a_frame_does_not_depend_on_earlier_frames_or_templates(engine):
     np.testing.assert_array_equal(answers(engine, SEARCHES[0]), alone)
 
 
-def test_heads_may_run_at_every_exit_or_only_at_the_last(engine):
-    everywhere = answers(engine, SEARCHES[0])
-    engine.begin(SEARCHES[0])
-    scores = [engine.advance() for _ in range(3)]
-    np.testing.assert_array_equal(scores, everywhere[:, 0])
-    np.testing.assert_array_equal(engine.locate().astype(float), everywhere[-1, 1:])
-
-
-def test_arrays_given_and_returned_are_copies(engine):
+def test_arrays_given_and_returned_are_copies_and_crops_may_be_views(engine):
+    """The head runs at the last exit alone here."""
     expected = answers(engine, SEARCHES[0])
-    template, search = TEMPLATES[0].copy(), SEARCHES[0].copy()
+    template, search = np.ascontiguousarray(TEMPLATES[0][..., ::-1])[..., ::-1], np.asfortranarray(SEARCHES[0])
     engine.set_template(template)
     engine.begin(search)
     template[:], search[:] = 0, 0
@@ -159,12 +146,6 @@ def test_arrays_given_and_returned_are_copies(engine):
     heat_maps = engine.heat_maps()
     answers(engine, SEARCHES[1])
     np.testing.assert_array_equal([scores[-1], *expected_box(heat_maps)], expected[-1])
-
-
-def test_crops_may_be_views(engine):
-    expected = answers(engine, SEARCHES[0])
-    engine.set_template(np.ascontiguousarray(TEMPLATES[0][..., ::-1])[..., ::-1])
-    np.testing.assert_array_equal(answers(engine, np.asfortranarray(SEARCHES[0])), expected)
 
 
 def test_hundreds_of_frames_take_no_more_memory(any_engine):
@@ -185,18 +166,8 @@ def test_hundreds_of_frames_take_no_more_memory(any_engine):
 
 
 @pytest.mark.parametrize("name", ["torch", *GRAPH_ENGINES])
-@pytest.mark.parametrize("threads", [None, 2])
-def test_more_threads_give_the_same_answers(name, threads, weights):
-    before = torch.get_num_threads()
-    try:
-        assert_computes(create_engine(name, weights, device="cpu", threads=threads), weights)
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("name", ["torch", *GRAPH_ENGINES])
 def test_fp32_is_exact(name, weights):
-    exact = create_engine(name, weights, device="cpu", threads=1, precision="fp32")
+    exact = create_engine(name, weights, device="cpu", threads=2, precision="fp32")
     exact.set_template(TEMPLATES[0])
     expected = expected_answers(weights, TEMPLATES[0], SEARCHES[0])
     np.testing.assert_allclose(answers(exact, SEARCHES[0]), expected, atol=2e-4)

@@ -65,16 +65,10 @@ def test_lasot(tmp_path):
     assert without_target(sequence) == [1, 3, 4], "occluded, out of view, and a box of zeros"
     assert sequence.truth[2].tolist() == [2, 1, 4, 3]
     assert all(each.attributes == () for each in dataset.sequences)
-
-
-def test_lasot_takes_the_test_set_where_its_list_is(tmp_path):
-    lasot(tmp_path, "bear-2", "bear-10", "cat-1")
     text(tmp_path / "testing_set.txt", "cat-1", "bear-10")
     assert list(by_name(tmp_path)) == ["cat-1", "bear-10"]
     text(tmp_path / "testing_set.txt", "cat-1", "bear-3")
-    with pytest.raises(
-        FileNotFoundError, match=r"1 sequences that are not there, first .*bear/bear-3/groundtruth\.txt"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"1 sequences that .* first .*bear/bear-3/groundtruth\.txt"):
         load_dataset(tmp_path)
 
 
@@ -110,14 +104,10 @@ def test_lasot_attributes(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (
-            lambda own: (own / "out_of_view.txt").unlink(),
-            r"out_of_view\.txt is missing: expected lines of a number a frame",
-        ),
+        (lambda own: (own / "out_of_view.txt").unlink(), r"out_of_view\.txt is missing: expected lines of a number"),
         (lambda own: text(own / "out_of_view.txt", "0,0"), r"out_of_view\.txt has 2 flags for 5 frames"),
         (lambda own: (own / "img" / "00000003.png").unlink(), r"groundtruth\.txt has 5 boxes, but .*img only 4 images"),
         (lambda own: (own / "img").rename(own / "images"), r"img has no images: expected \.bmp, \.jpeg"),
-        (lambda own: text(own / "groundtruth.txt", *boxes(4), "1,2,x,4"), r"groundtruth\.txt:5: expected x, y, w, h"),
         (lambda own: text(own / "groundtruth.txt", *boxes(4), "1,2,3"), r"groundtruth\.txt:5: .* got 3 numbers"),
         (lambda own: text(own / "full_occlusion.txt", "1,0,0,0,0"), "first frame needs a box"),
     ],
@@ -268,21 +258,11 @@ def test_uav123_10fps_with_and_without_a_folder_of_its_own(tmp_path):
     assert shown(by_name(tmp_path / "b")["bird1_2"]) == [6, 7, 8]
 
 
-def test_uav123_without_config_where_lengths_tell(tmp_path):
+def test_a_config_that_is_missing_or_does_not_fit_is_refused(tmp_path):
     uav123(tmp_path)
-    with pytest.raises(ValueError, match=r"bird1 belong to bird1_1, bird1_2 cannot be told .*configSeqs\.m beside"):
+    with pytest.raises(FileNotFoundError, match=r"configSeqs\.m is missing"):
         load_dataset(tmp_path)
-    text(tmp_path / "anno" / "UAV123" / "bird1_2.txt", *boxes(6))
-    found = by_name(tmp_path)
-    assert shown(found["bird1_1"]) == [1, 2, 3] and shown(found["bird1_2"]) == [3, 4, 5, 6, 7, 8]
-    assert shown(found["car1_s"]) == [1, 2], "a folder of its own"
-    text(tmp_path / "anno" / "UAV123" / "bike1.txt", *boxes(9))
-    with pytest.raises(ValueError, match=r"4 images, \[9\] boxes"):
-        load_dataset(tmp_path)
-
-
-def test_a_config_that_does_not_fit_is_refused(tmp_path):
-    config(uav123(tmp_path), "UAV20")
+    config(tmp_path, "UAV20")
     with pytest.raises(ValueError, match="has no list seqUAV123"):
         load_dataset(tmp_path)
     config(tmp_path, "UAV123")
@@ -387,20 +367,13 @@ def test_plain_folders_are_what_is_left(tmp_path):
         load_dataset(tmp_path, "otb2013")
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_an_empty_folder_has_no_layout(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match="no sequences in") as error:
-        load_dataset(tmp_path, name)
-    expected = LAYOUTS[name].expected
-    assert name == "plain" or expected in str(error.value)
+def test_an_empty_folder_has_no_layout(tmp_path):
+    for name in LAYOUTS:
+        with pytest.raises(FileNotFoundError, match="no sequences in"):
+            load_dataset(tmp_path, name)
     with pytest.raises(FileNotFoundError, match="in any known layout") as error:
         load_dataset(tmp_path)
-    assert expected in str(error.value)
-
-
-def test_boxes_without_area_are_absent(tmp_path):
-    text(tmp_path / "truth.txt", "1,2,3,4", "0,0,0,0", "5,5,-1,3", "1,nan,3,4")
-    assert np.isnan(read_truth(tmp_path / "truth.txt")).all(1).tolist() == [False, True, True, True]
+    assert all(layout.expected in str(error.value) for layout in LAYOUTS.values())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

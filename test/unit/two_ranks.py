@@ -42,8 +42,7 @@ def weights_and_gradients(trainer: Trainer) -> dict[str, list[torch.Tensor | Non
 
 CASES = {
     "fused": {"fused": True},
-    "norms": {},
-    "stage_1": {"stage": 1},
+    "norms": {"stage": 1},
     "one_by_one": {"strategy": "one_by_one"},
     "minutes": {"steps": 1_000_000, "minutes": 0.005},
 }
