@@ -82,21 +82,13 @@ def differences(weights: Path, folder: Path, frames: int = 3) -> list[tuple[floa
     from dytrack_ros.engines.torch_engine import TorchEngine
 
     engines = TorchEngine(weights, device="cpu"), OnnxRuntimeEngine(weights, graphs=folder)
-    rng = np.random.default_rng(0)
-    worst = np.zeros((engines[0].exit_count, 2))
+    rng, found = np.random.default_rng(0), []
     for _ in tqdm(range(frames), desc="checking", unit="frame", leave=False, disable=None):
-        template, search = (
-            rng.integers(0, 256, (size, size, 3), np.uint8)
-            for size in (engines[0].template_size, engines[0].search_size)
-        )
-        for engine in engines:
-            engine.set_template(template)
-            engine.begin(search)
-        for row in worst:
-            scores = [engine.advance() for engine in engines]
-            boxes = [engine.locate() for engine in engines]
-            row[:] = np.maximum(row, [abs(scores[0] - scores[1]), np.abs(boxes[0] - boxes[1]).max()])
-    return [(float(score), float(box)) for score, box in worst]
+        sizes = (engines[0].template_size, engines[0].search_size)
+        crops = [rng.integers(0, 256, (size, size, 3), np.uint8) for size in sizes]
+        found.append(np.abs(engines[0].answers(*crops) - engines[1].answers(*crops)))
+    worst = np.max(found, axis=0)
+    return [(float(row[0]), float(row[1:].max())) for row in worst]
 
 
 if __name__ == "__main__":

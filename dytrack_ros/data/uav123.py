@@ -34,7 +34,8 @@ def _recognises(version: str, folder: Path) -> bool:
 
 def _load(version: str, folder: Path) -> list[Sequence]:
     images, anno = _below(folder / "data_seq", version), _below(folder / "anno", version)
-    truth_files, parts = files_in(anno, "*.txt"), _parts(folder, version)
+    truth_files = files_in(anno, "*.txt")
+    parts = _parts(folder, version) if truth_files else {}
     missing = [path.name for path in truth_files if path.stem not in parts]
     if missing:
         raise ValueError(f"{CONFIG} in {folder} does not list {', '.join(missing[:3])} in {anno}")

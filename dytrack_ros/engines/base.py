@@ -114,14 +114,15 @@ class Engine(ABC):
         self._has_template = self._has_search = False
         self._reached = 0
 
-    def _reference_answers(self) -> NDArray[np.float32]:
-        """Run every exit on the reference crops, which also warms the engine up; return (exits, 5).
+    def answers(self, template: NDArray[np.uint8], search: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Run every exit on two crops; return (exits, 5), whose rows are (score, x1, y1, x2, y2)."""
+        self.set_template(template)
+        self.begin(search)
+        return np.array([[self.advance(), *self.locate()] for _ in range(self.exit_count)])
 
-        A row is (score, x1, y1, x2, y2). The engine has no target afterwards.
-        """
-        self.set_template(reference_crop(self.template_size))
-        self.begin(reference_crop(self.search_size))
-        answers = np.array([[self.advance(), *self.locate()] for _ in range(self.exit_count)])
+    def _reference_answers(self) -> NDArray[np.float64]:
+        """Return the answers for the reference crops, which also warms the engine up. It has no target afterwards."""
+        answers = self.answers(reference_crop(self.template_size), reference_crop(self.search_size))
         self._forget()
         return answers
 

@@ -133,18 +133,15 @@ def _inputs_of(
 def deviations(weights: Path, unseen: Sequence[Crops], folder: Path) -> list[Deviation]:
     """Return each exit's deviation of the int8 graphs in ``folder`` from PyTorch in fp32."""
     engines = TorchEngine(weights, device="cpu"), OpenVINOEngine(weights, graphs=folder, precision="int8")
-    found = np.zeros((len(unseen), engines[0].exit_count, 2))
-    for crops, of_crops in zip(tqdm(unseen, desc="checking", unit="pair", disable=None), found, strict=True):
-        for engine in engines:
-            engine.set_template(crops.template)
-            engine.begin(crops.search)
-        for of_exit in of_crops:
-            scores = [engine.advance() for engine in engines]
-            of_exit[:] = abs(scores[0] - scores[1]), 1 - _iou(*(engine.locate() for engine in engines))
-    return [Deviation(float(score), float(box)) for score, box in found.mean(axis=0)]
+    found = []
+    for crops in tqdm(unseen, desc="checking", unit="pair", disable=None):
+        exact, rounded = (engine.answers(*crops) for engine in engines)
+        ious = [_iou(*boxes) for boxes in zip(exact[:, 1:], rounded[:, 1:], strict=True)]
+        found.append([abs(exact[:, 0] - rounded[:, 0]), 1 - np.array(ious)])
+    return [Deviation(float(score), float(box)) for score, box in np.mean(found, axis=0).T]
 
 
-def _iou(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def _iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Return the IoU of two boxes (x1, y1, x2, y2); 0 where one has no area."""
     sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
     shared = float(np.prod(np.maximum(sides, 0)))

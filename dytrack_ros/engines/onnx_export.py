@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,79 +46,58 @@ def export(weights: Path, precision: str = "fp32") -> tuple[dict[str, Any], Iter
     return facts, ((graph.name, _onnx_file(graph)) for graph in bar)
 
 
-class EmbedTemplate(nn.Module):
-    """Template crop, uint8 (Tz, Tz, 3), to its tokens (1, Nz, C)."""
+class Step(nn.Module):
+    """A function of some tensors that runs parts of ``model``, as a module for the exporter."""
 
-    def __init__(self, model: DyTrack) -> None:
+    def __init__(self, model: DyTrack, run: Callable[..., Any]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.run = model, run
 
-    def forward(self, template: Tensor) -> Tensor:
-        return self.model.embedding.embed_template(_image(template, self.model))
-
-
-class Advance(nn.Module):
-    """Stage and decisioner of an exit: (h_{k-1}, r_{k-1}) to (h_k, r_k, s_k); the last exit gives no h_k."""
-
-    def __init__(self, model: DyTrack, position: int) -> None:
-        super().__init__()
-        self.model = model
-        self.position = position
-        self.is_last = position == model.exit_count - 1
-
-    def forward(self, tokens: Tensor, recycled: Tensor | None = None) -> tuple[Tensor, ...]:
-        tokens = self.model.stage(self.position, tokens)
-        recycled, score = self.model.decide(self.position, tokens, recycled)
-        return (recycled, score) if self.is_last else (tokens, recycled, score)
-
-
-class AdvanceFirst(Advance):
-    """The same for the first exit: from the search crop, uint8 (Tx, Tx, 3), and the template's tokens (1, Nz, C)."""
-
-    def forward(self, search: Tensor, template_tokens: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        embedding = self.model.embedding
-        return super().forward(embedding.join(template_tokens, embedding.embed_search(_image(search, self.model))))
-
-
-class Locate(nn.Module):
-    """Box head of an exit: r_k (1, N, C) to its corner heat maps, fp32 log-probabilities (1, 2, H, W)."""
-
-    def __init__(self, model: DyTrack, position: int) -> None:
-        super().__init__()
-        self.model = model
-        self.position = position
-
-    def forward(self, recycled: Tensor) -> Tensor:
-        return self.model.log_heat_maps(self.position, self.model.search_features(self.position, recycled))
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.run(*inputs)
 
 
 def onnx_graphs(model: DyTrack) -> Iterator[OnnxGraph]:
     """Return all graphs of a fused network; tokens are of the type of its weights, scores and heat maps are fp32."""
-    config = model.config
+    config, embedding, count = model.config, model.embedding, model.exit_count
+
+    def graph(name: str, run: Callable[..., Any], inputs: dict[str, Tensor], *outputs: str) -> OnnxGraph:
+        return OnnxGraph(name, Step(model, run), inputs, list(outputs))
 
     def crop(size: int) -> Tensor:
         return torch.zeros(size, size, 3, dtype=torch.uint8)
 
-    def tokens(count: int) -> Tensor:
-        return torch.zeros(1, count, config.width, dtype=model.embedding.iou_token.dtype)
+    def tokens(number: int) -> Tensor:
+        return torch.zeros(1, number, config.width, dtype=embedding.iou_token.dtype)
 
-    yield OnnxGraph(
-        "embed_template", EmbedTemplate(model), {"template": crop(config.template_size)}, ["template_tokens"]
-    )
-    for k in range(1, model.exit_count + 1):
-        outputs = [f"recycled_{k}", f"score_{k}"]
-        if k < model.exit_count:
-            outputs.insert(0, f"tokens_{k}")
+    def embed(template: Tensor) -> Tensor:
+        return embedding.embed_template(_image(template, model))
+
+    def advance(position: int, h: Tensor, r: Tensor | None = None) -> tuple[Tensor, ...]:
+        h = model.stage(position, h)
+        r, score = model.decide(position, h, r)
+        return (r, score) if position == count - 1 else (h, r, score)
+
+    def advance_first(search: Tensor, template_tokens: Tensor) -> tuple[Tensor, ...]:
+        return advance(0, embedding.join(template_tokens, embedding.embed_search(_image(search, model))))
+
+    def locate(position: int, r: Tensor) -> Tensor:
+        return model.log_heat_maps(position, model.search_features(position, r))
+
+    yield graph("embed_template", embed, {"template": crop(config.template_size)}, "template_tokens")
+    for k in range(1, count + 1):
+        outputs = [*([f"tokens_{k}"] if k < count else []), f"recycled_{k}", f"score_{k}"]
         if k == 1:
             inputs = {"search": crop(config.search_size), "template_tokens": tokens(config.template_tokens)}
-            yield OnnxGraph("advance_1", AdvanceFirst(model, 0), inputs, outputs)
+            yield graph("advance_1", advance_first, inputs, *outputs)
             continue
         inputs = {f"tokens_{k - 1}": tokens(config.tokens)}
         if config.recycling != "none":
             inputs[f"recycled_{k - 1}"] = tokens(config.tokens)
-        yield OnnxGraph(f"advance_{k}", Advance(model, k - 1), inputs, outputs)
-    for k in range(1, model.exit_count + 1):
-        yield OnnxGraph(f"locate_{k}", Locate(model, k - 1), {f"recycled_{k}": tokens(config.tokens)}, [f"heat_{k}"])
+        yield graph(f"advance_{k}", functools.partial(advance, k - 1), inputs, *outputs)
+    for k in range(1, count + 1):
+        inputs = {f"recycled_{k}": tokens(config.tokens)}
+        yield graph(f"locate_{k}", functools.partial(locate, k - 1), inputs, f"heat_{k}")
 
 
 def _image(crop: Tensor, model: DyTrack) -> Tensor:

@@ -89,11 +89,11 @@ class TorchEngine(Engine):
             _log.warning("CUDA graphs are not used, their answers differ by %.3g from the eager ones", difference)
 
     def _take_template(self, template: NDArray[np.uint8]) -> None:
-        self._buffers.template.fill(template)
+        self._buffers.template.copy_(torch.from_numpy(np.ascontiguousarray(template)))
         self._steps["template"]()
 
     def _take_search(self, search: NDArray[np.uint8]) -> None:
-        self._buffers.search.fill(search)
+        self._buffers.search.copy_(torch.from_numpy(np.ascontiguousarray(search)))
 
     def _run_stage(self, position: int) -> float:
         self._steps[f"advance_{position + 1}"]()
@@ -103,25 +103,6 @@ class TorchEngine(Engine):
         self._steps[f"locate_{position + 1}"]()
         heat_maps: NDArray[np.float32] = self._buffers.heat_maps.cpu().numpy().copy()
         return heat_maps
-
-
-class CropBuffer:
-    """A crop on the device, ``pixels`` (size, size, 3) uint8.
-
-    On a CUDA device it is filled through page-locked memory, and the upload is queued: fill it again only after reading
-    a result that was computed after the upload.
-    """
-
-    def __init__(self, size: int, device: torch.device) -> None:
-        self.pixels = torch.zeros(size, size, 3, dtype=torch.uint8, device=device)
-        self._staging = torch.empty_like(self.pixels, device="cpu").pin_memory() if self.pixels.is_cuda else None
-
-    def fill(self, crop: NDArray[np.uint8]) -> None:
-        """Copy a crop, (size, size, 3) uint8, to the device."""
-        pixels = torch.from_numpy(np.ascontiguousarray(crop))
-        if self._staging is not None:
-            pixels = self._staging.copy_(pixels)
-        self.pixels.copy_(pixels, non_blocking=True)
 
 
 class TorchSteps:
@@ -138,8 +119,8 @@ class TorchSteps:
         def buffer(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
             return torch.zeros(*shape, dtype=dtype, device=device)
 
-        self.template = CropBuffer(config.template_size, device)
-        self.search = CropBuffer(config.search_size, device)
+        self.template = buffer(config.template_size, config.template_size, 3, dtype=torch.uint8)
+        self.search = buffer(config.search_size, config.search_size, 3, dtype=torch.uint8)
         self.score = buffer(1, dtype=torch.float32)
         self.heat_maps = buffer(2, config.search_grid, config.search_grid, dtype=torch.float32)
         self._template_tokens = buffer(1, config.template_tokens, config.width)
@@ -158,14 +139,14 @@ class TorchSteps:
 
     @torch.inference_mode()
     def _embed_template(self) -> None:
-        self._template_tokens.copy_(self._model.embedding.embed_template(self._image(self.template.pixels)))
+        self._template_tokens.copy_(self._model.embedding.embed_template(self._image(self.template)))
 
     @torch.inference_mode()
     def _advance(self, position: int) -> None:
         tokens = self._tokens
         if position == 0:
             embedding = self._model.embedding
-            tokens = embedding.join(self._template_tokens, embedding.embed_search(self._image(self.search.pixels)))
+            tokens = embedding.join(self._template_tokens, embedding.embed_search(self._image(self.search)))
         tokens = self._model.stage(position, tokens)
         recycled, score = self._model.decide(position, tokens, self._recycled if position else None)
         if position + 1 < self._model.exit_count:

@@ -6,7 +6,7 @@ pixel i lies at ``left + (i + 0.5) * side / size`` in the image. What is outside
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,14 +60,8 @@ class ImageBank:
         return cls(torch.from_numpy(pixels), *numbers)
 
     def to(self, device: str | torch.device) -> ImageBank:
-        """Copies the bank to ``device``; from pinned memory the copy is asynchronous."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> ImageBank:
-        return self._each(Tensor.pin_memory)
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> ImageBank:
-        return ImageBank(*(change(tensor) for tensor in (self.pixels, self.offsets, self.widths, self.heights)))
+        """Copies the bank to ``device``."""
+        return ImageBank(*(tensor.to(device) for tensor in (self.pixels, self.offsets, self.widths, self.heights)))
 
     def sizes(self, image: Tensor) -> Tensor:
         """Width and height (B, 2) of the images of these numbers (B,)."""

@@ -238,7 +238,6 @@ class PairStream:
         good = np.asarray(list(windows))
         boxes = np.stack([[box for _, box in both] for both in windows.values()])
         place = np.searchsorted(good, np.arange(len(reads))) % len(good)
-        bank = ImageBank.pack([image for both in windows.values() for image, _ in both])
         return PairBatch(
             template_image=2 * place,
             template_box=boxes[place, 0],
@@ -247,7 +246,7 @@ class PairStream:
             template_object=pairs.template_object[good[place]],
             search_object=pairs.search_object[good[place]],
             scene=pairs.scene[good[place]],
-            bank=bank.pin_memory() if self.device.type == "cuda" else bank,
+            bank=ImageBank.pack([image for both in windows.values() for image, _ in both]),
         )
 
     def _read(self, template: int, template_box: np.ndarray, search: int, search_box: np.ndarray):

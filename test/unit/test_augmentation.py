@@ -15,7 +15,7 @@ from dytrack_ros.data.shards import ShardDataset
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.crop import with_background_mask as masked_by_tracker
 from dytrack_ros.training.augmentation import AugmentationConfig, PairAugmentation, part_of
-from dytrack_ros.training.crops import ImageBank, box_in_window, with_background_mask
+from dytrack_ros.training.crops import ImageBank, with_background_mask
 from dytrack_ros.training.cutouts import (
     MASK_PX,
     Cutouts,
@@ -64,13 +64,12 @@ def test_augmentation_is_reproducible_and_varied(made, made_bank):
 
 
 def test_mosaic_fills_the_outside_with_another_image(made, made_bank):
-    outside = AugmentationConfig(scale_jitter=0, mosaic=1, noise=0)
     pairs = PairSampler(made, seed=2).batch(0, 16)
-    filled = PairAugmentation(made_bank, SMALL, outside, seed=2)(pairs, 0).search
-    black = PairAugmentation(made_bank, SMALL, AugmentationConfig(scale_jitter=0, mosaic=0, noise=0), seed=2)(
-        pairs, 0
-    ).search
-    share_black = [(search.sum(1) == 0).float().mean() for search in (filled, black)]
+    share_black = []
+    for mosaic in (1, 0):
+        config = AugmentationConfig(scale_jitter=0, mosaic=mosaic, noise=0)
+        search = PairAugmentation(made_bank, SMALL, config, seed=2)(pairs, 0).search
+        share_black.append((search.sum(1) == 0).float().mean())
     assert share_black[0] < 0.02 < share_black[1]
 
 
@@ -86,11 +85,8 @@ def test_distractors_stand_beside_the_target_or_before_a_part_of_it(made, made_b
     assert (shares > 0).sum() > 16 and shares.max() < 0.1, "a side of 0.1 to 0.3 of the search region"
     rows, columns = (((without.box[:, i] + without.box[:, i + 2]) * 64).long().clamp(0, 127) for i in (1, 0))
     assert not changed[torch.arange(32), rows, columns].any(), "never before the target's centre"
-
-
-def test_box_in_window():
-    box, window = torch.tensor([[30.0, 40, 20, 10]]), torch.tensor([[10.0, 20, 80, 40]])
-    torch.testing.assert_close(box_in_window(box, window), torch.tensor([[0.25, 0.5, 0.5, 0.75]]))
+    same_scene = pairs.scene == np.roll(pairs.scene, 1)
+    assert same_scene.any() and not (shares[same_scene] > 0).any(), "nor on its own scene"
 
 
 def test_absent_targets_are_another_scenes(made, made_bank):
@@ -242,9 +238,7 @@ def test_an_ellipse_is_cut_out_of_its_box(dataset):
 def test_what_cannot_be_told_from_its_surroundings_is_not_cut_out():
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     assert cut_out(noise, (60, 40, 40, 40)) is None
-    uniform = np.full((120, 160, 3), 90, np.uint8)
-    assert cut_out(uniform, (60, 40, 40, 40)) is None
-    small = uniform.copy()
+    small = np.full((120, 160, 3), 90, np.uint8)
     small[55:65, 75:85] = RED  # a tenth of the box, in its middle
     assert cut_out(small, (60, 40, 40, 40)) is None
     across_the_border = Ellipses(1).pixels(0), (-10, -8, 30, 30)
@@ -267,11 +261,7 @@ def test_cutouts_are_kept_for_the_data_that_they_are_of(dataset, cutouts, tmp_pa
     assert torch.equal(again.masks, cutouts.masks) and torch.equal(again.numbers, cutouts.numbers)
     with pytest.raises(ValueError, match="other data"):
         Cutouts.load(path, Ellipses(count=5))
-    for content in (b"no zip file", b""):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match="holds no cutouts"):
-            Cutouts.load(path, dataset)
-    np.savez(path, something=np.zeros(3))
+    path.write_bytes(b"no zip file")
     with pytest.raises(ValueError, match="holds no cutouts"):
         Cutouts.load(path, dataset)
 
@@ -378,25 +368,12 @@ def test_an_absent_target_is_not_in_the_neighbours_synthetic_scene(dataset, bank
         assert crops.present.all()
 
 
-def test_nobody_intrudes_on_its_own_scene(dataset, bank):
-    config = replace(PLAIN, distractor=1.0)
-    pairs = PairSampler(dataset, 3).batch(0, 24)
-    plain, intruded = (PairAugmentation(bank, SMALL, c, 3)(pairs, 0) for c in (PLAIN, config))
-    changed = (plain.search - intruded.search).abs().flatten(1).amax(1) > 1
-    beside_other = torch.from_numpy(pairs.scene != np.roll(pairs.scene, 1))
-    assert changed[beside_other].any() and not changed[~beside_other].any()
-
-
 def test_synthetic_pairs_come_from_streams_too(dataset, cutouts):
     augmentation = PairAugmentation(ImageBank.pack([]), SMALL, replace(PLAIN, synthetic=1.0, parts=0.5), 3, cutouts)
     stream = PairStream(dataset, PairSampler(dataset, 3), augmentation.views(), "cpu", threads=2)
     pairs = stream.batch(0, 24)
     stream.close()
-    whole = PairSampler(dataset, 3).batch(0, 24)
-    assert np.array_equal(pairs.template_object, whole.template_object)
-    assert np.array_equal(pairs.search_object, whole.search_object)
-    crops = augmentation(pairs, 0)
-    numbers = whole.search_object // 2
+    crops, numbers = augmentation(pairs, 0), pairs.search_object // 2
     middle = ((crops.box[:, :2] + crops.box[:, 2:]) / 2 * 128).long().clamp(0, 127)
     hit = is_object(crops.search, numbers)[torch.arange(24), middle[:, 1], middle[:, 0]]
     assert hit.float().mean() > 0.8
@@ -426,17 +403,12 @@ def test_the_background_mask_of_training_is_that_of_tracking():
     inside = masked_by_tracker(crop, np.array((0.25, 0.25, 0.75, 0.75)), 0.4)
     assert np.array_equal(inside[32:96, 32:96], crop[32:96, 32:96])
     assert np.abs(inside[0, 0] - (0.6 * crop[0, 0] + 0.4 * np.array([255, 0, 255]))).max() <= 0.51
-    assert masked_by_tracker(crop, np.array((0.25, 0.25, 0.75, 0.75)), 0.0) is crop
 
 
 def test_templates_are_background_masked_in_training_if_the_network_wants_it(dataset, bank):
-    background_mask = replace(SMALL, background_mask=0.5)
-    pairs, plain = crops_of(dataset, bank, PLAIN)
-    _, marked = crops_of(dataset, bank, PLAIN, model=background_mask)
+    _, plain = crops_of(dataset, bank, PLAIN)
+    _, marked = crops_of(dataset, bank, PLAIN, model=replace(SMALL, background_mask=0.5))
     assert torch.equal(plain.search, marked.search)
-    same = (plain.template - marked.template).abs().amax(1) < 1
-    target = is_object(plain.template, pairs.template_image)
-    assert same[target].float().mean() > 0.95, "not the target, but for its outermost pixels"
-    assert same.float().mean() < 0.5
     corner = 0.5 * plain.template[..., 2, 2] + 0.5 * torch.tensor([255.0, 0, 255])
     torch.testing.assert_close(marked.template[..., 2, 2], corner)
+    assert torch.equal(plain.template[..., 32, 32], marked.template[..., 32, 32]), "the target is not covered"
