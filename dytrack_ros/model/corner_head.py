@@ -95,9 +95,6 @@ class CornerHead(nn.Module):
         logits = torch.cat([self.top_left(features), self.bottom_right(features)], dim=1).float()
         return logits.flatten(2).log_softmax(dim=2).view_as(logits)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.box(self.log_heat_maps(features))
-
     @classmethod
     def box(cls, log_heat_maps: Tensor) -> Tensor:
         """Return the box (B, 4) whose corners are the expectations of heat maps (B, 2, H, W)."""

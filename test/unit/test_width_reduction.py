@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 from random_network import MINIATURE, lively_model, random_model
 from torch.nn import functional as F
 from training_layouts import make_shard
-from width_reduction import _choose_units, _least_squares, main, reduce_width
+from width_reduction import main, reduce_width
 
 from dytrack_ros.model import load_weights, save_weights
 from dytrack_ros.model.presets import PRESETS
@@ -44,44 +43,11 @@ def test_half_the_width_keeps_most_of_what_the_network_does():
     assert F.cosine_similarity(tokens[0] @ projection, tokens[1], dim=2).mean() > 0.7
 
 
-def test_only_width_heads_and_head_channels_may_differ():
-    with pytest.raises(ValueError, match="differ in adapters"):
-        reduce_width(random_model(WIDE), replace(MINIATURE, adapters=(0, 1, 0)), *crops())
-    gated = replace(WIDE, recycling="d")
-    with pytest.raises(ValueError, match="recycling 'd'"):
-        reduce_width(random_model(gated), replace(MINIATURE, recycling="d"), *crops())
-
-
-def test_weighted_least_squares_recovers_the_map():
-    torch.manual_seed(0)
-    inputs, matrix, bias = torch.randn(500, 6), torch.randn(4, 6), torch.randn(4)
-    wanted = inputs @ matrix.T + bias
-    wanted[::2] += 100  # of no weight
-    weight = torch.tensor([0.0, 1.0]).repeat(250)
-    found, offset = _least_squares(inputs, wanted, weight)
-    torch.testing.assert_close(found, matrix, rtol=0, atol=0.02)
-    torch.testing.assert_close(offset, bias, rtol=0, atol=0.02)
-    found, offset = _least_squares(torch.zeros(50, 6), torch.full((50, 4), 3.0))
-    assert not found.any() and offset.tolist() == pytest.approx([3.0] * 4), "constant inputs leave the mean"
-
-
-def test_units_are_chosen_together_not_one_by_one():
-    """Eight inputs that all say the same must not crowd out the one that says something else."""
-    torch.manual_seed(0)
-    loud, quiet = torch.randn(1000, 1), torch.randn(1000, 1)
-    inputs = torch.cat([loud + 1e-3 * torch.randn(1000, 15), quiet], dim=1).double()
-    targets = torch.cat([loud, 0.3 * quiet], dim=1).double()
-    chosen = _choose_units(inputs.T @ inputs, inputs.T @ targets, 9)
-    assert len(chosen) == 9 and 15 in chosen
-
-
 def test_the_script_writes_weights_and_projection(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "dytrack_tiny", MINIATURE)
     save_weights(tmp_path / "wide.safetensors", lively_model(WIDE))
     shard, out = make_shard(tmp_path / "train-000.tar"), tmp_path / "start.safetensors"
-    assert (
-        main(["--teacher", str(tmp_path / "wide.safetensors"), "--data", str(shard), "--pairs", "8", "--out", str(out)])
-        == 0
-    )
+    given = ["--teacher", str(tmp_path / "wide.safetensors"), "--data", str(shard), "--pairs", "8", "--out", str(out)]
+    assert main(given) == 0
     assert load_weights(out).config == MINIATURE
     assert read_state(tmp_path / "start.projection.safetensors")["projection"].shape == (32, 16)
