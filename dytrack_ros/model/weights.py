@@ -82,7 +82,11 @@ def load_encoder(model: DyTrack, path: str | Path) -> None:
     _fold_layer_scale(state)
     _check_layout(state, config, path)
 
-    layers = [_block_state(state, number) for number in range(config.depth)]
+    layers: list[dict[str, Tensor]] = [{} for _ in range(config.depth)]
+    for name, value in state.items():
+        if name.startswith("blocks."):
+            _, number, rest = name.split(".", 2)
+            layers[int(number)][rest] = value
     for block, layer in zip(model.blocks, layers, strict=True):
         block.load_state_dict(layer)
     for decisioner, exit_layer in zip(model.decisioners, config.exits, strict=True):
@@ -109,28 +113,15 @@ def _check_layout(state: Mapping[str, Tensor], config: DyTrackConfig, path: str 
     unexpected = sorted(n for n in state if n not in expected and n.startswith(("blocks.", "register_tokens")))
     if missing or unexpected:
         raise ValueError(
-            f"{path} is not a plain ViT of depth {config.depth}: it lacks {_some(missing)} and also has "
-            f"{_some(unexpected)}. Expected are the keys of timm, MAE or DINOv2 without registers "
-            f"({_some(sorted(expected - set(block_keys)))}, {_some(block_keys[:12])}, ...); the file has "
-            f"{_some(sorted(state))}"
+            f"{path} is not a plain ViT of depth {config.depth} in the layout of timm, MAE or DINOv2 without registers: "
+            f"it lacks {missing[:12]} and has {unexpected[:12] or sorted(state)[:12]}"
         )
     width = state["cls_token"].shape[-1]
     if width != config.width:
         raise ValueError(f"{path} has width {width}, the model {config.width}: choose the preset of that width")
     positions = state["pos_embed"].shape[1] - 1
     if round(positions**0.5) ** 2 != positions:
-        raise ValueError(
-            f"{path} has {positions + 1} position embeddings: expected one for the class and a square grid"
-        )
-
-
-def _some(names: list[str], count: int = 12) -> str:
-    return ", ".join(names[:count]) + (" ..." if len(names) > count else "") or "nothing"
-
-
-def _block_state(state: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
-    prefix = f"blocks.{number}."
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        raise ValueError(f"{path} has {positions + 1} position embeddings: expected the class and a square grid")
 
 
 def _fold_layer_scale(state: dict[str, Tensor]) -> None:

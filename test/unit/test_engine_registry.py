@@ -106,9 +106,7 @@ def test_substitutes(installed, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "packages", "advice"),
     [
-        ("openvino", ("torch", "onnx"), "pip install openvino"),
         ("onnxruntime", ("torch",), "pip install onnxruntime onnx"),
-        ("torch", (), "pip install torch"),
         ("tensorrt", (), "JetPack 6.1 or newer .* `pip install tensorrt`"),
     ],
 )

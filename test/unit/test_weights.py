@@ -102,7 +102,7 @@ def test_a_resized_patch_keeps_its_token():
 
 def test_unknown_layouts_are_refused_with_the_expected_keys(tmp_path):
     torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "resnet.pth")
-    with pytest.raises(ValueError, match=r"cls_token.*conv1\.weight"):
+    with pytest.raises(ValueError, match=r"blocks\.0.*conv1\.weight"):
         load_encoder(DyTrack(TINY), tmp_path / "resnet.pth")
     others = {
         "attn.qkv.bias": {n: v for n, v in plain_vit().items() if n != "blocks.5.attn.qkv.bias"},
