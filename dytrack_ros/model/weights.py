@@ -113,7 +113,7 @@ def _check_layout(state: Mapping[str, Tensor], config: DyTrackConfig, path: str 
     unexpected = sorted(n for n in state if n not in expected and n.startswith(("blocks.", "register_tokens")))
     if missing or unexpected:
         raise ValueError(
-            f"{path} is not a plain ViT of depth {config.depth} in the layout of timm, MAE or DINOv2 without registers: "
+            f"{path} is no plain ViT of depth {config.depth} in the layout of timm, MAE or DINOv2 without registers: "
             f"it lacks {missing[:12]} and has {unexpected[:12] or sorted(state)[:12]}"
         )
     width = state["cls_token"].shape[-1]
