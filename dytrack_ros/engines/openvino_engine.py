@@ -52,4 +52,5 @@ class OpenVINOEngine(OnnxGraphEngine):
         self._tensors[value].data[:] = crop
 
     def _get(self, value: str) -> NDArray[Any]:
-        return self._tensors[value].data.copy()
+        array: NDArray[Any] = self._tensors[value].data.copy()
+        return array

@@ -77,7 +77,7 @@ class TensorRTEngine(GraphEngine):
         super().__init__(load_config(path))
         self._device = torch.device("cuda", int(device.partition(":")[2] or 0))
         self.device = str(self._device)
-        self._stream = torch.cuda.Stream(self._device)
+        self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         self._logger = self._tensorrt.Logger(self._tensorrt.Logger.WARNING)
         for tried in ("fp16", "fp32") if precision == "auto" else ("fp32",):
             with self._cached_plans(path, tried) as folder, torch.cuda.device(self._device):
