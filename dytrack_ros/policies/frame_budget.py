@@ -58,8 +58,8 @@ class FrameBudget(ExitPolicy):
     frame's own slow-down if that is larger. The first stage always runs.
 
     ``budget_s`` None is no limit. ``thresholds``, ``costs`` and ``family`` given to the constructor stay in force;
-    otherwise :meth:`on_engine` sets them from the calibration and the measured costs. Until costs are known, state is UNKNOWN
-    and thrift starts at 0. ``thresholds``, ``budget_s``, ``deadline_s``, ``deadline_sigmas`` and
+    otherwise :meth:`on_engine` sets them from the calibration and the measured costs. Until costs are known, the state
+    is UNKNOWN and thrift starts at 0. ``thresholds``, ``budget_s``, ``deadline_s``, ``deadline_sigmas`` and
     ``overhead_s`` may be assigned between two frames. Raises ValueError for values out of range.
     """
 
