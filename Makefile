@@ -2,6 +2,7 @@
 
 # Not read from the environment: a sourced ROS distribution sets ROS_DISTRO too.
 ROS_DISTRO = kilted
+SCENE =
 VIDEO =
 BOX =
 
@@ -31,6 +32,7 @@ sources = $(shell find dytrack_ros config launch msg underlay resource \( -name 
 
 help:
 	@echo 'make demo                         track a real clip in a real ROS 2 graph, results in demo/'
+	@echo 'make demo SCENE=occlusion         a target that goes behind a pillar; SCENE=shake: a shaken camera'
 	@echo 'make demo VIDEO=file BOX=x,y,w,h  the same on your own clip (box of the first frame in pixels)'
 	@echo 'make test                         every test, on the built package'
 	@echo 'make unit                         the tests that need no ROS (about a minute)'
@@ -54,10 +56,11 @@ $(install)/.complete: $(venv)/.complete $(sources)
 	@touch $@
 
 # Through the environment: a file name may contain quotes and dollar signs.
+demo: export DEMO_SCENE = $(value SCENE)
 demo: export DEMO_VIDEO = $(value VIDEO)
 demo: export DEMO_BOX = $(value BOX)
 demo: setup
-	$(ros_env) $(install)/lib/dytrack_ros/dytrack demo --out demo \
+	$(ros_env) $(install)/lib/dytrack_ros/dytrack demo --out demo $${DEMO_SCENE:+--scene "$$DEMO_SCENE"} \
 		$${DEMO_VIDEO:+--video "$$DEMO_VIDEO"} $${DEMO_BOX:+--box "$$DEMO_BOX"}
 
 pictures: setup

@@ -14,6 +14,7 @@ from dytrack_ros.nodes.demo.record import (
     budget_figures,
     budget_sentence,
     failure,
+    occlusion_sentence,
     sentence,
     summarize,
     write_contact_sheet,
@@ -56,6 +57,7 @@ def test_summary_of_a_good_run():
         "latency_ms": {"p50": 11.0, "p95": 19.1},
         "score": {"mean": 0.5},
         "target_held": True,
+        "occlusion": None,
         "rate_hz": 10.0,
         "model": "m",
         "engine": "e",
@@ -145,3 +147,26 @@ def test_video_and_contact_sheet(tmp_path):
     assert capture.read()[1].shape == (480, 640, 3), "a small picture is enlarged"
     write_contact_sheet(tmp_path / "overlay.mp4", tmp_path / "sheet.png")
     assert cv2.imread(str(tmp_path / "sheet.png")).shape == (3 * 360, 4 * 480, 3)
+
+
+def hidden_run(states, truth=(10, 10, 20, 20)):
+    """A run whose target is hidden on frames 6 to 10; `states` is a letter a frame: T, U or L."""
+    made = records(len(states), truth=truth)
+    for record, letter in zip(made, states, strict=True):
+        record.status.state = {"T": TRACKING, "U": UNCERTAIN, "L": LOST}[letter]
+        if 6 <= record.number <= 10:
+            record.truth, record.hidden = None, True
+    return summarize(made, len(made), 10.0)
+
+
+def test_an_occlusion_is_told_in_one_line():
+    summary = hidden_run("TTTTTTTUULLLLTTT")
+    assert summary["occlusion"] == {"hidden": [6, 10], "UNCERTAIN": 8, "LOST": 10, "back": 14}
+    assert occlusion_sentence(summary) == (
+        "the target was hidden on frames 6 to 10: UNCERTAIN at 8, LOST at 10, TRACKING it again at 14"
+    )
+    assert "never in doubt, TRACKING it again at 11" in occlusion_sentence(hidden_run("T" * 16))
+    assert "LOST at 7, never back" in occlusion_sentence(hidden_run("TTTTTTLLLLLLLLLL"))
+    elsewhere = hidden_run("TTTTTTLLLLLLLTTT", truth=(100, 100, 20, 20))
+    assert "never back" in occlusion_sentence(elsewhere), "what it follows then is something else"
+    assert occlusion_sentence(summarize(records(), 20, 10.0)) == ""

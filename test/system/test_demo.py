@@ -85,6 +85,20 @@ def test_the_first_box_is_there_within_a_minute(tmp_path):
     assert f"first box after {summary['first_box_s']:.1f} s" in rest
 
 
+@pytest.mark.parametrize("scene", ["occlusion", "shake"])
+def test_scenes_tell_the_overlap_with_the_truth(scene, tmp_path, tiny_weights):
+    arguments = ("--scene", scene, "--model", tiny_weights, "--out", tmp_path)
+    run = run_demo(*arguments, "--seconds", "3", "--rate", "20")
+    assert "Traceback" not in run.stdout + run.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["clip"] == scene
+    assert summary["frames_published"] == 60
+    assert 0 <= summary["mean_iou"] <= 1
+    assert "mean IoU" in run.stdout
+    assert ("the target was hidden on frames 39 to" in run.stdout) == (scene == "occlusion")
+    assert (tmp_path / scene / "groundtruth.txt").is_file()
+
+
 def test_an_interrupted_demo_is_written_down_and_leaves_nothing_running(tmp_path, tiny_weights):
     arguments = ["--video", "synthetic", "--rate", "10", "--model", str(tiny_weights), "--out", str(tmp_path)]
     with subprocess.Popen([*DEMO, *arguments], stdout=subprocess.PIPE, text=True, env=environment()) as demo:
@@ -121,6 +135,8 @@ def test_demo_says_why_the_tracker_did_not_start(tmp_path):
         (["--box", "1,2,3"], "must be four numbers x,y,w,h, not '1,2,3'"),
         (["--rate", "0"], "must be a positive number"),
         (["--video", "synthetic", "--box", "900,900,30,30"], "outside the image"),
+        (["--box", "1,2,3,4"], "the scenes know their target"),
+        (["--scene", "rain"], "invalid choice: 'rain' (choose from"),
     ],
 )
 def test_demo_refuses_wrong_arguments(arguments, words, tmp_path):

@@ -38,6 +38,12 @@ def test_a_wrong_start_is_refused_in_one_line(graph, parameters, words):
     assert "Traceback" not in panel.output
 
 
+def test_a_token_of_the_user_is_not_logged(graph):
+    panel, _ = start_panel(graph, host="0.0.0.0", token="correct horse battery")
+    assert "it asks for the token that was set" in panel.output
+    assert "correct horse" not in panel.output
+
+
 def test_without_a_tracker_every_request_is_answered(graph):
     panel, url = start_panel(graph)
     with Viewer(url) as viewer:

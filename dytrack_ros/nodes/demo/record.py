@@ -31,7 +31,7 @@ class FrameRecord:
 
     Attributes:
         image: uint8 BGR, HxWx3; None once it is written.
-        truth: None if it is not known or the target is absent.
+        truth: None if it is not known or the target is `hidden`.
         status: None for a frame that the tracker dropped.
     """
 
@@ -39,6 +39,7 @@ class FrameRecord:
     image: np.ndarray | None = None
     box: Box | None = None
     truth: Box | None = None
+    hidden: bool = False
     status: TrackStatus | None = None
 
     @property
@@ -193,7 +194,7 @@ def summarize(records: Sequence[FrameRecord], frames_published: int, rate_hz: fl
     """Return the figures of a run for JSON; `about` (such as model="...") is added unchanged.
 
     `frames_received` counts the frames that reached the tracker, processed or dropped. `mean_iou` is None without
-    truth.
+    truth, `occlusion` is None if the target was always visible.
     """
     processed = [(record, record.status) for record in records if record.status is not None]
     # Not the frame whose box was given.
@@ -210,6 +211,7 @@ def summarize(records: Sequence[FrameRecord], frames_published: int, rate_hz: fl
         "latency_ms": {"p50": _percentile(latencies, 50), "p95": _percentile(latencies, 95)},
         "score": {"mean": _mean([status.score for _, status in measured])},
         "target_held": _held(processed, rate_hz),
+        "occlusion": _occlusion(processed, [record.number for record in records if record.hidden]),
         "rate_hz": rate_hz,
         **about,
     }
@@ -226,6 +228,17 @@ def sentence(summary: dict[str, Any]) -> str:
         f"{summary['frames_published']} frames published, {summary['frames_received']} received, "
         f"{summary['frames_tracked']} tracked ({exits}){timing}{overlap}"
     )
+
+
+def occlusion_sentence(summary: dict[str, Any]) -> str:
+    """Return the states of the tracker during the occlusion as one line; empty if there was none."""
+    found = summary["occlusion"]
+    if not found:
+        return ""
+    first, last = found["hidden"]
+    states = ", ".join(f"{name} at {found[name]}" for name in ("UNCERTAIN", "LOST") if found[name]) or "never in doubt"
+    back = f"TRACKING it again at {found['back']}" if found["back"] else "never back"
+    return f"the target was hidden on frames {first} to {last}: {states}, {back}"
 
 
 def budget_figures(said: Mapping[str, str]) -> dict[str, Any]:
@@ -262,6 +275,31 @@ def failure(summary: dict[str, Any]) -> str:
     if not summary["target_held"]:
         return f"the target was not held to the end ({summary['frames_tracked']} of {published} frames have a box)"
     return ""
+
+
+def _occlusion(
+    processed: Sequence[tuple[FrameRecord, TrackStatus]], hidden: Sequence[int]
+) -> dict[str, list[int] | int | None] | None:
+    """Return frame numbers of an occlusion; None if no frame is `hidden`.
+
+    hidden: first and last frame. UNCERTAIN, LOST: first frame with this state from the first hidden one on. back: first
+    TRACKING frame after the last hidden one, with an IoU of at least HELD_IOU if the truth is known. None: never.
+    """
+    if not hidden:
+        return None
+
+    def first(state: int, start: int = hidden[0], least_iou: float = 0.0) -> int | None:
+        for record, status in processed:
+            if record.number >= start and status.state == state and (record.iou is None or record.iou >= least_iou):
+                return record.number
+        return None
+
+    return {
+        "hidden": [hidden[0], hidden[-1]],
+        "UNCERTAIN": first(TrackStatus.UNCERTAIN),
+        "LOST": first(TrackStatus.LOST),
+        "back": first(TrackStatus.TRACKING, hidden[-1] + 1, HELD_IOU),
+    }
 
 
 def _held(processed: Sequence[tuple[FrameRecord, TrackStatus]], rate_hz: float) -> bool:

@@ -18,7 +18,7 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes import images
 from dytrack_ros.nodes.demo.camera_node import COUNT_QOS
-from dytrack_ros.nodes.demo.camera_sources import CLIP_NAMES, DEFAULT_CLIP, Clip, find_clip
+from dytrack_ros.nodes.demo.camera_sources import CLIP_NAMES, SCENE_NAMES, Clip, find_clip, make_scene
 from dytrack_ros.nodes.demo.node_process import NodeProcess, prepare_environment
 from dytrack_ros.nodes.demo.record import (
     FrameRecord,
@@ -27,6 +27,7 @@ from dytrack_ros.nodes.demo.record import (
     budget_figures,
     budget_sentence,
     failure,
+    occlusion_sentence,
     sentence,
     summarize,
     write_contact_sheet,
@@ -70,7 +71,7 @@ class DemoNode(RunnableNode):
         self._last_news_s = time.monotonic()
         self._started_s = time.monotonic()
         self._about = {
-            "clip": options.video,
+            "clip": options.video or options.scene,
             "model": options.model,
             "engine": options.engine,
             "budget": {},
@@ -135,7 +136,8 @@ class DemoNode(RunnableNode):
 
     def _on_truth(self, message: Detection2D) -> None:
         record = self._record(message.header)
-        record.truth = box_of(message) if message.results else None
+        record.hidden = not message.results
+        record.truth = None if record.hidden else box_of(message)
 
     def _on_detection(self, message: Detection2D) -> None:
         self._record(message.header).box = box_of(message)
@@ -192,7 +194,7 @@ class DemoNode(RunnableNode):
             if records:
                 write_contact_sheet(self._out / "overlay.mp4", self._out / "contact_sheet.png", self._video.answered)
             written = f"written: {self._out}/overlay.mp4, contact_sheet.png, summary.json"
-            said = (sentence(summary), budget_sentence(summary), written)
+            said = (sentence(summary), occlusion_sentence(summary), budget_sentence(summary), written)
             print(*filter(None, said), sep="\n", flush=True)
             reason = failure(summary)
         if reason:
@@ -211,7 +213,14 @@ def main(args: list[str] | None = None) -> int:
     options = _parse(args)
     prepare_environment()
     # rclpy must not parse the demo's own arguments.
-    return run(lambda: DemoNode(find_clip(options.video, options.box), options), args=[])
+    return run(lambda: DemoNode(_clip(options), options), args=[])
+
+
+def _clip(options: argparse.Namespace) -> Clip:
+    if options.video:
+        return find_clip(options.video, options.box)
+    print(f"making the scene {options.scene} ...", flush=True)
+    return make_scene(options.scene, Path(options.out))
 
 
 def _parse(args: list[str] | None) -> argparse.Namespace:
@@ -219,11 +228,18 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
         prog="dytrack demo", description="Track a clip in a real ROS 2 graph and show how it went."
     )
     parser.add_argument(
+        "--scene",
+        choices=SCENE_NAMES,
+        default=SCENE_NAMES[0],
+        help="clip: a face in a shaking car; occlusion: a target that passes behind a pillar; shake: a shaken camera. "
+        "The last two have true boxes (default: %(default)s)",
+    )
+    parser.add_argument(
         "--video",
-        default=DEFAULT_CLIP,
+        default="",
         metavar="WHAT",
-        help=f"{', '.join(CLIP_NAMES)} (these come along), synthetic, webcam, a video file or a folder of images "
-        "(default: %(default)s)",
+        help=f"in place of a scene: {', '.join(CLIP_NAMES)} (these come along), synthetic, webcam, a video file or a "
+        "folder of images",
     )
     parser.add_argument("--box", type=_box, metavar="x,y,w,h", help="the target on the first frame, pixels")
     parser.add_argument(
@@ -237,7 +253,10 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default="", help="shipped name or path of weights (default: the package's)")
     parser.add_argument("--engine", default="auto", help="as tracker_node's parameter (default: %(default)s)")
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder of the results (default: %(default)s)")
-    return parser.parse_args(args)
+    options = parser.parse_args(args)
+    if options.box and not options.video:
+        parser.error("--box x,y,w,h needs --video: the scenes know their target")
+    return options
 
 
 def _positive(text: str) -> float:

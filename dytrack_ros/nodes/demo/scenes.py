@@ -1,13 +1,14 @@
-"""A drawn scene with known truth: a moving textured target."""
+"""Drawn scenes with known truth: a moving textured target, an occlusion, and a shaken camera."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from dytrack_ros.tracking.box import Box
+from dytrack_ros.tracking.box import Box, clip_box
 
 
 class SourceFrame(NamedTuple):
@@ -16,6 +17,20 @@ class SourceFrame(NamedTuple):
     image: np.ndarray
     truth: Box | None
 
+
+FRAMES = 140
+# A smaller visible share of the target counts as absent.
+LEAST_IN_SIGHT = 0.25
+
+_OCCLUSION_SIZE = 640, 480
+_TARGET_SIDE = 104
+# Frames in which the target crosses the image, and in which it is hidden.
+_CROSSING_FRAMES, _HIDDEN_FRAMES = 100, 14
+_SHAKE_SIZE = 640, 360
+# The share of the still that the shaken camera sees; its slow pan and fast shake, as shares of that.
+_VIEW = 0.75
+_PAN, _SHAKE = 0.1, 0.035
+_EXPOSURES = 9  # a frame is the mean of this many views within half a frame's time: motion blur
 
 _FINENESS = (4, 9, 20, 45)
 
@@ -100,3 +115,69 @@ class SyntheticScene:
         return cv2.warpAffine(
             self._background, shift, (self._width, self._height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
+
+
+def occlusion(frames: int = FRAMES, seed: int = 3) -> Iterator[SourceFrame]:
+    """Yield a textured target that crosses a textured scene and passes behind a pillar, hidden for 14 frames.
+
+    The true box is that of the visible part, None if that is under LEAST_IN_SIGHT.
+    """
+    width, height = _OCCLUSION_SIZE
+    random = np.random.default_rng(seed)
+    background = texture(random, height, width, contrast=45)
+    target = framed(texture(random, _TARGET_SIDE, _TARGET_SIDE, contrast=75), random.uniform(0, 255, 3))
+    start, end = 20.0, width - 20.0 - _TARGET_SIDE
+    step = (end - start) / _CROSSING_FRAMES
+    pillar = texture(random, height, round(_TARGET_SIDE + _HIDDEN_FRAMES * step), contrast=20) // 2
+    pillar_left = (width - pillar.shape[1]) // 2
+    for index in range(frames):
+        image = background.copy()
+        x = start + step * min(index, _CROSSING_FRAMES)
+        y = height * (0.42 + 0.08 * np.sin(index / 9))
+        paste(image, target, np.array([x, y]))
+        image[:, pillar_left : pillar_left + pillar.shape[1]] = pillar
+        yield SourceFrame(image, _in_sight((x, y, _TARGET_SIDE, _TARGET_SIDE), pillar_left, pillar.shape[1]))
+
+
+def _in_sight(box: Box, pillar_left: int, pillar_width: int) -> Box | None:
+    """Return the larger visible part of a box beside a pillar, to its left or right; None if it is too small."""
+    x, y, width, height = map(float, box)
+    left = max(min(x + width, pillar_left) - x, 0.0)
+    right = max(x + width - max(x, pillar_left + pillar_width), 0.0)
+    if max(left, right) < LEAST_IN_SIGHT * width:
+        return None
+    return (x, y, left, height) if left > right else (x + width - right, y, right, height)
+
+
+def shaken(still: np.ndarray, box: Box, frames: int = FRAMES) -> Iterator[SourceFrame]:
+    """Yield the frames of a camera that is panned and shaken in front of a still (uint8 BGR, HxWx3), motion-blurred.
+
+    `box` is the target in the still, x, y, w, h in pixels. The true box is its part inside the frame.
+    """
+    width, height = _SHAKE_SIZE
+    view = np.array([still.shape[1] * _VIEW, still.shape[1] * _VIEW * height / width])
+    room = (np.array([still.shape[1], still.shape[0]]) - view) / 2
+    scale = width / view[0]
+
+    def corner(time: float) -> np.ndarray:
+        pan = _PAN * np.sin(2 * np.pi * time / np.array([61.0, 83.0]) + [0.0, 1.0])
+        shake = _SHAKE * (
+            np.sin(2 * np.pi * time / np.array([4.7, 3.9])) + 0.5 * np.sin(2 * np.pi * time / np.array([2.3, 2.9]))
+        )
+        return np.clip(room + (pan + shake) * view, 0, 2 * room)
+
+    for index in range(frames):
+        moments = index + np.linspace(-0.25, 0.25, _EXPOSURES)
+        shots = [_view(still, corner(moment), scale) for moment in moments]
+        image = np.mean(shots, axis=0).round().astype(np.uint8)
+        x, y = (np.array(box[:2]) - corner(index)) * scale
+        yield SourceFrame(
+            image, clip_box((float(x), float(y), box[2] * scale, box[3] * scale), width, height, margin=0)
+        )
+
+
+def _view(still: np.ndarray, corner: np.ndarray, scale: float) -> np.ndarray:
+    """Return the view whose top-left corner lies at `corner` of the still."""
+    centre = 0.5 * scale - 0.5  # as in paste
+    place = np.array([[scale, 0, centre - corner[0] * scale], [0, scale, centre - corner[1] * scale]], np.float64)
+    return cv2.warpAffine(still, place, _SHAKE_SIZE, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
