@@ -212,4 +212,4 @@ def test_bag_in_bag_out(player, types, tmp_path, storage):
     assert {(status.state, status.target_id) for status in without_init["/status"]} == {(TrackStatus.IDLE, "")}
 
     assert player.process.exit_code is None
-    player.graph.wait_logged(player.process, "time went back by 1.1 s")
+    player.graph.wait_logged(player.process, "went back by 1.1 s")
