@@ -19,6 +19,7 @@ from itertools import chain, cycle
 import cv2
 import numpy as np
 from rclpy.clock import Clock, ClockType
+from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -55,8 +56,9 @@ class BenchmarkCamera(RunnableNode):
 
     def __init__(self, **node_options) -> None:
         super().__init__("benchmark_camera", **node_options)
+        # RunnableNode has declared the parameters that were given.
         value = {
-            name: self.declare_parameter(name, default).value
+            name: self.get_parameter_or(name, Parameter(name, value=default)).value
             for name, default in {
                 "width": 1280,
                 "height": 720,
