@@ -68,7 +68,8 @@ def test_an_interrupted_command_prints_no_traceback(tmp_path, place):
     in_import = f"try:\n    {interrupt}\nexcept KeyboardInterrupt:\n    raise ImportError('half imported')\n"
     body = in_import if place == "import" else f"def main(argv): {interrupt}\n"
     (tmp_path / "slow.py").write_text(f"import os, signal, time\n{body}")
-    code = (
+    code = (  # a shell's background job, such as this test in one, inherits an ignored SIGINT
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"import sys; sys.path.append({str(tmp_path)!r})\nfrom dytrack_ros.cli import main as cli\n"
         "cli.SUBCOMMANDS['pack'] = cli.Subcommand('slow', '')\nsys.exit(cli.main(['pack']))"
     )
