@@ -2,6 +2,7 @@
 
 import math
 import random
+import sys
 import time
 
 import numpy as np
@@ -359,6 +360,8 @@ def test_the_policy_costs_less_than_20_microseconds_a_frame():
         ExitTrace(k, (0.5, 0.6, 0.7)[:k], COSTS.stages[:k], COSTS.answer(k)) for k in (1, 2, 3)
     ]  # fmt: skip
     rounds = []
+    tracer = sys.gettrace()
+    sys.settrace(None)  # a coverage tool would be measured too
     for _ in range(9):
         started = time.thread_time()
         for number in range(2000):
@@ -366,4 +369,5 @@ def test_the_policy_costs_less_than_20_microseconds_a_frame():
             policy.should_exit(2, 0.6, 0.115)
             policy.observe(frames[number % 3])
         rounds.append((time.thread_time() - started) / 2000)
+    sys.settrace(tracer)
     assert min(rounds) < 20e-6
