@@ -211,8 +211,8 @@ class FrameBudget(ExitPolicy):
         elif self._misses_deadline(exit_index, elapsed_s):
             self._reason_in_frame = ExitReason.DEADLINE
         else:
-            return False
-        return True
+            self._reason_in_frame = ExitReason.LAST_EXIT
+        return self._reason_in_frame is not ExitReason.LAST_EXIT
 
     def observe(self, trace: ExitTrace) -> None:
         self.quality.observe(trace)

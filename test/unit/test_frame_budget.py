@@ -142,6 +142,13 @@ def test_with_time_to_spare_the_asked_thresholds_decide():
     assert policy.reason is ExitReason.QUALITY
 
 
+def test_a_frame_that_was_given_up_leaves_no_reason():
+    policy = FrameBudget(None, thresholds=(0.6, 0.6), costs=COSTS)
+    assert policy.should_exit(1, 0.9, 0.05)  # never observed
+    play(policy, lambda frame, exit_index: 0.1, 1)
+    assert policy.reason is ExitReason.LAST_EXIT
+
+
 def test_the_budget_lowers_what_the_thresholds_ask_for():
     policy = FrameBudget(FIRST, thresholds=(0.9, 0.9), costs=COSTS)
     play(policy, lambda frame, exit_index: 0.5, 200)
