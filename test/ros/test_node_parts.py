@@ -5,12 +5,17 @@ import threading
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from std_msgs.msg import Header
+from still_engine import StillEngine
 
+from dytrack_ros import DyTracker, FixedExit
 from dytrack_ros.nodes import faults as faults_module
 from dytrack_ros.nodes.faults import ODD_STAMP, Faults
 from dytrack_ros.nodes.frame_buffers import Frame, FrameRing, Mailbox, Worker
 from dytrack_ros.nodes.intake import ImageSubscription, Intake
+from dytrack_ros.nodes.messages import target_offset_message
 
 MIB = 2**20
 
@@ -316,3 +321,15 @@ def test_what_needs_help_from_outside_is_logged_as_an_error():
     faults.report(faults_module.NO_IMAGE, "no image for 3 s on /image")
     assert errors == ["incompatible QoS: reliability does not fit", "tracking failed: no engine is left"]
     assert log == ["no image for 3 s on /image"], "the kind is not said twice"
+
+
+@pytest.mark.parametrize("side", [3, 4, 6, 8, 10, 12])
+def test_the_offset_of_a_small_target_is_that_of_its_centre(side):
+    width, height = 320, 240
+    image, tracker = np.zeros((height, width, 3), np.uint8), DyTracker(StillEngine(), policy=FixedExit(1))
+    for x, y in ((100.5, 80.5), (0, 0), (width - side, height - side)):
+        tracker.initialize(image, (x, y, side, side))
+        point = target_offset_message(Header(), tracker.track(image).box, width, height).point
+        assert (point.x + 1) / 2 * width == pytest.approx(x + side / 2, abs=0.1)
+        assert (point.y + 1) / 2 * height == pytest.approx(y + side / 2, abs=0.1)
+        assert point.z * width * height == pytest.approx(side**2, rel=0.05)

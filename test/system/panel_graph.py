@@ -27,9 +27,9 @@ def start_tracker(graph, weights, namespace="/", **changes):
     return graph.start("tracker_node", namespace, model=str(weights), **SETTINGS | changes)
 
 
-def start_panel(graph, **parameters):
+def start_panel(graph, namespace="/", **parameters):
     """The process, and where its page is."""
-    panel = graph.start("dytrack_panel", **{"port": 0} | parameters)
+    panel = graph.start("dytrack_panel", namespace, **{"port": 0} | parameters)
     graph.wait_until(lambda: "ready: open" in panel.output or panel.exit_code is not None, "panel")
     found = re.search(r"open (http://\S+)", panel.output)
     assert found, panel.output

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import launch_stand_in
 import pytest
+import yaml
 from ament_index_python.packages import get_package_share_directory
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2D
+
+from dytrack_ros.nodes.messages import box_of
 
 LAUNCH = Path(get_package_share_directory("dytrack_ros"), "launch")
 FILES = ("tracker.launch.py", "demo.launch.py")
@@ -107,3 +112,16 @@ def test_the_variable_that_the_distribution_reads_is_set_unless_the_user_chose(m
     described = launch_stand_in.description(LAUNCH / "tracker.launch.py", monkeypatch)
     actions = [one for one in described.parts[0] if type(one).__name__ == "SetEnvironmentVariable"]
     assert [action.parts[0] for action in actions] == variables
+
+
+def test_the_init_box_of_the_demo_may_have_blanks_and_integers(graph, monkeypatch):
+    described = launch_stand_in.description(LAUNCH / "demo.launch.py", monkeypatch)
+    (camera,) = [part for part in described.parts[0] if getattr(part, "executable", None) == "camera_node"]
+    text = camera.parameters[0]["init_box"].perform({"init_box": "[120, 80, 60, 40]"})
+    inits = {}
+    graph.listen(Detection2D, "init", inits)
+    # launch_ros reads the text of a parameter as YAML.
+    given = {"source": "synthetic", "publish_init": True, "init_box": yaml.safe_load(text)}
+    graph.start("camera_node", start_when_subscribed=1, **given)
+    graph.listen(Image, "image", graph.images)
+    assert box_of(graph.wait_until(lambda: [*inits.values()], "init")[0]) == (120, 80, 60, 40)

@@ -254,3 +254,25 @@ def test_the_benchmark_in_short(tiny_weights, tmp_path):
     assert phases["page that looks"]["pictures_a_second"] > 1 > phases["page in the background"]["pictures_a_second"]
     assert all(0 <= phase["panel_cores"] < 2 for phase in phases.values())
     assert "| page that looks | " in done.stdout
+
+
+def test_two_panels_serve_the_trackers_of_their_namespaces(graph, tiny_weights):
+    urls, inits = {}, {"left": {}, "right": {}}
+    for side, heard in inits.items():
+        graph.listen(Detection2D, f"/{side}/init", heard)
+        start_camera(graph, f"/{side}")
+        start_tracker(graph, tiny_weights, f"/{side}")
+        _, urls[side] = start_panel(graph, f"/{side}")
+    assert urls["left"] != urls["right"]
+    with Viewer(urls["left"], width=320) as left, Viewer(urls["right"], width=320) as right:
+        for viewer in (left, right):
+            graph.wait_until(lambda viewer=viewer: viewer.picture and viewer.last("graph", found=True), "tracker")
+        right.send({"type": "start", "stamp": "0", "box": [100, 80, 60, 40]})
+        graph.wait_until(lambda: right.last("answer", to="start", ok=True), "answer to the box")
+
+        def boxes(viewer):
+            return [box for message in viewer.heard if message["type"] == "results" for box in message["boxes"]]
+
+        graph.wait_until(lambda: boxes(right), "box of the target")
+        assert not boxes(left)
+    assert not inits["left"]
