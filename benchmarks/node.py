@@ -58,7 +58,7 @@ def size(text: str) -> tuple[int, int]:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("part", choices=("overhead", "overlay", "delivery", "startup", "soak", "table", "draw"))
-    p.add_argument("--model", default="", help="shipped name or path of weights; the default of the package")
+    p.add_argument("--model", default=default_model(), help="shipped name or path of weights (default: %(default)s)")
     p.add_argument("--engine", default="auto")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--sizes", type=size, nargs="+", help="WIDTHxHEIGHT; by default those of the requirement")
@@ -91,7 +91,7 @@ def overhead(args: argparse.Namespace) -> dict:
     runs = []
     for model in dict.fromkeys((args.model, STAND_IN)):
         heard: dict[tuple, list[Heard]] = defaultdict(list)
-        with Graph() as graph, tqdm(total=args.rounds * len(kinds), unit="run", desc=model or "overhead") as bar:
+        with Graph() as graph, tqdm(total=args.rounds * len(kinds), unit="run", desc=model) as bar:
             _start_metered(graph, args, model)
             for _ in range(args.rounds):
                 for kind in kinds:
@@ -149,7 +149,7 @@ def overlay(args: argparse.Namespace) -> dict:
     for model in dict.fromkeys((args.model, STAND_IN)):
         with Graph() as graph:
             _start_metered(graph, args, model)
-            for pixels in tqdm(sizes, unit="size", desc=model or "overlay"):
+            for pixels in tqdm(sizes, unit="size", desc=model):
                 runs.append(_overlay_entry(model == STAND_IN, pixels, *_turns(graph, pixels, rate, frames)))
     return {"exit": args.exit, "rate_hz": rate, "turn_s": TURN_S, "runs": runs}
 
@@ -301,7 +301,7 @@ def main() -> None:
     machine, use = machine_facts(), MachineUse()
     measured = PARTS[args.part](args)
     settings = {
-        "model": Path(args.model).stem if args.model else default_model(),
+        "model": Path(args.model).stem,
         "engine": choose_engine()[0] if args.engine == "auto" else args.engine,
         "threads": args.threads,
     }

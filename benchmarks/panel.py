@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--rounds", type=int, default=3, help="how often each phase comes (default: %(default)s)")
     p.add_argument("--size", type=int, nargs=2, default=(1280, 720), metavar=("WIDTH", "HEIGHT"))
     p.add_argument("--rate", type=float, default=30.0, help="images a second of the camera (default: %(default)g)")
-    p.add_argument("--model", default="", help="as tracker_node's parameter (default: the package's)")
+    p.add_argument("--model", default=default_model(), help="as tracker_node's parameter (default: %(default)s)")
     p.add_argument("--engine", default="auto", help="as tracker_node's parameter (default: %(default)s)")
     p.add_argument("--results", type=Path, default=RESULTS)
     return p
@@ -116,7 +116,7 @@ def main() -> None:
     args = parser().parse_args()
     machine, use = machine_facts(), MachineUse()
     phases = measure(args)
-    settings = {"size": args.size, "rate_hz": args.rate, "model": args.model or default_model()}
+    settings = {"size": args.size, "rate_hz": args.rate, "model": args.model}
     results = {"machine": machine, "use": use.facts(), **settings, "phases": phases}
     args.results.parent.mkdir(parents=True, exist_ok=True)
     args.results.write_text(json.dumps(rounded(results)) + "\n")

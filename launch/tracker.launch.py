@@ -23,7 +23,7 @@ FAST_DDS_VARIABLE = OLD_VARIABLE if os.environ.get("ROS_DISTRO") in ("humble", "
 # These set the parameter of the same name; left empty, the parameter file decides.
 OVERRIDES = {
     "image_transport": "raw or compressed; empty: as in params_file",
-    "model": "shipped model name or path of a .safetensors file; empty: as in params_file",
+    "model": "auto, shipped model name or path of a .safetensors file; empty: as in params_file",
     "engine": "what runs the network: auto, torch ...; empty: as in params_file",
     "device": "device of the engine: auto, cpu, cuda:0 ...; empty: as in params_file",
 }

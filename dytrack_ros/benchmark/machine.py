@@ -9,40 +9,21 @@ from pathlib import Path
 
 import cv2
 
+from dytrack_ros.utils import cpu_facts
 from dytrack_ros.version import __version__
 
-# Instruction sets that decide the speed of matrix products (x86-64, then 64-bit ARM), by their names in Linux.
-CPU_FLAGS = (
-    "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
-    "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve",
-)  # fmt: skip
 LIBRARIES = ("numpy", "torch", "openvino", "onnxruntime", "tensorrt")
 
 
 def machine_facts() -> dict:
     """Return CPU, operating system, load and library versions, ready for JSON; None if unknown."""
-    cpu = _cpu_info()
-    flags = set(cpu.get("flags", cpu.get("Features", "")).split())
-    return {
-        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)),
-        "cpu_flags": [flag for flag in CPU_FLAGS if flag in flags],
+    return cpu_facts() | {
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "system": platform.platform(),
         "python": platform.python_version(),
         "libraries": {"dytrack_ros": __version__, "opencv": cv2.__version__}
         | {name: _version(name) for name in LIBRARIES},
     }
-
-
-def _cpu_info(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """Return the first processor's entries of /proc/cpuinfo; empty without that file."""
-    if not path.is_file():
-        return {}
-    first = path.read_text().split("\n\n")[0]
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _version(library: str) -> str | None:

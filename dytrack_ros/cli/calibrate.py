@@ -27,7 +27,7 @@ from dytrack_ros.evaluation.threshold_search import (
     quantile,
 )
 from dytrack_ros.model.weight_files import default_model, resolve_weights
-from dytrack_ros.policies.calibration import Calibration, calibration_file
+from dytrack_ros.policies.calibration import Calibration, ExitMix, calibration_file
 from dytrack_ros.utils import file_sha256
 
 
@@ -134,21 +134,17 @@ def main(argv: list[str] | None = None) -> int:
         "relative_costs": [round(cost / costs[0], 3) for cost in costs],
         "held_out_mean_iou": round(held_out, 4),
         "worth": args.worth,
-        "thresholds_mix": {
-            "cost": round(chosen.cost / costs[-1], 3),
-            "iou": round(chosen.iou, 4),
-            "shares": [round(share, 3) for share in chosen.shares],
-        },
-        "mixes": [
-            {
-                "cost": round(row.cost / costs[0], 3),
-                "iou": round(row.iou, 4),
-                "shares": [round(s, 3) for s in row.shares],
-            }
-            for row in rows
-        ],
     }
-    Calibration(file_sha256(weights), family, exit_records(samples, even), notes, asked).save(path)
+    calibration = Calibration(
+        file_sha256(weights),
+        family,
+        exit_records(samples, even),
+        notes,
+        asked,
+        ExitMix(chosen.shares, chosen.iou),
+        [ExitMix(row.shares, row.iou) for row in rows],
+    )
+    calibration.save(path)
     print(
         f"default thresholds {', '.join(f'{tau:.3f}' for tau in asked)}: mean IoU {chosen.iou:.4f} in "
         f"{chosen.cost / costs[-1]:.0%} of the time of full depth"

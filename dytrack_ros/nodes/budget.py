@@ -17,6 +17,8 @@ from dytrack_ros.tracking import DyTracker
 BUDGET_TOLERANCE = 0.01
 # Number of frames of the reported mean time.
 MEAN_FRAMES = 100
+# In mode `camera`, the rate that is assumed until images come, Hz.
+ASSUMED_CAMERA_HZ = 30.0
 
 
 class _Values(Protocol):
@@ -65,6 +67,18 @@ class BudgetSettings:
             deadline_sigmas=values["budget.deadline_sigmas"],
             keep_period=values["budget.keep_period"],
         )
+
+    def limits_at_start(self) -> tuple[float | None, float | None]:
+        """Return budget and deadline in seconds, None without, before images come: the camera is assumed."""
+        period_s = 1 / ASSUMED_CAMERA_HZ
+        return self.source.budget_s(period_s), self.deadline(period_s)
+
+    def deadline(self, period_s: float | None) -> float | None:
+        """Return the deadline of a frame that gets ``period_s`` seconds of the camera; None: none, or not known."""
+        deadlines = [] if self.deadline_s is None else [self.deadline_s]
+        if self.keep_period and self.source.mode == "camera" and period_s is not None:
+            deadlines.append(min(max(period_s, MIN_BUDGET_S), MAX_BUDGET_S))
+        return min(deadlines, default=None)
 
 
 @dataclass(frozen=True)
@@ -253,13 +267,6 @@ class NodeBudget:
         first_exit_s = self._frame_budget.exit_seconds(1)
         return source.budget_s(self._period.seconds, self._overhead.seconds, first_exit_s, self._pace)
 
-    def _deadline_s(self, settings: BudgetSettings) -> float | None:
-        # _budget_s has updated the number of periods that a frame gets.
-        deadlines = [] if settings.deadline_s is None else [settings.deadline_s]
-        if settings.keep_period and settings.source.mode == "camera" and self._period.seconds is not None:
-            deadlines.append(min(max(self._pace.frames * self._period.seconds, MIN_BUDGET_S), MAX_BUDGET_S))
-        return min(deadlines, default=None)
-
     def _use(self, tracker: DyTracker, policy: ExitPolicy) -> None:
         if policy is self._policy:
             return
@@ -277,7 +284,8 @@ class NodeBudget:
         if budget_s is None or before_s is None or is_changed or abs(budget_s / before_s - 1) > BUDGET_TOLERANCE:
             budget.budget_s = budget_s
         budget.overhead_s = self._overhead.seconds
-        budget.deadline_s = self._deadline_s(settings)
+        period_s = self._period.seconds  # _budget_s has updated the number of periods that a frame gets
+        budget.deadline_s = settings.deadline(period_s and self._pace.frames * period_s)
         budget.deadline_sigmas = settings.deadline_sigmas
 
     def _describe(self) -> FrameTerms:

@@ -26,6 +26,7 @@ class Health:
     """State of the node; the node updates it before every report.
 
     Attributes:
+        model, model_reason: the model's name, and why it was taken.
         engine, engine_failures: the engine in use, and why each engine before it was given up.
         silent_s: seconds since the last image.
         publishers: the image topic's publishers, each with its QoS.
@@ -40,6 +41,7 @@ class Health:
 
     topic: str
     model: str
+    model_reason: str
     silence_limit_s: float
     engine: str = ""
     engine_failures: tuple[str, ...] = ()
@@ -122,6 +124,7 @@ def _tracker(health: Health) -> tuple[bytes, str, dict]:
     state = outcome.state if outcome else TrackState.IDLE
     values = {
         "model": health.model,
+        "model_reason": health.model_reason,
         "engine": health.engine,
         "engine_failures": "; ".join(health.engine_failures),
         "state": state.name,

@@ -13,11 +13,15 @@ from dytrack_ros.policies.budget_source import MODES, BudgetSource
 from dytrack_ros.policies.exit_policy import DEFAULT_THRESHOLDS
 from dytrack_ros.tracking import RecoverySettings, StateThresholds, TrackerConfig
 
+AUTO = "auto"
+"""The value of `model` that lets the node choose."""
+
 TRACKER = (
     Parameter(
         "model",
-        "",
-        "Name of a shipped model or path of a .safetensors file; empty: the default model.",
+        AUTO,
+        "Name of a shipped model or path of a .safetensors file. auto: the shipped model with the highest expected "
+        "accuracy within the budget on this machine; budget.mode camera counts as 30 Hz.",
         read_only=True,
     ),
     Parameter(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
@@ -48,9 +48,11 @@ from dytrack_ros.nodes.messages import (
 )
 from dytrack_ros.nodes.overlay import Annotation, OverlayPublisher
 from dytrack_ros.nodes.parameter_schema import LiveParameters
-from dytrack_ros.nodes.parameters import TRACKER
+from dytrack_ros.nodes.parameters import AUTO, TRACKER
 from dytrack_ros.nodes.run import RunnableNode, is_stopped, leave, run
+from dytrack_ros.policies.model_choice import ModelChoice
 from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackerConfig, TrackState
+from dytrack_ros.tracking.automatic_model import choose_automatically, forget_if_busy
 from dytrack_ros.utils import one_line
 
 # First report of a camera without images; each further one comes after three times the silence.
@@ -75,6 +77,7 @@ class TrackerNode(RunnableNode):
         self._live = LiveParameters(self, TRACKER)
         self._faults = Faults(self.get_logger().warning, self.get_logger().error)
         self._faults_reported: Counter[str] = Counter()
+        self._model = self._choose_model()
         self._tracker = self._load_tracker()
         calibration = self._tracker.calibration
         asked = calibration.thresholds if calibration else ()
@@ -110,7 +113,9 @@ class TrackerNode(RunnableNode):
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_subscription(Detection2D, "init", self._on_init, INIT_QOS)
         self._images = ImageSubscription(self, compressed, self._on_image)
-        self._health = diagnostics.Health(self._images.topic, self._tracker.model_name, SILENCE_LIMIT_S)
+        self._health = diagnostics.Health(
+            self._images.topic, self._tracker.model_name, self._model.reason, SILENCE_LIMIT_S
+        )
         self._next_silence_s = SILENCE_LIMIT_S
         # On a steady clock, because simulated time may stand still.
         self.create_timer(REPORT_PERIOD_S, self._report_health, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -125,17 +130,31 @@ class TrackerNode(RunnableNode):
         self._worker.end(ENDING_PATIENCE_S)
         self._overlay.end(ENDING_PATIENCE_S)
 
+    @property
+    def _engine_options(self) -> dict[str, Any]:
+        options = {name: self._live[name] for name in ("engine", "device", "precision")}
+        return {**options, "threads": self._live["threads"] or None}
+
+    def _choose_model(self) -> ModelChoice:
+        name = self._live["model"]
+        if name != AUTO:
+            return ModelChoice(name, "asked for")
+        self.get_logger().info("loading the costs of the shipped models; the first start measures them ...")
+        limits = BudgetSettings.of(self._live).limits_at_start()
+        choice = choose_automatically(*limits, **self._engine_options, on_failure=self._on_model_failure)
+        self.get_logger().info(f"model {choice.name}: {choice.reason}")
+        return choice
+
+    def _on_model_failure(self, sentence: str) -> None:
+        if is_stopped():  # as in _on_engine_failure
+            raise RuntimeError(sentence)
+        self.get_logger().warning(sentence)
+
     def _load_tracker(self) -> DyTracker:
-        values = self._live
-        self.get_logger().info(f"loading {values['model'] or 'the default model'} ...")
+        self.get_logger().info(f"loading {self._model.name} ...")
         started_s = time.monotonic()
         tracker = DyTracker.from_pretrained(
-            values["model"] or None,
-            engine=values["engine"],
-            device=values["device"],
-            threads=values["threads"] or None,
-            on_fallback=self._on_engine_failure,
-            precision=values["precision"],
+            self._model.name, **self._engine_options, on_fallback=self._on_engine_failure
         )
         self.get_logger().info(
             f"{tracker.model_name} with {tracker.exit_count} exits on {tracker.engine_name}, loaded and warmed up in "
@@ -153,6 +172,8 @@ class TrackerNode(RunnableNode):
         budget = NodeBudget(self._tracker)
         view = budget.view()
         self.get_logger().info(f"the exits take {view.exit_costs()} ms; {view.calibration_note}")
+        if forget_if_busy(self._model, self._tracker.exit_costs()):
+            self.get_logger().info("the shipped models were measured on a busy machine: the next start repeats that")
         return budget
 
     def _apply_parameters(self) -> None:

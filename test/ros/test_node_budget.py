@@ -98,6 +98,20 @@ def test_exits_are_measured_at_the_start_and_never_again(bench):
     assert bench.figures["calibration"] == "no such file: default thresholds"
 
 
+@pytest.mark.parametrize(
+    ("source", "more", "limits"),
+    [
+        (BudgetSource("camera"), {}, (0.03, None)),  # 0.9 of the period at 30 Hz
+        (BudgetSource("camera"), {"keep_period": True}, (0.03, 1 / 30)),
+        (BudgetSource("rate", rate_hz=10), {"keep_period": True}, (0.1, None)),
+        (BudgetSource("milliseconds", milliseconds=65), {"deadline_s": 0.08}, (0.065, 0.08)),
+        (BudgetSource("unlimited"), {}, (None, None)),
+    ],
+)
+def test_the_limits_before_images_come(source, more, limits):
+    assert BudgetSettings(source, **more).limits_at_start() == pytest.approx(limits)
+
+
 def test_off_means_the_thresholds(bench):
     terms = bench.prepare(mode="unlimited")
     assert (terms.budget_s, terms.thrift, terms.slowdown, terms.thresholds) == (0, 0, 1, TAUS)

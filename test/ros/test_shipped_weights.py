@@ -47,6 +47,14 @@ def test_the_calibration_is_that_of_these_weights(name):
     assert calibration.family.exit_count == load_weights(name).exit_count and calibration.notes["model"] == name
 
 
+def test_the_calibrations_can_be_compared():
+    calibrations = [calibration_of(resolve_weights(name))[0] for name in shipped_models()]
+    assert len({(tuple(each.notes["sequences"]), each.notes["frames"]) for each in calibrations}) == 1
+    for each in calibrations:
+        assert each.thresholds and each.asked_mix and len(each.mixes) == len(each.family.rows)
+        assert max(mix.iou for mix in each.mixes) >= each.asked_mix.iou > 0
+
+
 @pytest.mark.parametrize("name", shipped_models())
 def test_the_readme_has_the_cards_figures(name):
     standard = model_card(resolve_weights(name))["evaluation"]["dev standard"]

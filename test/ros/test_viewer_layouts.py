@@ -100,7 +100,9 @@ def test_foxglove_shows_fields_of_status(foxglove):
 def test_foxglove_shows_the_overlay_and_the_diagnostics(foxglove):
     panels = foxglove["configById"]
     assert panels["Image!overlay"]["imageMode"]["imageTopic"] == "/overlay"
-    statuses = report("/tracker_node", Health(topic="/image", model="", engine="", silence_limit_s=3.0)).status
+    statuses = report(
+        "/tracker_node", Health(topic="/image", model="", model_reason="", engine="", silence_limit_s=3.0)
+    ).status
     diagnostics = [config for panel, config in panels.items() if panel.startswith("Diagnostic")]
     assert {config["topicToRender"] for config in diagnostics} == {"/diagnostics"}
     for config in diagnostics:

@@ -1,9 +1,11 @@
 """TrackerNode in this process, with an engine that answers at once."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -16,10 +18,14 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 from still_engine import StillEngine
 
+from dytrack_ros.model import weight_files
 from dytrack_ros.nodes import tracker_node as node_module
 from dytrack_ros.nodes.messages import stamp_ns
 from dytrack_ros.nodes.tracker_node import TrackerNode
+from dytrack_ros.policies.calibration import Calibration, ExitMix, calibration_file
+from dytrack_ros.policies.thresholds import ThresholdFamily
 from dytrack_ros.tracking import DyTracker
+from dytrack_ros.utils import file_sha256
 
 BOX = (100.0, 100.0, 40.0, 40.0)
 
@@ -35,7 +41,8 @@ def start(graph, monkeypatch):
     monkeypatch.setattr(DyTracker, "from_pretrained", classmethod(lambda cls, *args, **kwargs: cls(ReadyEngine())))
 
     def start(compressed=False, **parameters):
-        graph.node = graph.host(TrackerNode, image_transport="compressed" if compressed else "raw", **parameters)
+        settings = {"model": "still", "image_transport": "compressed" if compressed else "raw", **parameters}
+        graph.node = graph.host(TrackerNode, **settings)
         graph.replies, graph.faults = [], []
         report = graph.node._faults.report
         graph.node._faults.report = lambda kind, sentence: (
@@ -90,6 +97,22 @@ def test_every_init_is_answered_with_its_header_and_the_reason(start, capfd):
     log = capfd.readouterr().err
     assert f"following cup: box (100.0, 100.0, 40.0, 40.0) on the image stamped {stamp * 1e-9:.3f} s" in log
     assert log.count("]: following ") == 1, "one line for each accepted init"
+
+
+def test_auto_takes_a_shipped_model_and_says_why(graph, tiny_weights, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(weight_files, "SHIPPED_FOLDER", tmp_path)
+    family, mix = ThresholdFamily.default(), ExitMix((1.0, 0.0, 0.0), 0.6)
+    for name, best in (("plain", mix), ("sharp", replace(mix, iou=0.7))):
+        weights = shutil.copy(tiny_weights, tmp_path / f"{name}.safetensors")
+        calibration = Calibration(file_sha256(weights), family, thresholds=(0.7, 0.7), asked_mix=best, mixes=[best])
+        calibration.save(calibration_file(weights))
+    graph.host(TrackerNode, engine="torch", threads=1, budget__mode="unlimited")
+    graph.listen_to_diagnostics(DiagnosticArray)
+    graph.wait_until(lambda: "tracker" in graph.diagnostics, "diagnostics")
+    told = {pair.key: pair.value for pair in graph.diagnostics["tracker"].values}
+    assert told["model"] == "sharp"
+    assert "best expected accuracy without a limit: IoU 0.700" in told["model_reason"]
+    assert capfd.readouterr().err.count(f"model sharp: {told['model_reason']}") == 1
 
 
 def test_unreadable_images_do_not_count_for_the_cameras_period(start, monkeypatch):

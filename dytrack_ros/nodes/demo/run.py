@@ -250,7 +250,7 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
         help="frames a second (default: %(default)g, which two CPU cores hold)",
     )
     parser.add_argument("--seconds", type=_positive, default=0, help="length of the run (default: the whole clip)")
-    parser.add_argument("--model", default="", help="shipped name or path of weights (default: the package's)")
+    parser.add_argument("--model", default="auto", help="as tracker_node's parameter (default: %(default)s)")
     parser.add_argument("--engine", default="auto", help="as tracker_node's parameter (default: %(default)s)")
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder of the results (default: %(default)s)")
     options = parser.parse_args(args)
