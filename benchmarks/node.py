@@ -5,6 +5,7 @@
     benchmarks/node.py overlay      # latency with and without a subscriber of overlay
     benchmarks/node.py delivery     # images that arrive, with and without the Fast DDS profile
     benchmarks/node.py startup      # seconds from the start of the process to the first tracked image
+    benchmarks/node.py cpu --sequences FOLDER ...   # CPU time at the default thresholds and at full depth
     benchmarks/node.py soak         # memory, latency and age over 30 minutes of tracking and setting parameters
     benchmarks/node.py table        # the tables of docs/node.md from the results
     benchmarks/node.py draw         # its figure (needs matplotlib)
@@ -20,7 +21,7 @@ import json
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -29,13 +30,14 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # tools/ros_env sets PYTHONSAFEPATH
 
-from node_graph import Graph, Heard, MachineUse, environment  # noqa: E402
+from node_graph import PATIENCE_S, Graph, Heard, MachineUse, cpu_seconds, environment  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 from vision_msgs.msg import Detection2D  # noqa: E402
 
 from dytrack_ros.benchmark.machine import machine_facts  # noqa: E402
+from dytrack_ros.data.registry import load_dataset  # noqa: E402
 from dytrack_ros.engines.registry import choose_engine  # noqa: E402
 from dytrack_ros.evaluation.report import rounded  # noqa: E402
 from dytrack_ros.model.weight_files import default_model  # noqa: E402
@@ -57,20 +59,23 @@ def size(text: str) -> tuple[int, int]:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("part", choices=("overhead", "overlay", "delivery", "startup", "soak", "table", "draw"))
+    p.add_argument("part", choices=(*PARTS, "table", "draw"))
     p.add_argument("--model", default=default_model(), help="shipped name or path of weights (default: %(default)s)")
     p.add_argument("--engine", default="auto")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--sizes", type=size, nargs="+", help="WIDTHxHEIGHT; by default those of the requirement")
     p.add_argument("--encodings", nargs="+", default=["bgr8", "rgb8"], help="overhead")
     p.add_argument("--exit", type=int, default=1, help="overhead, overlay: the exit that every frame takes")
-    p.add_argument("--rate", type=float, help="images a second; overhead 15, overlay 10, delivery and soak 30")
+    p.add_argument("--rate", type=float, help="images a second; overhead 15, overlay and cpu 10, delivery and soak 30")
+    p.add_argument("--sequences", type=Path, nargs="+", default=[], help="cpu: folders of sequences with ground truth")
     p.add_argument(
         "--frames",
         type=int,
-        help="overhead, overlay, delivery: images of each kind and round; by default 200, 200 and 300",
+        help="overhead, overlay, delivery: images of each kind and round; by default 200, 200 and 300; cpu: of each "
+        "sequence, by default 120",
     )
     p.add_argument("--rounds", type=int, default=3, help="overhead, delivery, startup: repetitions, in turns")
+    p.add_argument("--unlimited", action="store_true", help="cpu: without a budget, for a machine that is too busy")
     p.add_argument("--minutes", type=float, default=30.0, help="soak")
     p.add_argument("--warm-up", type=float, default=2.0, help="soak: the first minutes, left out of the verdict")
     p.add_argument("--results", type=Path, default=RESULTS)
@@ -269,6 +274,57 @@ def _first_frame(args: argparse.Namespace) -> dict:
     return {name: moment - started_s for name, moment in moments.items()}
 
 
+# --- cpu --------------------------------------------------------------------------------------------------------------
+
+CPU_SETTINGS = {"default": {}, "full depth": {"exit__tau_1": 1.0, "exit__tau_2": 1.0}}
+
+
+def cpu(args: argparse.Namespace) -> dict:
+    """CPU time of the node while a camera plays sequences, by the default settings and with all time used."""
+    rate = args.rate or 10.0
+    sequences = [sequence for folder in args.sequences for sequence in load_dataset(folder).sequences]
+    if not sequences:
+        raise SystemExit("--sequences is needed: folders of sequences, NAME/groundtruth.txt and NAME/img/*")
+    runs = []
+    for name, settings in CPU_SETTINGS.items():
+        seconds, exits, dropped = 0.0, Counter(), 0
+        with Graph() as graph, tqdm(sequences, unit="sequence", desc=name) as bar:
+            options = {"model": args.model, "engine": args.engine, "threads": args.threads, **settings}
+            if args.unlimited:
+                options["budget__mode"] = "unlimited"
+            tracker = graph.start_tracker("tracker_node", **options)
+            for sequence in bar:
+                graph.statuses.clear()
+                before_s = cpu_seconds(tracker.pid)
+                camera = graph.start(
+                    "camera_node",
+                    source=str(Path(sequence.frames[0]).parent),
+                    rate_hz=rate,
+                    frames=min(args.frames or 120, len(sequence)),
+                    publish_init=True,
+                    init_box=[float(value) for value in sequence.start_box],
+                    start_when_subscribed=1,
+                )
+                patience_s = PATIENCE_S + 3 * len(sequence) / rate
+                graph.wait(lambda: camera.exit_code is not None, "end of the camera", patience_s)  # noqa: B023
+                seconds += cpu_seconds(tracker.pid) - before_s
+                exits.update(heard.exit_index for heard in graph.statuses if heard.exit_index)
+                dropped = graph.statuses[-1].frames_dropped
+        frames = exits.total()
+        runs.append(
+            {
+                "settings": name,
+                "frames": frames,
+                "dropped": dropped,
+                "exits": {str(k): exits[k] for k in sorted(exits)},
+                "cpu_ms_per_frame": 1e3 * seconds / frames,
+                "cpu_s_per_minute": 60 * rate * seconds / frames,
+            }
+        )
+        print(runs[-1])
+    return {"rate_hz": rate, "unlimited": args.unlimited, "runs": runs}
+
+
 # --- command ----------------------------------------------------------------------------------------------------------
 
 
@@ -282,7 +338,7 @@ def _soak(args: argparse.Namespace) -> dict:
     return soak(args)
 
 
-PARTS = {"overhead": overhead, "overlay": overlay, "delivery": delivery, "startup": startup, "soak": _soak}
+PARTS = {"overhead": overhead, "overlay": overlay, "delivery": delivery, "startup": startup, "cpu": cpu, "soak": _soak}
 
 
 def main() -> None:

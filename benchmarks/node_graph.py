@@ -166,6 +166,12 @@ def resident_mb(process_id: int) -> dict[str, float]:
     return {name: int(fields[field].split()[0]) * 1024 / 1e6 for name, field in names.items()}
 
 
+def cpu_seconds(process_id: int) -> float:
+    """Return the CPU seconds that a process has used, in user and kernel mode, over all of its threads."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class MachineUse:
     """CPU use of other processes between two moments: all but this process and its ended children."""
 

@@ -13,7 +13,14 @@ PROFILES = {"shipped": "the shipped one", "none": "none (Fast DDS's defaults)"}
 
 def tables(results: dict) -> str:
     """Markdown, for the parts that there are results of."""
-    writers = {"overhead": _overhead, "overlay": _overlay, "delivery": _delivery, "startup": _startup, "soak": _soak}
+    writers = {
+        "overhead": _overhead,
+        "overlay": _overlay,
+        "delivery": _delivery,
+        "startup": _startup,
+        "cpu": _cpu,
+        "soak": _soak,
+    }
     return "\n\n".join("\n".join(writer(results[part])) for part, writer in writers.items() if part in results)
 
 
@@ -103,6 +110,22 @@ def _startup(result: dict) -> list[str]:
         rows.append([cache, *times, f"< {demanded:g}"])
     header = ["cache of graphs", "ready, s", "first image tracked, s", "demanded"]
     return [_where("Start.", result), f"{_network(result)}.", *_table(header, rows)]
+
+
+def _cpu(result: dict) -> list[str]:
+    rows = [
+        [
+            run["settings"],
+            f"{run['cpu_s_per_minute']:.1f}",
+            f"{run['cpu_ms_per_frame']:.1f}",
+            ", ".join(f"{k}: {count / run['frames']:.0%}" for k, count in run["exits"].items()),
+            str(run["dropped"]),
+        ]
+        for run in result["runs"]
+    ]
+    header = ["settings", "CPU s a minute", "CPU ms a frame", "exits", "dropped"]
+    lead = f"{_network(result)}, images at {result['rate_hz']:g} Hz" + ", budget.mode unlimited." * result["unlimited"]
+    return [_where("CPU.", result), lead, *_table(header, rows)]
 
 
 def _soak(result: dict) -> list[str]:

@@ -228,6 +228,27 @@ def test_controls_change_parameters_and_show_changes_from_elsewhere(live, page):
     assert parameter(live, "lost.score") == 0.0
 
 
+def test_in_the_default_mode_a_slider_changes_the_exits_of_the_next_frames(live, page):
+    def next_exits(count):
+        seen = set(live.graph.statuses)
+        live.graph.wait_until(lambda: len(live.graph.statuses) >= len(seen) + count, f"{count} more frames")
+        return [status.exit_index for stamp, status in sorted(live.graph.statuses.items()) if stamp not in seen]
+
+    follow(live, page)
+    assert live.graph.set_parameters("/tracker_node", budget__mode="camera")[0]
+    slider = control(page, "exit.tau_1-slider")
+    slider.focus()
+    slider.press("End")
+    await_parameter(live, "exit.tau_1", 1.0)
+    live.graph.wait_until(lambda: max(next_exits(1)) > 1, "budget that does not limit")
+    deep = next_exits(10)
+    slider.press("Home")
+    await_parameter(live, "exit.tau_1", 0.0)
+    assert next_exits(50)[1:] == [1] * 49, "the frame in progress may still have the former threshold"
+    assert max(deep) > 1
+    assert live.graph.set_parameters("/tracker_node", budget__mode="unlimited")[0]
+
+
 def test_what_has_no_effect_is_grey_and_a_button_shows_what_it_is(live, page):
     effect = row(page, "exit.fixed").locator(".effect")
     live.graph.wait_until(effect.count, "parameters")
