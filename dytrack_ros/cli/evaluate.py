@@ -22,7 +22,6 @@ from dytrack_ros.evaluation.run import SequenceRun
 from dytrack_ros.evaluation.run_matrix import CAMERA, RunSpec, run_matrix
 from dytrack_ros.evaluation.streaming import run_at
 from dytrack_ros.model.weight_files import default_model, resolve_weights
-from dytrack_ros.policies.exit_trust import IMPATIENCE, RATE
 from dytrack_ros.tracking import DyTracker
 
 Pass = tuple[str, RunSpec]  # over the set of that name
@@ -42,16 +41,7 @@ def parser() -> argparse.ArgumentParser:
         default="1,2,3,adaptive",
         help="fixed exits, `adaptive` (thresholds), `random`, separated by commas; or `none`",
     )
-    p.add_argument("--thresholds", type=float, nargs="+", help="tau_1 tau_2 ... of `adaptive`")
-    p.add_argument(
-        "--trust",
-        type=float,
-        nargs=2,
-        metavar=("RATE", "IMPATIENCE"),
-        default=[0.0, 0.0],
-        help="adapt the thresholds of `adaptive`, then called `trusting`, to each target: exit.trust_rate and "
-        f"exit.impatience of the node, such as {RATE} {IMPATIENCE}",
-    )
+    p.add_argument("--thresholds", type=float, nargs="+", help="tau_1 tau_2 ... of `adaptive`; default: the model's")
     p.add_argument(
         "--budget-ms",
         type=budget,
@@ -96,6 +86,8 @@ def main(argv: list[str] | None = None) -> int:
         sets = load_sets(args, args.attributes)
         check_options(args, sets)
         tracker = make_tracker(args, resolve_weights(args.model or default_model()))
+        if args.thresholds is None and tracker.calibration is not None:
+            args.thresholds = list(tracker.calibration.thresholds)
         peers = {"NanoTrack": PeerTracker(nanotrack(args.nanotrack), args.threads)} if args.nanotrack else {}
         first_exit_s = tracker.exit_costs().answer(1) if CAMERA in args.budget_ms else 0.0
         # Each set has policies of its own: what one learns does not reach the next set.

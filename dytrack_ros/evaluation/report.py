@@ -86,8 +86,6 @@ def add_to_card(
     accuracy["init_correction"] = init_correction
     if isinstance(policy, FixedThresholds):
         accuracy["thresholds"] = policy.thresholds
-        if policy.trust.shifts:
-            accuracy["trust"] = {"rate": policy.trust.rate, "impatience": policy.trust.impatience}
         accuracy["exits"] = entry["mean"]["exits"]
     section = " ".join(filter(None, [set_name, entry["variant"]]))
     card.setdefault("evaluation", {}).setdefault(section, {})[entry["policy"]] = accuracy

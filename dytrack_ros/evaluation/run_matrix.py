@@ -12,7 +12,6 @@ from dytrack_ros.data.sequences import Sequence
 from dytrack_ros.evaluation.run import mean, times_ms
 from dytrack_ros.policies import (
     ExitPolicy,
-    ExitTrust,
     FixedExit,
     FixedThresholds,
     FrameBudget,
@@ -22,7 +21,7 @@ from dytrack_ros.policies import (
 from dytrack_ros.policies.budget_source import BudgetSource, CameraPace
 from dytrack_ros.tracking import TrackResult
 
-ADAPTIVE, TRUSTING = "adaptive", "trusting"  # FixedThresholds without and with ExitTrust
+ADAPTIVE = "adaptive"  # FixedThresholds
 CAMERA = "camera"
 
 
@@ -82,12 +81,10 @@ def run_matrix(
         raise ValueError("--budget-ms camera is the period of a stream: give --stream HZ too")
     if args.card and args.no_offline:
         raise ValueError("--card takes offline results only: leave out --no-offline")
-    if any(args.trust) and ADAPTIVE not in args.exits.split(","):
-        raise ValueError(f"--trust shifts the thresholds of `{ADAPTIVE}`: add it to --exits")
     runs = []
     for variant in dict.fromkeys(args.variants):
         for hz in rates:
-            for name, policy in policies(args.exits, exit_count, args.thresholds, tuple(args.trust)).items():
+            for name, policy in policies(args.exits, exit_count, args.thresholds).items():
                 runs.append(RunSpec(variant, hz, name, policy))
             for name, budget in budgets(args.budget_ms, args.deadline_ms, hz, first_exit_s).items():
                 runs.append(RunSpec(variant, hz, name, frame_budget(budget), budget))
@@ -97,23 +94,20 @@ def run_matrix(
     return runs
 
 
-def policies(
-    names: str, exit_count: int, thresholds: list[float] | None, trust: tuple[float, ...] = (0, 0)
-) -> dict[str, ExitPolicy]:
+def policies(names: str, exit_count: int, thresholds: list[float] | None) -> dict[str, ExitPolicy]:
     """Return the policies that ``--exits`` names, such as ``1,2,adaptive``.
 
-    ``trust`` is the rate and the impatience of ``adaptive``, which is then called ``trusting``. Raises ValueError for
-    an unknown name or a wrong number of thresholds.
+    Raises ValueError for an unknown name or a wrong number of thresholds.
     """
     chosen: dict[str, ExitPolicy] = {}
     for name in [] if names == "none" else names.split(","):
         if name == ADAPTIVE:
-            policy = FixedThresholds(thresholds or default_thresholds(exit_count), ExitTrust(*trust))
+            policy = FixedThresholds(thresholds or default_thresholds(exit_count))
             if len(policy.thresholds) != exit_count - 1:
                 raise ValueError(
                     f"--thresholds {thresholds} must be {exit_count - 1} numbers, one for each exit but the last"
                 )
-            chosen[TRUSTING if any(trust) else ADAPTIVE] = policy
+            chosen[name] = policy
         elif name == "random":
             chosen[name] = RandomExit([1 / exit_count] * exit_count)
         elif name.isdigit() and 1 <= int(name) <= exit_count:

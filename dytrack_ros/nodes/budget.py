@@ -33,7 +33,6 @@ class BudgetSettings:
         source: origin of the budget.
         fixed_exit: exit to take always (1-based), whatever the budget; None: none.
         thresholds: the asked thresholds; empty: those of the model.
-        trust_rate, impatience: per-target correction of the asked thresholds.
         deadline_s: deadline of every frame; None: none.
         keep_period: in mode `camera`, make the camera's period (or the periods that a frame gets) a deadline too.
         deadline_sigmas: safety margin of the deadlines, see FrameBudget.
@@ -45,8 +44,6 @@ class BudgetSettings:
     deadline_s: float | None = None
     deadline_sigmas: float = 3.0
     keep_period: bool = False
-    trust_rate: float = 0.0
-    impatience: float = 0.0
 
     @classmethod
     def of(cls, values: _Values) -> BudgetSettings:
@@ -61,8 +58,6 @@ class BudgetSettings:
             ),
             fixed_exit=values["exit.fixed"] if values["exit.policy"] == "fixed" else None,
             thresholds=(values["exit.tau_1"], values["exit.tau_2"]),
-            trust_rate=values["exit.trust_rate"],
-            impatience=values["exit.impatience"],
             deadline_s=max(deadline_ms * 1e-3, MIN_BUDGET_S) if deadline_ms else None,
             deadline_sigmas=values["budget.deadline_sigmas"],
             keep_period=values["budget.keep_period"],
@@ -275,11 +270,8 @@ class NodeBudget:
 
     def _adjust(self, settings: BudgetSettings, is_changed: bool) -> None:
         budget = self._frame_budget
-        if is_changed:
-            if settings.thresholds:
-                budget.thresholds = settings.thresholds
-            budget.quality.trust.rate = settings.trust_rate
-            budget.quality.trust.impatience = settings.impatience
+        if is_changed and settings.thresholds:
+            budget.thresholds = settings.thresholds
         budget_s, before_s = self._budget_s(settings.source), budget.budget_s
         if budget_s is None or before_s is None or is_changed or abs(budget_s / before_s - 1) > BUDGET_TOLERANCE:
             budget.budget_s = budget_s

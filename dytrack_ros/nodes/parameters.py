@@ -82,20 +82,6 @@ TRACKER = (
         1.0,
         from_model=True,
     ),
-    Parameter(
-        "exit.trust_rate",
-        0.0,
-        "Learning rate of the per-target correction of exit.tau_1 and exit.tau_2; 0: off, the paper's rule.",
-        0.0,
-        1.0,
-    ),
-    Parameter(
-        "exit.impatience",
-        0.0,
-        "Relative increase of exit.tau_1 for each consecutive frame that exit 1 answers; 0: off, the paper's rule.",
-        0.0,
-        10.0,
-    ),
     Parameter("exit.fixed", 3, "Exit that exit.policy fixed takes, counted from 1.", 1, 3),
     Parameter(
         "budget.mode",

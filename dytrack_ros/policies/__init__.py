@@ -10,7 +10,6 @@ from dytrack_ros.policies.exit_policy import (
     RandomExit,
     default_thresholds,
 )
-from dytrack_ros.policies.exit_trust import ExitTrust
 from dytrack_ros.policies.frame_budget import BudgetState, FrameBudget
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "ExitPolicy",
     "ExitReason",
     "ExitTrace",
-    "ExitTrust",
     "FixedExit",
     "FixedThresholds",
     "FrameBudget",

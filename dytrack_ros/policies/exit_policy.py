@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from dytrack_ros.policies.calibration import Calibration
-from dytrack_ros.policies.exit_trust import ExitTrust
 
 DEFAULT_THRESHOLDS = (0.74, 0.70)
 """tau_1 and tau_2 from the calibration of `dytrack_small`: nearly every frame takes exit 2."""
@@ -37,15 +36,12 @@ class ExitTrace:
         exit_scores: the predicted IoU in [0, 1] of each exit reached.
         stage_seconds: the time of each stage run, its decisioner included.
         seconds: the whole ``track`` call.
-        agreements: the IoU between the box of each earlier exit and the answer; empty unless the policy
-            asked for it (:attr:`ExitPolicy.needs_comparison`). It does not take part in comparisons.
     """
 
     exit_index: int
     exit_scores: tuple[float, ...]
     stage_seconds: tuple[float, ...]
     seconds: float
-    agreements: tuple[float, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -91,11 +87,6 @@ class ExitPolicy:
     """Whether the tracker measures the exit costs (one second, once for each engine) and calls :meth:`on_engine`."""
 
     @property
-    def needs_comparison(self) -> bool:
-        """Whether the next frame fills :attr:`ExitTrace.agreements`; costs a box head for each earlier exit."""
-        return False
-
-    @property
     def thresholds_in_force(self) -> tuple[float, ...]:
         """The scores that the exits but the last must exceed in the next frame; empty if scores do not decide."""
         return ()
@@ -130,11 +121,9 @@ class FixedThresholds(ExitPolicy):
 
     ``thresholds`` holds tau_k in [0, 1] for every exit but the last. An exit with threshold 1 is never taken, since no
     score exceeds 1. ``thresholds`` may be assigned between two frames. Raises ValueError for values out of range.
-    With ``trust`` (not in the paper) the present target shifts the thresholds.
     """
 
-    def __init__(self, thresholds: Sequence[float], trust: ExitTrust | None = None):
-        self.trust = trust or ExitTrust(rate=0, impatience=0)
+    def __init__(self, thresholds: Sequence[float]):
         self.thresholds = thresholds
 
     @property
@@ -152,26 +141,15 @@ class FixedThresholds(ExitPolicy):
 
     @property
     def thresholds_in_force(self) -> tuple[float, ...]:
-        return tuple(self.trust.threshold(exit_index, tau) for exit_index, tau in enumerate(self.thresholds, start=1))
-
-    @property
-    def needs_comparison(self) -> bool:
-        return self.trust.wants_comparison
+        return self.thresholds
 
     def should_exit(self, exit_index: int, score: float, elapsed_s: float) -> bool:
         if exit_index > len(self.thresholds):
             raise ValueError(f"exit {exit_index} has no threshold: only {len(self.thresholds)} were given")
-        return score > self.trust.threshold(exit_index, self.thresholds[exit_index - 1])
-
-    def observe(self, trace: ExitTrace) -> None:
-        if self.trust.shifts:
-            self.trust.observe(trace.exit_index, trace.exit_scores, trace.agreements)
-
-    def on_new_target(self) -> None:
-        self.trust.restart()
+        return score > self.thresholds[exit_index - 1]
 
     def __repr__(self) -> str:
-        return f"FixedThresholds({self.thresholds}{f', {self.trust}' if self.trust.shifts else ''})"
+        return f"FixedThresholds({self.thresholds})"
 
 
 class FixedExit(ExitPolicy):

@@ -16,7 +16,6 @@ from dytrack_ros.policies.exit_policy import (
     FixedThresholds,
     default_thresholds,
 )
-from dytrack_ros.policies.exit_trust import ExitTrust
 from dytrack_ros.policies.latency_model import LatencyModel
 from dytrack_ros.policies.thresholds import DEFAULT_EXIT_COUNT, ThresholdFamily
 
@@ -71,7 +70,6 @@ class FrameBudget(ExitPolicy):
         deadline_s: float | None = None,
         *,
         thresholds: Sequence[float] | None = None,
-        trust: ExitTrust | None = None,
         gain: float = 0.12,
         deadline_sigmas: float = 3.0,
         overhead_s: float = 0.0,
@@ -89,7 +87,7 @@ class FrameBudget(ExitPolicy):
         self.needs_costs = family is None or costs is None
         exit_count = costs.exit_count if costs else family.exit_count if family else DEFAULT_EXIT_COUNT
         self._has_given_thresholds = thresholds is not None
-        self.quality = FixedThresholds(default_thresholds(exit_count) if thresholds is None else thresholds, trust)
+        self._quality = FixedThresholds(default_thresholds(exit_count) if thresholds is None else thresholds)
         self._given_family, self._given_costs = family, costs
         self._family = family or ThresholdFamily.default()
         self._latency = LatencyModel(costs)
@@ -98,11 +96,11 @@ class FrameBudget(ExitPolicy):
     @property
     def thresholds(self) -> tuple[float, ...]:
         """tau_1 ... tau_{K-1} as asked. Assigned ones are kept when the engine changes."""
-        return self.quality.thresholds
+        return self._quality.thresholds
 
     @thresholds.setter
     def thresholds(self, thresholds: Sequence[float]) -> None:
-        self.quality.thresholds = tuple(thresholds)
+        self._quality.thresholds = tuple(thresholds)
         self._has_given_thresholds = True
 
     @property
@@ -144,12 +142,8 @@ class FrameBudget(ExitPolicy):
 
     @property
     def thresholds_in_force(self) -> tuple[float, ...]:
-        asked, affordable = self.quality.thresholds_in_force, self._affordable
-        return tuple(min(tau, affordable[min(k, len(affordable) - 1)]) for k, tau in enumerate(asked))
-
-    @property
-    def needs_comparison(self) -> bool:
-        return self.quality.needs_comparison
+        affordable = self._affordable
+        return tuple(min(tau, affordable[min(k, len(affordable) - 1)]) for k, tau in enumerate(self.thresholds))
 
     @property
     def reason(self) -> ExitReason:
@@ -190,7 +184,7 @@ class FrameBudget(ExitPolicy):
         _check_fit(family, costs)
         if not self._has_given_thresholds:
             asked = calibration.thresholds if calibration else ()
-            self.quality.thresholds = asked or default_thresholds(costs.exit_count)
+            self._quality.thresholds = asked or default_thresholds(costs.exit_count)
         if costs == self._latency.costs and family == self._family:
             return
         if costs != self._latency.costs:
@@ -200,11 +194,10 @@ class FrameBudget(ExitPolicy):
 
     def on_new_target(self) -> None:
         self._latency.restart()
-        self.quality.on_new_target()
 
     def should_exit(self, exit_index: int, score: float, elapsed_s: float) -> bool:
         position = min(exit_index, len(self.thresholds), len(self._affordable))  # the last value serves further exits
-        if self.quality.should_exit(position, score, elapsed_s):
+        if self._quality.should_exit(position, score, elapsed_s):
             self._reason_in_frame = ExitReason.QUALITY
         elif self._raw_thrift >= 1 or score > self._affordable[position - 1]:
             self._reason_in_frame = ExitReason.BUDGET
@@ -215,7 +208,6 @@ class FrameBudget(ExitPolicy):
         return self._reason_in_frame is not ExitReason.LAST_EXIT
 
     def observe(self, trace: ExitTrace) -> None:
-        self.quality.observe(trace)
         if self._budget_s is not None and math.isfinite(trace.seconds):
             expected = self._latency.answer(trace.exit_index)
             seconds = min(trace.seconds, self.OUTLIER * expected) if expected else trace.seconds

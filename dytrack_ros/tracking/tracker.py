@@ -14,7 +14,7 @@ from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.policies.calibration import Calibration, calibration_of
 from dytrack_ros.policies.exit_policy import ExitCosts, ExitPolicy, ExitTrace, FixedThresholds, default_thresholds
 from dytrack_ros.policies.latency_model import measure_exit_costs
-from dytrack_ros.tracking.box import AnyBox, Box, check_init_box, clip_box, iou, visible_part
+from dytrack_ros.tracking.box import AnyBox, Box, check_init_box, clip_box, visible_part
 from dytrack_ros.tracking.box_correction import InitCorrection, Resolution
 from dytrack_ros.tracking.crop import CropWindow, cut_template
 from dytrack_ros.tracking.image import ImageView, Pixels, as_image_view
@@ -246,15 +246,10 @@ class DyTracker:
 
         # With `deepen` the policy is told score 0 of a doubtful target, so that it goes on if it can.
         deepens = config.recovery is not None and config.recovery.deepen and self._state.now != TrackState.TRACKING
-        compares = policy.needs_comparison and settings is None
-        earlier: list[Box] = []
         scores: list[float] = []
         stage_seconds: list[float] = []
         stage_started = started
         for exit_index in range(1, self.exit_count + 1):
-            if compares and exit_index > 1:
-                earlier.append(self._final_box(image, window.to_image(engine.locate()), exit_index - 1, config))
-                stage_started = time.perf_counter()
             scores.append(engine.advance())
             now = time.perf_counter()
             stage_seconds.append(now - stage_started)
@@ -273,7 +268,6 @@ class DyTracker:
             exit_scores=tuple(scores),
             stage_seconds=tuple(stage_seconds),
             seconds=time.perf_counter() - started,
-            agreements=tuple(float(iou(other, box)) for other in earlier),
             box=self.box,
             score=0.0 if is_searching else scores[-1],
             state=self._state.now,

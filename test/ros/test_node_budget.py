@@ -1,7 +1,6 @@
 """The policy and budget of each frame, and their description in diagnostics; with a tracker that measures nothing."""
 
 import math
-from dataclasses import replace
 
 import pytest
 
@@ -258,22 +257,6 @@ def test_asked_thresholds_are_live_in_every_mode(bench):
             assert (terms.thresholds, terms.asked_thresholds) == (taus, taus), "full depth fits into the budget"
 
 
-def test_the_asked_thresholds_may_be_corrected_for_the_target(bench):
-    bench.prepare(THRESHOLDS)
-    assert not bench.policy.quality.trust.shifts, "the paper's rule"
-    settings = BudgetSettings(BudgetSource("unlimited"), None, TAUS, trust_rate=0.5, impatience=0.4)
-    assert bench.prepare(settings).thresholds == TAUS
-    trust = bench.policy.quality.trust
-    assert (trust.rate, trust.impatience) == (0.5, 0.4)
-    trust.observe(1, (1.0,), ())
-    assert bench.prepare(settings).thresholds == pytest.approx((1.4 * TAUS[0], TAUS[1]))
-    assert bench.prepare(replace(settings, deadline_s=0.5)).thresholds == pytest.approx((1.4 * TAUS[0], TAUS[1])), (
-        "kept"
-    )
-    bench.policy.on_new_target()
-    assert bench.prepare(settings).thresholds == TAUS
-
-
 def test_in_camera_mode_the_next_image_is_a_deadline(bench):
     keeping = BudgetSettings(BudgetSource("camera"), None, TAUS, keep_period=True)
     bench.prepare(keeping)
@@ -359,9 +342,6 @@ def test_settings_come_from_the_parameters():
     assert defaults.source == BudgetSource("camera", 30.0, 33.0, 0.9)
     assert (defaults.fixed_exit, defaults.deadline_s) == (None, None)
     assert defaults.keep_period
-    assert (defaults.trust_rate, defaults.impatience) == (0, 0)
-    trusting = settings_of(exit__trust_rate=0.5, exit__impatience=2.0)
-    assert (trusting.trust_rate, trusting.impatience) == (0.5, 2.0)
     changed = settings_of(
         exit__policy="fixed", exit__fixed=2, exit__tau_1=0.5, budget__mode="rate", budget__deadline_ms=40.0
     )

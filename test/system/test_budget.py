@@ -138,28 +138,6 @@ def test_unlimited_puts_the_sliders_in_force(graph):
     change(graph, exit__policy="thresholds")
 
 
-def test_thresholds_that_trust_their_target(graph):
-    change(graph, budget__mode="unlimited", exit__tau_1=0.1, exit__trust_rate=0.1, exit__impatience=1.0)
-    statuses = [graph.show().status for _ in range(20)]
-    asked = [status.exit_thresholds[0] for status in statuses]
-    depths = [status.exit_index for status in statuses]
-    assert {1} < set(depths), "exit 1 answers, but not for ever"
-    for status in statuses:
-        is_sure = status.exit_scores[0] > status.exit_thresholds[0]
-        assert is_sure == (status.exit_index == 1), "what is told is what was in force"
-    for asked_now, asked_next, depth in zip(asked, asked[1:], depths, strict=False):
-        if depth == 1:
-            assert asked_next > asked_now, "exit 1 is asked for more the longer it answers alone"
-    change(graph, exit__tau_1=0.95, exit__impatience=0.0)
-    graph.wait_until(
-        lambda: shown(graph, lambda status: abs(status.exit_thresholds[0] - 0.95) > 1e-3),
-        "threshold moved by a comparison",
-    )
-    change(graph, exit__tau_1=TAUS[0], exit__trust_rate=0.0, exit__impatience=0.0)
-    graph.show()
-    assert graph.show().status.exit_thresholds.tolist() == pytest.approx(TAUS)
-
-
 def test_impossible_values_are_refused_with_what_is_allowed(graph):
     for name, values, allowed in [
         ("budget__rate_hz", (0.0, math.nan, 120.5), "0.5 to 120.0"),
@@ -167,8 +145,6 @@ def test_impossible_values_are_refused_with_what_is_allowed(graph):
         ("budget__headroom", (0.0, math.nan, 1.1), "0.1 to 1.0"),
         ("budget__deadline_ms", (-1.0, math.nan), "0.0 to 1000.0"),
         ("budget__deadline_sigmas", (-1.0, math.nan), "0.0 to 10.0"),
-        ("exit__trust_rate", (-0.1, math.nan, 1.1), "0.0 to 1.0"),
-        ("exit__impatience", (-1.0, math.nan), "0.0 to 10.0"),
         ("budget__mode", ("fast",), "camera, rate, milliseconds, unlimited"),
     ]:
         for value in values:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from random_network import random_model
 from square_sequences import write_sequences
 
-from dytrack_ros.cli import calibrate
+from dytrack_ros.cli import calibrate, evaluate
 from dytrack_ros.cli.calibrate import exit_records, held_out_iou, main
 from dytrack_ros.data.sequences import load_sequence
 from dytrack_ros.evaluation.analysis import sample_exits
@@ -210,6 +210,11 @@ def test_from_sequences_to_thresholds(folder, weights, tmp_path, capsys):
     low, high = (min(map(min, made["family"]["thresholds"])), max(map(max, made["family"]["thresholds"])))
     policy.budget_s = sum(policy.exit_seconds(k) for k in (1, 3)) / 2
     assert all(low <= tau <= high for tau in policy.thresholds_in_force)
+
+    card = tmp_path / "card.json"
+    card.write_text("{}")
+    assert evaluate.main(["--sequences", str(folder), *options, "--exits", "adaptive", "--card", str(card)]) == 0
+    assert json.loads(card.read_text())["evaluation"]["standard"]["adaptive"]["thresholds"] == made["thresholds"]
 
     (tmp_path / "other").mkdir()
     other = save_weights(tmp_path / "other" / "random.safetensors", random_model(seed=1))

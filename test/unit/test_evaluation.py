@@ -125,15 +125,6 @@ def test_every_policy_runs_at_every_rate_on_every_variant():
     assert len(set(map(id, own))) == len(own), "what a policy learns in a run stays there"
 
 
-def test_thresholds_may_trust_their_target():
-    _, (plain,) = planned("--exits", "adaptive")
-    assert not plain.policy.needs_comparison
-    names, (trusting,) = planned("--exits", "adaptive", "--thresholds", "0.8", "0.1", "--trust", "0.2", "0.3")
-    assert names == [("standard", None, "trusting")]
-    assert trusting.policy.needs_comparison and trusting.policy.thresholds == (0.8, 0.1)
-    assert (trusting.policy.trust.rate, trusting.policy.trust.impatience) == (0.2, 0.3)
-
-
 def test_budgets_by_name():
     options = ["--exits", "none", "--budget-ms", "33.3", "camera", "--deadline-ms", "50"]
     names, runs = planned(*options, "--stream", "20")
