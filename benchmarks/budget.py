@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Measure FrameBudget against other policies, by real runs of shipped weights on sequences with ground truth.
 
-    benchmarks/budget.py accuracy --data FOLDER   # AUC against mean ms: fixed and random exits, one threshold, budget
-    benchmarks/budget.py stream --data FOLDER     # the same policies in a live stream
+    benchmarks/budget.py stream --data FOLDER     # fixed exits and the budget from the camera in a live stream
     benchmarks/budget.py response --data FOLDER   # a 2x slow-down, another camera rate, random load
     benchmarks/budget.py long --data FOLDER       # difference of mean and budget after 300 and 3,000 frames
-    benchmarks/budget.py draw                     # the figures of docs/budget.md from the results
+    benchmarks/budget.py draw                     # the figure of docs/results.md from the results
 
 Results are merged into one JSON file, which ``draw`` reads. Policies take turns on every sequence, so that load
 of the machine affects all alike.
@@ -30,9 +29,8 @@ from tqdm import tqdm
 
 from dytrack_ros.data.sequences import load_sequences
 from dytrack_ros.evaluation.report import rounded
-from dytrack_ros.evaluation.run import run_sequence
 from dytrack_ros.evaluation.streaming import run_stream
-from dytrack_ros.policies import ExitPolicy, FixedExit, FixedThresholds, FrameBudget, RandomExit
+from dytrack_ros.policies import ExitPolicy, FixedExit, FrameBudget
 from dytrack_ros.policies.budget_source import BudgetSource, CameraPace, CameraPeriod
 from dytrack_ros.tracking import DyTracker
 
@@ -47,7 +45,7 @@ PHASE = 250  # frames of each phase of a response
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("part", choices=("accuracy", "stream", "response", "long", "draw"))
+    p.add_argument("part", choices=("stream", "response", "long", "draw"))
     p.add_argument("--data", help="folder of sequences: NAME/groundtruth.txt and NAME/img/*")
     p.add_argument("--model")
     p.add_argument("--engine", default="auto")
@@ -63,21 +61,6 @@ def parser() -> argparse.ArgumentParser:
 
 def exit_seconds(tracker: DyTracker) -> tuple[float, ...]:
     return tracker.exit_costs().answers
-
-
-def accuracy_policies(tracker: DyTracker) -> dict[str, Callable]:
-    """Return makers of policies by name; a name's first word is its curve in the figure."""
-    costs = exit_seconds(tracker)
-    count = tracker.exit_count
-    makers: dict[str, Callable] = {f"exit {k}": lambda k=k: FixedExit(k) for k in range(1, count + 1)}
-    for part in (0.15, 0.35, 0.5, 0.85):
-        budget = costs[0] + part * (costs[-1] - costs[0])
-        makers[f"budget {part}"] = lambda b=budget: FrameBudget(b)
-    for shares in ((0.7, 0.2, 0.1), (1 / 3, 1 / 3, 1 / 3)):
-        makers[f"lots {shares[-1]:.1f}"] = lambda s=shares: RandomExit(s)
-    for tau in (0.70, 0.76):
-        makers[f"naive {tau}"] = lambda t=tau: FixedThresholds([t] * (count - 1))
-    return makers
 
 
 def stream_policies(tracker: DyTracker, hz: float) -> dict[str, Callable]:
@@ -249,44 +232,15 @@ def _nothing():
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 EXIT_COLOURS = {1: "#2a9d8f", 2: "#e9c46a", 3: "#e76f51"}
-CURVES = {
-    "exit": ("every frame at one exit", "s", "#555555"),
-    "lots": ("random exits", "x", "#bbbbbb"),
-    "naive": ("one threshold for all exits", "^", "#8ab6d6"),
-    "budget": ("FrameBudget", "o", "#d1495b"),
-}
 
 
 def draw(results: dict, folder: Path) -> None:
-    """Draw the figures of docs/budget.md that the results have parts for."""
+    """Draw the figure of docs/results.md if the results have its part."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in (("accuracy", accuracy), ("response", response)):
-        if name in results:
-            path = folder / f"budget_{name}.png"
-            figure(results[name]).savefig(path, dpi=110)
-            print(f"wrote {path}")
-
-
-def accuracy(result: dict):
-    """Success AUC against mean milliseconds (the paper's Figure 8)."""
-    figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
-    for kind, (label, marker, colour) in CURVES.items():
-        runs = sorted((r for r in result["runs"] if r["policy"].startswith(kind)), key=lambda r: r["mean_ms"])
-        line = "-" if kind == "budget" else ":" if kind in ("exit", "lots") else "none"
-        axes.plot(
-            [r["mean_ms"] for r in runs], [r["auc"] for r in runs],
-            marker=marker, linestyle=line, color=colour, label=label, markersize=9 if kind == "ahead" else 6,
-        )  # fmt: skip
-        if kind == "exit":
-            for run in runs:
-                axes.annotate(run["policy"], (run["mean_ms"], run["auc"]), (4, -12), textcoords="offset points")
-    axes.set(xlabel="mean milliseconds a frame", ylabel="success AUC")
-    axes.set_title(
-        f"{result['model']}, {result['engine']}, {result['cores']} cores, {result['frames']} frames", fontsize=10
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    return figure
+    if "response" in results:
+        path = folder / "budget_response.png"
+        response(results["response"]).savefig(path, dpi=110)
+        print(f"wrote {path}")
 
 
 def response(result: dict):
@@ -348,11 +302,7 @@ def main() -> None:
         "frames": sum(map(len, sequences)),
     }
     print(machine)
-    if args.part == "accuracy":
-        runs = in_turns(tracker, sequences, accuracy_policies(tracker), run_sequence)
-        results["accuracy"] = machine | {"runs": runs}
-        show(runs)
-    elif args.part == "stream":
+    if args.part == "stream":
         results["stream"] = machine | {"rates": {}}
         for hz in args.rates:
             runs = in_turns(tracker, sequences, stream_policies(tracker, hz), lambda t, s, hz=hz: run_stream(t, s, hz))
