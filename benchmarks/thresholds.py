@@ -46,57 +46,42 @@ def parser() -> argparse.ArgumentParser:
 
 
 def measured(model: str, args: argparse.Namespace) -> dict:
-    """Return success AUC by set, mean milliseconds over all frames, and frames by exit, of every policy."""
+    """Return success AUC, mean milliseconds over all frames, and frames by exit, of every policy on every set."""
     tracker = DyTracker.from_pretrained(model, engine=args.engine, threads=args.threads)
-    sets = {name: load_dataset(folder).sequences for name, folder in args.sequences}
-    sequences = [sequence.head(args.first) for of_set in sets.values() for sequence in of_set]
     policies = {f"exit {k}": FixedExit(k) for k in range(1, tracker.exit_count + 1)} | {DEFAULT: FrameBudget(None)}
-    rows = {}
-    for name, runs in runs_in_turns(tracker, sequences, policies, run_sequence).items():
-        aucs, start = {}, 0
-        for set_name, of_set in sets.items():
-            aucs[set_name] = mean(run.summary()["success_auc"] for run in runs[start : start + len(of_set)])
-            start += len(of_set)
-        results = [result for run in runs for result in run.results]
-        exits = Counter(result.exit_index for result in results)
-        rows[name] = {
-            "auc": aucs,
-            "mean_ms": 1e3 * mean(result.seconds for result in results),
-            "exits": {str(k): exits[k] for k in sorted(exits)},
-        }
+    sets = {}
+    for name, folder in args.sequences:
+        sequences = [sequence.head(args.first) for sequence in load_dataset(folder).sequences]
+        runs = runs_in_turns(tracker, sequences, policies, run_sequence)
+        sets[name] = {policy: _summary(of_policy) for policy, of_policy in runs.items()}
+    facts = {"thresholds": list(policies[DEFAULT].thresholds), "engine": tracker.engine_name, "first": args.first}
+    return facts | {"machine": machine_facts(), "sets": sets}
+
+
+def _summary(runs: list) -> dict:
+    results = [result for run in runs for result in run.results]
+    exits = Counter(result.exit_index for result in results)
     return {
-        "thresholds": policies[DEFAULT].thresholds,
-        "engine": tracker.engine_name,
-        "first": args.first,
-        "machine": machine_facts(),
-        "rows": rows,
+        "auc": mean(run.summary()["success_auc"] for run in runs),
+        "mean_ms": 1e3 * mean(result.seconds for result in results),
+        "exits": {str(k): exits[k] for k in sorted(exits)},
     }
 
 
 def table(results: dict) -> str:
-    """Return the Markdown table: AUC, and its difference from the best exit, by set; time; share of each exit."""
-    names = list(
-        dict.fromkeys(name for model in results.values() for row in model["rows"].values() for name in row["auc"])
-    )
-    lines = [
-        "| model, policy | "
-        + " | ".join(f"{name} AUC | to best exit" for name in names)
-        + " | ms | of full depth | exits |",
-        "|---" * (2 * len(names) + 4) + "|",
-    ]
+    """Return a Markdown table with a row for each model and set; time is relative to the last exit's."""
+    lines = []
     for model, entry in results.items():
-        exits = [row for policy, row in entry["rows"].items() if policy != DEFAULT]
-        for policy, row in entry["rows"].items():
-            cells = [f"`{model}`, {policy}"]
-            for name in names:
-                best = max(other["auc"][name] for other in exits)
-                cells += [f"{row['auc'][name]:.3f}", f"{row['auc'][name] - best:+.3f}"]
-            cells += [f"{row['mean_ms']:.1f}", f"{row['mean_ms'] / exits[-1]['mean_ms']:.0%}"]
-            cells.append(
-                ", ".join(f"{k}: {count / sum(row['exits'].values()):.0%}" for k, count in row["exits"].items())
-            )
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        for name, policies in entry["sets"].items():
+            *exits, default = policies.values()
+            if not lines:
+                titles = ["success AUC", *list(policies)[:-1], DEFAULT, "to the best exit", "time"]
+                lines = [titles, ["---"] * len(titles)]
+            aucs = [each["auc"] for each in exits]
+            cells = [f"{auc:.3f}" for auc in (*aucs, default["auc"])]
+            time = default["mean_ms"] / exits[-1]["mean_ms"]
+            lines.append([f"`{model}`, {name}", *cells, f"{default['auc'] - max(aucs):+.3f}", f"{time:.0%}"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:

@@ -51,10 +51,10 @@ def test_every_picture_that_is_shown_is_there_and_none_is_left_over():
 
 def test_all_but_the_demo_are_drawn_from_what_is_committed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pictures, "IMAGES", tmp_path)
-    pictures.main(["pareto", "budget", "node"])
+    pictures.main(["pareto", "budget", "thresholds", "node"])
     drawn = {path.name for path in tmp_path.iterdir()}
     committed = {path.name for path in (ROOT / "docs" / "images").iterdir()}
-    assert {"pareto.png", "budget_response.png"} <= drawn <= committed
+    assert {"pareto.png", "budget_response.png", "thresholds.png"} <= drawn <= committed
     for name in drawn:
         assert cv2.imread(str(tmp_path / name)).std() > 10
 
