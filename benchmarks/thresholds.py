@@ -80,7 +80,7 @@ def table(results: dict) -> str:
             aucs = [each["auc"] for each in exits]
             cells = [f"{auc:.3f}" for auc in (*aucs, default["auc"])]
             time = default["mean_ms"] / exits[-1]["mean_ms"]
-            lines.append([f"`{model}`, {name}", *cells, f"{default['auc'] - max(aucs):+.3f}", f"{time:.0%}"])
+            lines.append([f"`{model}`, {name}", *cells, f"{default['auc'] - max(aucs):+.3f}", f"{100 * time:.0f} %"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
