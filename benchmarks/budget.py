@@ -1,13 +1,7 @@
 #!/usr/bin/env python3
-"""Measure FrameBudget against other policies, by real runs of shipped weights on sequences with ground truth.
+"""Measure how FrameBudget responds to a 2x slow-down, to another camera rate and to random load.
 
-    benchmarks/budget.py stream --data FOLDER     # fixed exits and the budget from the camera in a live stream
-    benchmarks/budget.py response --data FOLDER   # a 2x slow-down, another camera rate, random load
-    benchmarks/budget.py long --data FOLDER       # difference of mean and budget after 300 and 3,000 frames
-    benchmarks/budget.py draw                     # the figure of docs/results.md from the results
-
-Results are merged into one JSON file, which ``draw`` reads. Policies take turns on every sequence, so that load
-of the machine affects all alike.
+benchmarks/budget.py --data FOLDER   # runs a sequence back and forth; benchmarks/pictures.py draws the results
 """
 
 from __future__ import annotations
@@ -18,9 +12,7 @@ import multiprocessing
 import os
 import random
 import time
-from collections import Counter
-from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import matplotlib
@@ -29,84 +21,15 @@ from tqdm import tqdm
 
 from dytrack_ros.data.sequences import load_sequences
 from dytrack_ros.evaluation.report import rounded
-from dytrack_ros.evaluation.streaming import run_stream
-from dytrack_ros.policies import ExitPolicy, FixedExit, FrameBudget
+from dytrack_ros.policies import FrameBudget
 from dytrack_ros.policies.budget_source import BudgetSource, CameraPace, CameraPeriod
 from dytrack_ros.tracking import DyTracker
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "budget.json"
-FIGURES = HERE.parent / "docs" / "images"
+RESULTS = Path(__file__).parent / "results" / "budget.json"
 PHASE = 250  # frames of each phase of a response
-
-
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("part", choices=("stream", "response", "long", "draw"))
-    p.add_argument("--data", help="folder of sequences: NAME/groundtruth.txt and NAME/img/*")
-    p.add_argument("--model")
-    p.add_argument("--engine", default="auto")
-    p.add_argument("--frames", type=int, help="only this many first frames of each sequence")
-    p.add_argument("--rates", type=float, nargs="+", default=[30.0, 10.0], help="stream: frames a second")
-    p.add_argument("--sequence", default="Bike", help="response: the sequence that is run back and forth")
-    p.add_argument("--results", type=Path, default=RESULTS)
-    return p
-
-
-# --- policies ---------------------------------------------------------------------------------------------------------
-
-
-def exit_seconds(tracker: DyTracker) -> tuple[float, ...]:
-    return tracker.exit_costs().answers
-
-
-def stream_policies(tracker: DyTracker, hz: float) -> dict[str, Callable]:
-    makers: dict[str, Callable] = {f"exit {k}": lambda k=k: FixedExit(k) for k in range(1, tracker.exit_count + 1)}
-    budget = BudgetSource("camera").budget_s(1 / hz, first_exit_s=exit_seconds(tracker)[0])
-    makers["budget camera"] = lambda: FrameBudget(budget)
-    return makers
-
-
-def in_turns(tracker: DyTracker, sequences, makers: dict[str, Callable], run: Callable) -> list[dict]:
-    """Return the summaries of every policy; one policy object runs over all sequences, as in a node."""
-    policies = {name: make() for name, make in makers.items()}
-    runs = runs_in_turns(tracker, sequences, policies, run)
-    return [summary(name, policies[name], made) for name, made in runs.items()]
-
-
-def runs_in_turns(tracker: DyTracker, sequences, policies: dict[str, ExitPolicy], run: Callable) -> dict[str, list]:
-    """Return the runs of every policy over the sequences; policies take turns on each, under equal load."""
-    runs = {name: [] for name in policies}
-    with tqdm(total=len(sequences) * len(policies), unit="run") as bar:
-        for sequence in sequences:
-            for name, policy in policies.items():
-                bar.set_postfix_str(f"{sequence.name}, {name}")
-                tracker.set_policy(policy)
-                runs[name].append(run(tracker, sequence))
-                bar.update()
-    return runs
-
-
-def summary(name: str, policy, runs: list) -> dict:
-    seconds = np.concatenate([[result.seconds for result in run.results] for run in runs])
-    exits = Counter(result.exit_index for run in runs for result in run.results)
-    budget = getattr(policy, "budget_s", None)
-    return {
-        "policy": name,
-        "auc": float(np.mean([run.summary()["success_auc"] for run in runs])),
-        "auc_by_sequence": {run.sequence.name: round(run.summary()["success_auc"], 4) for run in runs},
-        "mean_ms": 1e3 * float(seconds.mean()),
-        "p95_ms": 1e3 * float(np.quantile(seconds, 0.95)),
-        "frames": len(seconds),
-        "exits": {str(k): exits[k] for k in sorted(exits)},
-        **({"budget_ms": 1e3 * budget, "mean_error": float(seconds.mean() / budget - 1)} if budget else {}),
-    }
-
-
-# --- response ---------------------------------------------------------------------------------------------------------
 
 
 def _burn(until: float) -> None:
@@ -162,12 +85,12 @@ class Loop:
 
 def slow_down_step(tracker: DyTracker, sequence) -> dict:
     """Measure a deadline that exit 1 can keep even under load, with all cores loaded in the middle third."""
-    deadline = 4 * exit_seconds(tracker)[0]
+    deadline = 4 * tracker.exit_costs().answers[0]
     policy = FrameBudget(0.75 * deadline, deadline)
     tracker.set_policy(policy)
     loop, trace = Loop(tracker, sequence), []
     for phase in ("steady", "all cores loaded", "steady again"):
-        with load() if phase == "all cores loaded" else _nothing():
+        with load() if phase == "all cores loaded" else nullcontext():
             trace += [loop.step(policy) | {"phase": phase} for _ in tqdm(range(PHASE), desc=phase, unit="frame")]
     missed = [frame["ms"] > 1e3 * deadline for frame in trace]
     thirds = {"steady": missed[:PHASE], "step": missed[PHASE : 2 * PHASE], "after": missed[2 * PHASE :]}
@@ -179,7 +102,7 @@ def slow_down_step(tracker: DyTracker, sequence) -> dict:
 
 def camera_rate_change(tracker: DyTracker, sequence) -> dict:
     """Measure a camera whose period changes from long to short and back, known from its stamps only."""
-    costs = exit_seconds(tracker)
+    costs = tracker.exit_costs().answers
     periods = (1.1 * (costs[1] + costs[2]) / 2, 1.1 * (costs[0] + costs[1]) / 2)
     source, camera, pace = BudgetSource("camera"), CameraPeriod(), CameraPace()
     policy = FrameBudget(periods[0])
@@ -197,7 +120,7 @@ def camera_rate_change(tracker: DyTracker, sequence) -> dict:
 
 
 def random_load(tracker: DyTracker, sequence) -> dict:
-    costs = exit_seconds(tracker)
+    costs = tracker.exit_costs().answers
     policy = FrameBudget(1.15 * (costs[0] + costs[2]) / 2)
     tracker.set_policy(policy)
     loop = Loop(tracker, sequence)
@@ -207,40 +130,9 @@ def random_load(tracker: DyTracker, sequence) -> dict:
     return {"mean_error": mean / (1e3 * policy.budget_s) - 1, "trace": trace}
 
 
-def long_run(tracker: DyTracker, sequence) -> dict:
-    """Measure the difference of mean and budget after 300 to 3,000 frames, for three budgets."""
-    costs = exit_seconds(tracker)
-    errors = {}
-    for part, frames in ((0.05, 600), (0.5, 3000), (0.95, 600)):
-        policy = FrameBudget(costs[0] + part * (costs[-1] - costs[0]))
-        tracker.set_policy(policy)
-        loop = Loop(tracker, sequence)
-        ms = [loop.step(policy)["ms"] for _ in tqdm(range(frames), desc=f"budget {part}", unit="frame")]
-        errors[f"{1e3 * policy.budget_s:.1f}"] = {
-            str(count): float(np.mean(ms[:count])) / (1e3 * policy.budget_s) - 1
-            for count in (300, 600, 1000, 3000)
-            if count <= frames
-        }
-    return errors
-
-
-@contextmanager
-def _nothing():
-    yield
-
-
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 EXIT_COLOURS = {1: "#2a9d8f", 2: "#e9c46a", 3: "#e76f51"}
-
-
-def draw(results: dict, folder: Path) -> None:
-    """Draw the figure of docs/results.md if the results have its part."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if "response" in results:
-        path = folder / "budget_response.png"
-        response(results["response"]).savefig(path, dpi=110)
-        print(f"wrote {path}")
 
 
 def response(result: dict):
@@ -284,52 +176,27 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def main() -> None:
-    args = parser().parse_args()
-    results = json.loads(args.results.read_text()) if args.results.exists() else {}
-    if args.part == "draw":
-        draw(results, FIGURES)
-        return
-    if not args.data:
-        raise SystemExit("--data is needed: a folder of sequences, NAME/groundtruth.txt and NAME/img/*")
-    sequences = [sequence.head(args.frames) for sequence in load_sequences(args.data)]
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--data", required=True, help="folder of sequences: NAME/groundtruth.txt and NAME/img/*")
+    p.add_argument("--model")
+    p.add_argument("--engine", default="auto")
+    p.add_argument("--sequence", default="Bike", help="the one that is run back and forth")
+    p.add_argument("--results", type=Path, default=RESULTS)
+    args = p.parse_args()
+    sequence = next(s for s in load_sequences(args.data) if s.name == args.sequence)
     tracker = DyTracker.from_pretrained(args.model, engine=args.engine)
-    machine = {
+    results = {
         "model": tracker.model_name,
         "engine": tracker.engine_name,
         "calibration": tracker.calibration_note,
-        "exit_ms": [round(1e3 * seconds, 2) for seconds in exit_seconds(tracker)],
+        "exit_ms": [round(1e3 * seconds, 2) for seconds in tracker.exit_costs().answers],
         "cores": os.cpu_count(),
-        "frames": sum(map(len, sequences)),
+        "slow_down_step": slow_down_step(tracker, sequence),
+        "camera_rate_change": camera_rate_change(tracker, sequence),
+        "random_load": random_load(tracker, sequence),
     }
-    print(machine)
-    if args.part == "stream":
-        results["stream"] = machine | {"rates": {}}
-        for hz in args.rates:
-            runs = in_turns(tracker, sequences, stream_policies(tracker, hz), lambda t, s, hz=hz: run_stream(t, s, hz))
-            results["stream"]["rates"][f"{hz:g}"] = runs
-            print(f"--- {hz:g} Hz")
-            show(runs)
-    elif args.part == "long":
-        sequence = next(s for s in sequences if s.name == args.sequence)
-        results["long"] = machine | {"mean_errors": long_run(tracker, sequence)}
-        print(results["long"]["mean_errors"])
-    else:
-        sequence = next(s for s in sequences if s.name == args.sequence)
-        responses = {
-            "slow_down_step": slow_down_step(tracker, sequence),
-            "camera_rate_change": camera_rate_change(tracker, sequence),
-            "random_load": random_load(tracker, sequence),
-        }
-        results["response"] = machine | responses
-        print(responses["slow_down_step"]["misses"], responses["random_load"]["mean_error"])
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    args.results.write_text(json.dumps(rounded(results)) + "\n")
-
-
-def show(runs: list[dict]) -> None:
-    for run in runs:
-        error = f"  mean/B - 1 = {100 * run['mean_error']:+.1f} %" if "mean_error" in run else ""
-        print(f"{run['policy']:14} AUC {run['auc']:.3f}  {run['mean_ms']:6.1f} ms  {run['exits']}{error}")
+    print(results["slow_down_step"]["misses"], results["random_load"]["mean_error"])
+    args.results.write_text(json.dumps(rounded({"response": results})) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,284 +2,166 @@
 """Measure tracker_node on real processes and real DDS: overhead, delivery, start-up, memory over time.
 
     benchmarks/node.py overhead     # latency of the node apart from its engine
-    benchmarks/node.py overlay      # latency with and without a subscriber of overlay
     benchmarks/node.py delivery     # images that arrive, with and without the Fast DDS profile
     benchmarks/node.py startup      # seconds from the start of the process to the first tracked image
     benchmarks/node.py cpu --sequences FOLDER ...   # CPU time at the default thresholds and at full depth
     benchmarks/node.py soak         # memory, latency and age over 30 minutes of tracking and setting parameters
-    benchmarks/node.py table        # the tables of docs/node.md from the results
-    benchmarks/node.py draw         # its figure (needs matplotlib)
 
 Runs in the environment of the built package: ``tools/ros_env benchmarks/node.py ...`` or a sourced workspace. Results
-are merged into one JSON file; each part notes the machine and how busy others kept it meanwhile.
+are printed and merged into one JSON file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
-from contextlib import nullcontext
+from collections import Counter, deque
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # tools/ros_env sets PYTHONSAFEPATH
 
-from node_graph import PATIENCE_S, Graph, Heard, MachineUse, cpu_seconds, environment  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
+from dytrack_ros.msg import TrackStatus  # noqa: E402
+from node_graph import Graph  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 from vision_msgs.msg import Detection2D  # noqa: E402
 
 from dytrack_ros.benchmark.machine import machine_facts  # noqa: E402
 from dytrack_ros.data.registry import load_dataset  # noqa: E402
-from dytrack_ros.engines.registry import choose_engine  # noqa: E402
 from dytrack_ros.evaluation.report import rounded  # noqa: E402
 from dytrack_ros.model.weight_files import default_model  # noqa: E402
 from dytrack_ros.nodes.demo.node_process import FAST_DDS_VARIABLES  # noqa: E402
-from dytrack_ros.nodes.images import fill_image  # noqa: E402
-from dytrack_ros.nodes.messages import detection_message  # noqa: E402
+from dytrack_ros.nodes.messages import box_of, detection_message  # noqa: E402
 
-STAND_IN = "stand-in"  # of node_programs.py: an engine that answers at once
 RESULTS = HERE / "results" / "node.json"
-FIGURES = HERE.parent / "docs" / "images"
-SETTLING_FRAMES = 10  # left out after an init or a change of size
-TURN_S, CHANGING_S = 2.0, 0.5  # overlay: seconds with a subscriber, and seconds left out after a change
-
-
-def size(text: str) -> tuple[int, int]:
-    width, height = map(int, text.split("x"))
-    return width, height
+SETTLING_FRAMES = 10  # left out after an init
+WINDOWS = 180  # of the soak's series: ten seconds each in half an hour
+PARAMETER_HZ, WAVE_S = 20.0, 5.0  # soak: calls a second, and until a parameter has gone up and down again
+INIT_S = 10.0
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("part", choices=(*PARTS, "table", "draw"))
+    p.add_argument("part", choices=PARTS)
     p.add_argument("--model", default=default_model(), help="shipped name or path of weights (default: %(default)s)")
     p.add_argument("--engine", default="auto")
     p.add_argument("--threads", type=int, default=0)
-    p.add_argument("--sizes", type=size, nargs="+", help="WIDTHxHEIGHT; by default those of the requirement")
-    p.add_argument("--encodings", nargs="+", default=["bgr8", "rgb8"], help="overhead")
-    p.add_argument("--exit", type=int, default=1, help="overhead, overlay: the exit that every frame takes")
-    p.add_argument("--rate", type=float, help="images a second; overhead 15, overlay and cpu 10, delivery and soak 30")
-    p.add_argument("--sequences", type=Path, nargs="+", default=[], help="cpu: folders of sequences with ground truth")
     p.add_argument(
-        "--frames",
-        type=int,
-        help="overhead, overlay, delivery: images of each kind and round; by default 200, 200 and 300; cpu: of each "
-        "sequence, by default 120",
+        "--sizes", nargs="+", default=["1280x720", "1920x1080"], help="WIDTHxHEIGHT; delivery and soak: the first"
     )
-    p.add_argument("--rounds", type=int, default=3, help="overhead, delivery, startup: repetitions, in turns")
+    p.add_argument("--rate", type=float, help="images a second; overhead and startup 15, cpu 10, delivery and soak 30")
+    p.add_argument("--sequences", type=Path, nargs="+", default=[], help="cpu: folders of sequences with ground truth")
     p.add_argument("--unlimited", action="store_true", help="cpu: without a budget, for a machine that is too busy")
+    p.add_argument(
+        "--frames", type=int, default=200, help="overhead, delivery: images of each kind; cpu: of each sequence"
+    )
+    p.add_argument("--rounds", type=int, default=3, help="startup: repetitions")
     p.add_argument("--minutes", type=float, default=30.0, help="soak")
-    p.add_argument("--warm-up", type=float, default=2.0, help="soak: the first minutes, left out of the verdict")
+    p.add_argument("--warm-up", type=float, default=2.0, help="soak: the first minutes, left out of the spread")
     p.add_argument("--results", type=Path, default=RESULTS)
     return p
 
 
-def quantiles(values) -> dict[str, float]:
+class TrackerGraph(Graph):
+    """A graph whose tracker's statuses are kept, each with the time at which it was heard."""
+
+    def __init__(self, folder: str, args: argparse.Namespace) -> None:
+        super().__init__(Path(folder))
+        self._tracker = {"model": args.model, "engine": args.engine, "threads": args.threads}
+        self.statuses: list[tuple[float, TrackStatus]] = []
+        self.client.create_subscription(
+            TrackStatus, "status", lambda status: self.statuses.append((time.monotonic(), status)), 100
+        )
+
+    def start_tracker(self, program: str, **parameters: Any):
+        tracker = self.start(program, **self._tracker, **parameters)
+        self.wait_until(lambda: "ready: waits for images" in tracker.output, "tracker that is ready", 120)
+        return tracker
+
+    def start_camera(self, size: str, **parameters: Any):
+        width, height = map(int, size.split("x"))
+        camera = {"synthetic__width": width, "synthetic__height": height, "publish_init": True}
+        return self.start("camera_node", **camera, start_when_subscribed=1, **parameters)
+
+    @property
+    def tracked(self) -> list[tuple[float, TrackStatus]]:
+        return [(heard_s, status) for heard_s, status in self.statuses if status.exit_index]
+
+
+def quantiles(values: list[float]) -> dict[str, float]:
     return {"p50": float(np.quantile(values, 0.5)), "p95": float(np.quantile(values, 0.95))}
 
 
-# --- overhead ---------------------------------------------------------------------------------------------------------
+def overhead(args: argparse.Namespace, graph: TrackerGraph) -> dict:
+    """Measure a tracker whose engine is metered, at exit 1."""
+    rate, runs = args.rate or 15.0, []
+    graph.start_tracker(str(HERE / "metered_tracker.py"), exit__policy="fixed", exit__fixed=1)
+    for size in tqdm(args.sizes, unit="size"):
+        graph.statuses.clear()
+        camera = graph.start_camera(size, rate_hz=rate, frames=args.frames + SETTLING_FRAMES)
+        graph.wait_until(lambda: camera.exit_code is not None, "end of the camera", 60 + 3 * args.frames / rate)  # noqa: B023
+        found = [(s.latency_ms, sum(s.stage_ms), s.image_age_ms) for _, s in graph.tracked[SETTLING_FRAMES:]]
+        if not found:
+            raise SystemExit(f"no {size} image was tracked; was the profile for large images in force?")
+        run = {"size": size, "frames": len(found), "engine_ms": quantiles([engine for _, engine, _ in found])}
+        run["overhead_ms"] = quantiles([latency - engine for latency, engine, _ in found])
+        runs.append(run | {"arrival_ms": quantiles([age - latency for latency, _, age in found])})
+    return {"rate_hz": rate, "runs": runs}
 
 
-def overhead(args: argparse.Namespace) -> dict:
-    """Measure the node with its engine and with a stand-in that answers at once; sizes and encodings take turns."""
-    sizes, rate, frames = args.sizes or [(1280, 720), (1920, 1080)], args.rate or 15.0, args.frames or 200
-    kinds = [(pixels, encoding) for pixels in sizes for encoding in args.encodings]
+def delivery(args: argparse.Namespace, graph: TrackerGraph) -> dict:
+    """Count the images that reach the tracker, with the shipped profile and with Fast DDS's defaults."""
+    rate, runs = args.rate or 30.0, []
+    for profile in ("shipped", "none"):
+        if profile == "none":
+            for name in FAST_DDS_VARIABLES:
+                os.environ.pop(name, None)
+        graph.statuses.clear()
+        tracker = graph.start_tracker("tracker_node")
+        camera = graph.start_camera(args.sizes[0], rate_hz=rate, frames=args.frames)
+        graph.wait_until(lambda: camera.exit_code is not None, "end of the camera", 60 + 3 * args.frames / rate)  # noqa: B023
+        graph.hear_for(1.0)
+        dropped = graph.statuses[-1][1].frames_dropped if graph.statuses else 0
+        runs.append({"profile": profile, "sent": args.frames, "received": len(graph.statuses) + dropped})
+        tracker.stop()
+    return {"size": args.sizes[0], "rate_hz": rate, "runs": runs}
+
+
+def startup(args: argparse.Namespace, graph: TrackerGraph) -> dict:
+    """Time from the start of the process to the first tracked image, with an empty cache and with a filled one."""
     runs = []
-    for model in dict.fromkeys((args.model, STAND_IN)):
-        heard: dict[tuple, list[Heard]] = defaultdict(list)
-        with Graph() as graph, tqdm(total=args.rounds * len(kinds), unit="run", desc=model) as bar:
-            _start_metered(graph, args, model)
-            for _ in range(args.rounds):
-                for kind in kinds:
-                    bar.set_postfix_str(f"{_by(kind[0])} {kind[1]}")
-                    heard[kind] += _tracked(graph, *kind, rate, frames)
-                    bar.update()
-        runs += [_overhead_entry(model == STAND_IN, *kind, heard[kind]) for kind in kinds]
-    return {"exit": args.exit, "rate_hz": rate, "runs": runs}
-
-
-def _start_metered(graph: Graph, args: argparse.Namespace, model: str) -> None:
-    """Start the metered node with a fixed exit."""
-    exits = {"exit__policy": "fixed", "exit__fixed": args.exit}
-    graph.start_tracker("metered", model=model, engine=args.engine, threads=args.threads, **exits)
-
-
-def _tracked(graph: Graph, pixels: tuple[int, int], encoding: str, rate: float, frames: int) -> list[Heard]:
-    """Return the statuses of ``frames`` images of one kind, without the first ones."""
-    graph.statuses.clear()
-    width, height = pixels
-    camera = graph.start(
-        "camera",
-        width=width,
-        height=height,
-        encoding=encoding,
-        rate_hz=rate,
-        frames=frames + SETTLING_FRAMES,
-        init_every=0,
-    )
-    graph.run_to_end(camera, 60 + 3 * frames / rate)
-    return [heard for heard in graph.statuses if heard.exit_index][SETTLING_FRAMES:]
-
-
-def _overhead_entry(is_stand_in: bool, pixels: tuple[int, int], encoding: str, heard: list[Heard]) -> dict:
-    if not heard:
-        raise RuntimeError(f"no {_by(pixels)} {encoding} image was tracked; was the profile for large images in force?")
-    return {
-        "engine": STAND_IN if is_stand_in else "engine",
-        "size": list(pixels),
-        "encoding": encoding,
-        "frames": len(heard),
-        "overhead_ms": quantiles([each.latency_ms - each.stages_ms for each in heard]),
-        "engine_ms": quantiles([each.stages_ms for each in heard]),
-        "arrival_ms": quantiles([each.image_age_ms - each.latency_ms for each in heard]),
-    }
-
-
-# --- overlay ----------------------------------------------------------------------------------------------------------
-
-
-def overlay(args: argparse.Namespace) -> dict:
-    """Measure the node with and without a subscriber of `overlay`, in turns of a few seconds."""
-    sizes, rate, frames = args.sizes or [(640, 480), (1920, 1080)], args.rate or 10.0, args.frames or 200
-    runs = []
-    for model in dict.fromkeys((args.model, STAND_IN)):
-        with Graph() as graph:
-            _start_metered(graph, args, model)
-            for pixels in tqdm(sizes, unit="size", desc=model):
-                runs.append(_overlay_entry(model == STAND_IN, pixels, *_turns(graph, pixels, rate, frames)))
-    return {"exit": args.exit, "rate_hz": rate, "turn_s": TURN_S, "runs": runs}
-
-
-def _turns(graph: Graph, pixels: tuple[int, int], rate: float, frames: int) -> tuple[list, list, int]:
-    """Return the latencies of each turn without and with a subscriber, and the number of overlay images."""
-    width, height = pixels
-    graph.statuses.clear()
-    camera = graph.start("camera", width=width, height=height, rate_hz=rate, frames=2 * frames, init_every=0)
-    graph.wait(lambda: len(graph.statuses) > SETTLING_FRAMES, "tracked image")
-    turns: tuple[list[list[float]], list[list[float]]] = ([], [])
-    pictures = 0
-    while camera.exit_code is None:
-        for watched in (False, True):
-            with graph.watching("overlay") if watched else nullcontext([]) as seen:
-                graph.listen(CHANGING_S)  # discovery
-                graph.statuses.clear()
-                graph.listen(TURN_S)
-                turns[watched].append([heard.latency_ms for heard in graph.statuses if heard.exit_index])
-            pictures += len(seen)
-    graph.last_json(camera)
-    pairs = [pair for pair in zip(*turns, strict=True) if all(pair)]  # the camera ends within a turn
-    return *map(list, zip(*pairs, strict=True)), pictures
-
-
-def _overlay_entry(is_stand_in: bool, pixels: tuple[int, int], nobody: list, watched: list, pictures: int) -> dict:
-    differences = [float(np.median(b) - np.median(a)) for a, b in zip(nobody, watched, strict=True)]
-    return {
-        "engine": STAND_IN if is_stand_in else "engine",
-        "size": list(pixels),
-        "pictures": pictures,
-        "turns": len(differences),
-        "nobody_ms": quantiles([ms for turn in nobody for ms in turn]),
-        "watched_ms": quantiles([ms for turn in watched for ms in turn]),
-        "difference_ms": {f"p{part}": float(np.quantile(differences, part / 100)) for part in (25, 50, 75)},
-    }
-
-
-# --- delivery ---------------------------------------------------------------------------------------------------------
-
-
-def delivery(args: argparse.Namespace) -> dict:
-    """Send images between two processes by best effort, with the shipped profile and with Fast DDS's defaults."""
-    sizes, rate, frames = args.sizes or [(1280, 720)], args.rate or 30.0, args.frames or 300
-    found: dict[tuple, list[dict]] = defaultdict(list)
-    kinds = [(pixels, profile) for pixels in sizes for profile in ("shipped", "none")]
-    for _ in tqdm(range(args.rounds), unit="round", desc="delivery"):
-        for pixels, profile in kinds:
-            found[pixels, profile].append(_delivered(pixels, profile, rate, frames))
-    return {"rate_hz": rate, "runs": [_delivery_entry(*kind, found[kind]) for kind in kinds]}
-
-
-def _delivered(pixels: tuple[int, int], profile: str, rate: float, frames: int) -> dict:
-    # The shipped profile whatever the user has set, or none.
-    with environment(**dict.fromkeys(FAST_DDS_VARIABLES)), Graph() as graph:
-        without = dict.fromkeys(FAST_DDS_VARIABLES) if profile == "none" else {}
-        with environment(**without):
-            receiver = graph.start("receiver")
-            camera = graph.start("camera", width=pixels[0], height=pixels[1], rate_hz=rate, frames=frames)
-        sent = graph.run_to_end(camera, 60 + 3 * frames / rate)
-        received = graph.last_json(receiver)
-    return {"sent": sent["images"], "seconds": sent["seconds"]} | received
-
-
-def _delivery_entry(pixels: tuple[int, int], profile: str, rounds: list[dict]) -> dict:
-    sent, received = (sum(each[key] for each in rounds) for key in ("sent", "images"))
-    ages_ms = [age for each in rounds for age in each["ages_ms"]]
-    return {
-        "size": list(pixels),
-        "profile": profile,
-        "sent": sent,
-        "received": received,
-        "rate_hz": (sent - len(rounds)) / sum(each["seconds"] for each in rounds),
-        "age_ms": quantiles(ages_ms) if ages_ms else None,
-    }
-
-
-# --- startup ----------------------------------------------------------------------------------------------------------
-
-
-def startup(args: argparse.Namespace) -> dict:
-    """Time from the start of the process with a camera running, with an empty cache and again with a filled one."""
-    runs = []
-    for _ in tqdm(range(args.rounds), unit="round", desc="startup"):
-        with tempfile.TemporaryDirectory(prefix="dytrack_cache_") as cache, environment(XDG_CACHE_HOME=cache):
+    for _ in tqdm(range(args.rounds), unit="round"):
+        with tempfile.TemporaryDirectory(prefix="dytrack_cache_") as cache:
+            os.environ["XDG_CACHE_HOME"] = cache
             for kind in ("cold", "warm"):
-                runs.append({"cache": kind} | _first_frame(args))
+                graph.hear_for(0.2)  # what the tracker before has still said
+                graph.statuses.clear()
+                camera = graph.start_camera("640x480", rate_hz=args.rate or 15.0, loop=True)
+                started_s = time.monotonic()
+                tracker = graph.start_tracker("tracker_node")
+                ready_s = time.monotonic() - started_s
+                graph.wait_until(lambda: graph.tracked, "tracked image")
+                tracked_s = graph.tracked[0][0] - started_s
+                runs.append({"cache": kind, "ready_s": ready_s, "first_tracked_s": tracked_s})
+                tracker.stop()
+                camera.stop()
     return {"runs": runs}
 
 
-def _first_frame(args: argparse.Namespace) -> dict:
-    with Graph() as graph:
-        image = Image()
-        fill_image(image, np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8))
-        images = graph.node.create_publisher(Image, "image", 5)
-        inits = graph.node.create_publisher(Detection2D, "init", 1)
-
-        def show() -> None:
-            image.header = Header(stamp=graph.node.get_clock().now().to_msg())
-            images.publish(image)
-
-        def ask_once() -> None:
-            if inits.get_subscription_count():
-                inits.publish(detection_message(Header(), (280.0, 200.0, 80.0, 80.0)))
-                graph.node.destroy_timer(asking)
-
-        graph.node.create_timer(1 / 30, show)
-        asking = graph.node.create_timer(0.01, ask_once)
-        started_s = time.monotonic()
-        process = graph.start("tracker_node", model=args.model, engine=args.engine, threads=args.threads)
-        graph.wait(lambda: "ready: waits for images" in process.output, "tracker that is ready")
-        ready_s = time.monotonic()
-        graph.wait(lambda: any(heard.exit_index for heard in graph.statuses), "tracked image")
-        answered_s = next(heard.heard_s for heard in graph.statuses if heard.target_id)
-        tracked_s = next(heard.heard_s for heard in graph.statuses if heard.exit_index)
-    moments = {"ready_s": ready_s, "first_box_s": answered_s, "first_tracked_s": tracked_s}
-    return {name: moment - started_s for name, moment in moments.items()}
+CPU_SETTINGS: dict[str, dict] = {"default": {}, "full depth": {"exit__tau_1": 1.0, "exit__tau_2": 1.0}}
 
 
-# --- cpu --------------------------------------------------------------------------------------------------------------
-
-CPU_SETTINGS = {"default": {}, "full depth": {"exit__tau_1": 1.0, "exit__tau_2": 1.0}}
-
-
-def cpu(args: argparse.Namespace) -> dict:
+def cpu(args: argparse.Namespace, graph: TrackerGraph) -> dict:
     """CPU time of the node while a camera plays sequences, by the default settings and with all time used."""
     rate = args.rate or 10.0
     sequences = [sequence for folder in args.sequences for sequence in load_dataset(folder).sequences]
@@ -287,83 +169,179 @@ def cpu(args: argparse.Namespace) -> dict:
         raise SystemExit("--sequences is needed: folders of sequences, NAME/groundtruth.txt and NAME/img/*")
     runs = []
     for name, settings in CPU_SETTINGS.items():
-        seconds, exits, dropped = 0.0, Counter(), 0
-        with Graph() as graph, tqdm(sequences, unit="sequence", desc=name) as bar:
-            options = {"model": args.model, "engine": args.engine, "threads": args.threads, **settings}
-            if args.unlimited:
-                options["budget__mode"] = "unlimited"
-            tracker = graph.start_tracker("tracker_node", **options)
-            for sequence in bar:
-                graph.statuses.clear()
-                before_s = cpu_seconds(tracker.pid)
-                camera = graph.start(
-                    "camera_node",
-                    source=str(Path(sequence.frames[0]).parent),
-                    rate_hz=rate,
-                    frames=min(args.frames or 120, len(sequence)),
-                    publish_init=True,
-                    init_box=[float(value) for value in sequence.start_box],
-                    start_when_subscribed=1,
-                )
-                patience_s = PATIENCE_S + 3 * len(sequence) / rate
-                graph.wait(lambda: camera.exit_code is not None, "end of the camera", patience_s)  # noqa: B023
-                seconds += cpu_seconds(tracker.pid) - before_s
-                exits.update(heard.exit_index for heard in graph.statuses if heard.exit_index)
-                dropped = graph.statuses[-1].frames_dropped
+        seconds, exits = 0.0, Counter()
+        mode = {"budget__mode": "unlimited"} if args.unlimited else {}
+        tracker = graph.start_tracker("tracker_node", **settings, **mode)
+        for sequence in tqdm(sequences, unit="sequence", desc=name):
+            graph.hear_for(0.2)
+            graph.statuses.clear()
+            before_s = cpu_seconds(tracker.pid)
+            camera = graph.start(
+                "camera_node",
+                source=str(Path(sequence.frames[0]).parent),
+                rate_hz=rate,
+                frames=min(args.frames, len(sequence)),
+                publish_init=True,
+                init_box=[float(value) for value in sequence.start_box],
+                start_when_subscribed=1,
+            )
+            wait_s = 60 + 3 * len(sequence) / rate
+            graph.wait_until(lambda: camera.exit_code is not None, "end of the camera", wait_s)  # noqa: B023
+            seconds += cpu_seconds(tracker.pid) - before_s
+            exits.update(status.exit_index for _, status in graph.tracked)
+        dropped = graph.statuses[-1][1].frames_dropped
+        tracker.stop()
         frames = exits.total()
-        runs.append(
-            {
-                "settings": name,
-                "frames": frames,
-                "dropped": dropped,
-                "exits": {str(k): exits[k] for k in sorted(exits)},
-                "cpu_ms_per_frame": 1e3 * seconds / frames,
-                "cpu_s_per_minute": 60 * rate * seconds / frames,
-            }
-        )
-        print(runs[-1])
+        run = {"settings": name, "frames": frames, "dropped": dropped, "exits": dict(sorted(exits.items()))}
+        run |= {"cpu_ms_per_frame": 1e3 * seconds / frames, "cpu_s_per_minute": 60 * rate * seconds / frames}
+        runs.append(run)
     return {"rate_hz": rate, "unlimited": args.unlimited, "runs": runs}
 
 
-# --- command ----------------------------------------------------------------------------------------------------------
+def cpu_seconds(process_id: int) -> float:
+    """Return the CPU seconds that a process has used, in user and kernel mode, over all of its threads."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _by(pixels) -> str:
-    return "x".join(map(str, pixels))
+# --- soak -------------------------------------------------------------------------------------------------------------
 
 
-def _soak(args: argparse.Namespace) -> dict:
-    from node_soak import soak
+def soak(args: argparse.Namespace, graph: TrackerGraph) -> dict:
+    """Track for a long time, with an init every ten seconds and a parameter call every 50 ms."""
+    rate, seconds = args.rate or 30.0, 60 * args.minutes
+    tracker = graph.start_tracker("tracker_node")
+    graph.start_camera(args.sizes[0], rate_hz=rate, loop=True)
+    graph.wait_until(lambda: graph.tracked, "tracked image")
+    inits = Inits(graph, rate, min(INIT_S, seconds / 4))
+    setter = ParameterSetter(graph)
+    graph.statuses.clear()
+    memory: list[tuple[float, dict[str, float]]] = []
+    started_s = time.monotonic()
+    with tqdm(total=round(seconds), unit="s") as bar:
+        while (at_s := time.monotonic() - started_s) < seconds:
+            memory.append((at_s, resident_mb(tracker.pid)))
+            graph.hear_for(min(1.0, seconds - at_s))
+            if tracker.exit_code is not None:
+                raise SystemExit(f"the node ended after {at_s:.0f} s:\n{tracker.output}")
+            bar.update(round(time.monotonic() - started_s) - bar.n)
+    series = windows(memory, [(heard_s - started_s, status) for heard_s, status in graph.statuses], seconds)
+    resident = [
+        mb for at, mb in zip(series["seconds"], series["resident_all_mb"], strict=True) if at > 60 * args.warm_up
+    ]
+    return {
+        "size": args.sizes[0],
+        "rate_hz": rate,
+        "minutes": args.minutes,
+        "warm_up_minutes": args.warm_up,
+        "inits": inits.count,
+        "targets": len({status.target_id for _, status in graph.statuses} - {""}),
+        "frames": len(graph.statuses),
+        "parameters": setter.finish(),
+        "warnings": [line for line in tracker.output.splitlines() if "[WARN]" in line or "[ERROR]" in line][:10],
+        "resident_mb": float(np.median(resident)),
+        "resident_spread": float(np.ptp(resident) / np.median(resident)),
+        "series": series,
+    }
 
-    return soak(args)
+
+class Inits:
+    """Sends the true box of the newest image and of one half a second older, in turn."""
+
+    def __init__(self, graph: Graph, rate: float, period_s: float) -> None:
+        self.count = 0
+        self._recent: deque[Detection2D] = deque(maxlen=1 + round(0.5 * rate))
+        self._publisher = graph.client.create_publisher(Detection2D, "init", 1)
+        graph.client.create_subscription(Detection2D, "truth", lambda truth: self._recent.append(truth), 10)
+        graph.client.create_timer(period_s, self._send)
+
+    def _send(self) -> None:
+        if self._recent:
+            truth = self._recent[-1 if self.count % 2 else 0]
+            self._publisher.publish(detection_message(truth.header, box_of(truth)))
+            self.count += 1
 
 
-PARTS = {"overhead": overhead, "overlay": overlay, "delivery": delivery, "startup": startup, "cpu": cpu, "soak": _soak}
+class ParameterSetter:
+    """Sets one parameter of the node PARAMETER_HZ times a second, as a slider does; one call a second must be
+    refused."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._client = graph.client.create_client(SetParameters, "tracker_node/set_parameters")
+        graph.wait_until(self._client.service_is_ready, "parameter service")
+        self._answers_ms: list[float] = []
+        self._sent = self._wrong = 0
+        self._timer = graph.client.create_timer(1 / PARAMETER_HZ, self._set_next)
+
+    def _set_next(self) -> None:
+        wave = 0.5 + 0.5 * math.sin(2 * math.pi * self._sent / (WAVE_S * PARAMETER_HZ))
+        is_allowed = self._sent % PARAMETER_HZ != PARAMETER_HZ - 1
+        changes = (("exit.tau_1", wave), ("exit.tau_2", 1 - wave), ("lost.score", 0.1 + 0.1 * wave))
+        name, value = changes[self._sent % len(changes)] if is_allowed else ("exit.tau_1", 1.5)
+        self._sent += 1
+        sent_s = time.monotonic()
+
+        def answered(future) -> None:
+            self._answers_ms.append(1e3 * (time.monotonic() - sent_s))
+            self._wrong += future.result().results[0].successful != is_allowed
+
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        self._client.call_async(request).add_done_callback(answered)
+
+    def finish(self) -> dict:
+        """Set no more, wait for the answers that are still to come, and return the figures."""
+        self._graph.client.destroy_timer(self._timer)
+        ending_s = time.monotonic() + 10
+        while len(self._answers_ms) < self._sent and time.monotonic() < ending_s:
+            self._graph.hear_for(0.05)
+        unanswered = self._sent - len(self._answers_ms)
+        calls = {"calls": self._sent, "unanswered": unanswered, "answered_wrongly": self._wrong}
+        return calls | {"answer_ms": quantiles(self._answers_ms) | {"largest": max(self._answers_ms)}}
+
+
+def resident_mb(process_id: int) -> dict[str, float]:
+    """Return a process's resident memory in MB (10^6 bytes): all, its own, and shared (with Fast DDS's segments)."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{process_id}/status").read_text().splitlines())
+    names = {"all": "VmRSS", "own": "RssAnon", "shared": "RssShmem"}
+    return {name: int(fields[field].split()[0]) * 1024 / 1e6 for name, field in names.items()}
+
+
+def windows(memory: list, statuses: list[tuple[float, TrackStatus]], seconds: float) -> dict[str, list[float]]:
+    """Return medians and 95th percentiles over equal stretches of time, those left out in which nothing came."""
+    length_s = max(seconds / WINDOWS, 1.0)
+    series: dict[str, list[float]] = {}
+    for start_s in np.arange(int(seconds / length_s)) * length_s:
+        resident = [values for at_s, values in memory if start_s <= at_s < start_s + length_s]
+        tracked = [s for at_s, s in statuses if start_s <= at_s < start_s + length_s and s.exit_index]
+        if not resident or not tracked:
+            continue
+        row = {"seconds": start_s + length_s / 2}
+        row |= {f"resident_{kind}_mb": float(np.median([v[kind] for v in resident])) for kind in resident[0]}
+        for name, values in (
+            ("latency", [s.latency_ms for s in tracked]),
+            ("age", [s.image_age_ms for s in tracked]),
+        ):
+            row |= {f"{name}_{part}_ms": value for part, value in quantiles(values).items()}
+        for name, value in row.items():
+            series.setdefault(name, []).append(float(value))
+    return series
+
+
+PARTS = {"overhead": overhead, "delivery": delivery, "startup": startup, "cpu": cpu, "soak": soak}
 
 
 def main() -> None:
     args = parser().parse_args()
     results = json.loads(args.results.read_text()) if args.results.exists() else {}
-    if args.part == "draw":
-        from node_report import draw
-
-        draw(results, FIGURES)
-        return
-    if args.part == "table":
-        from node_report import tables
-
-        print(tables(results))
-        return
-    machine, use = machine_facts(), MachineUse()
-    measured = PARTS[args.part](args)
-    settings = {
-        "model": Path(args.model).stem,
-        "engine": choose_engine()[0] if args.engine == "auto" else args.engine,
-        "threads": args.threads,
-    }
-    results[args.part] = {"machine": machine, "use": use.facts()} | settings | measured
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    args.results.write_text(json.dumps(rounded(results)) + "\n")
+    facts = {"machine": machine_facts(), "model": Path(args.model).stem, "engine": args.engine}
+    with tempfile.TemporaryDirectory(prefix="dytrack_benchmark_") as folder, TrackerGraph(folder, args) as graph:
+        measured = {"overhead": overhead, "delivery": delivery, "startup": startup, "cpu": cpu, "soak": soak}[
+            args.part
+        ](args, graph)
+    results[args.part] = rounded(facts | measured)
+    print(json.dumps({name: value for name, value in results[args.part].items() if name != "series"}, indent=2))
+    args.results.write_text(json.dumps(results) + "\n")
 
 
 if __name__ == "__main__":

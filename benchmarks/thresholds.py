@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # tools/ros_env sets PYTHONSAFEPATH
-
-from budget import runs_in_turns
+from tqdm import tqdm
 
 from dytrack_ros.benchmark.machine import machine_facts
 from dytrack_ros.cli.types import named_folder
@@ -26,7 +23,7 @@ from dytrack_ros.data.registry import load_dataset
 from dytrack_ros.evaluation.report import rounded
 from dytrack_ros.evaluation.run import mean, run_sequence
 from dytrack_ros.model.weight_files import shipped_models
-from dytrack_ros.policies import FixedExit, FrameBudget
+from dytrack_ros.policies import ExitPolicy, FixedExit, FrameBudget
 from dytrack_ros.tracking import DyTracker
 
 RESULTS = Path(__file__).resolve().parent / "results" / "thresholds.json"
@@ -45,6 +42,19 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def runs_in_turns(tracker: DyTracker, sequences, policies: dict[str, ExitPolicy]) -> dict[str, list]:
+    """Return the runs of every policy over the sequences; policies take turns on each, under equal load."""
+    runs = {name: [] for name in policies}
+    with tqdm(total=len(sequences) * len(policies), unit="run") as bar:
+        for sequence in sequences:
+            for name, policy in policies.items():
+                bar.set_postfix_str(f"{sequence.name}, {name}")
+                tracker.set_policy(policy)
+                runs[name].append(run_sequence(tracker, sequence))
+                bar.update()
+    return runs
+
+
 def measured(model: str, args: argparse.Namespace) -> dict:
     """Return success AUC, mean milliseconds over all frames, and frames by exit, of every policy on every set."""
     tracker = DyTracker.from_pretrained(model, engine=args.engine, threads=args.threads)
@@ -52,7 +62,7 @@ def measured(model: str, args: argparse.Namespace) -> dict:
     sets = {}
     for name, folder in args.sequences:
         sequences = [sequence.head(args.first) for sequence in load_dataset(folder).sequences]
-        runs = runs_in_turns(tracker, sequences, policies, run_sequence)
+        runs = runs_in_turns(tracker, sequences, policies)
         sets[name] = {policy: _summary(of_policy) for policy, of_policy in runs.items()}
     facts = {"thresholds": list(policies[DEFAULT].thresholds), "engine": tracker.engine_name, "first": args.first}
     return facts | {"machine": machine_facts(), "sets": sets}

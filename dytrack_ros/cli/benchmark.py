@@ -23,6 +23,7 @@ from dytrack_ros.benchmark.run import (
     start_engine,
     start_peer,
 )
+from dytrack_ros.cli.command import command
 from dytrack_ros.cli.types import at_least_one
 from dytrack_ros.engines import ENGINES
 from dytrack_ros.engines.base import check_device
@@ -65,13 +66,10 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("benchmark")
+def main(argv: list[str] | None) -> int:
     args = parser().parse_args(argv)
-    try:
-        report = run_benchmark(args, machine_facts())
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        print(f"dytrack benchmark: {error}", file=sys.stderr)
-        return 2
+    report = run_benchmark(args, machine_facts())
     report["command"] = "dytrack benchmark " + " ".join(argv if argv is not None else sys.argv[1:])
     print(tables(report))
     print(f"\n{NOTE}")
@@ -149,7 +147,3 @@ def wanted_engines(asked_for: list[str] | None) -> tuple[list[str], dict[str, st
 
 def _was_busy(machine: dict) -> bool:
     return machine["load_average"][0] > BUSY * machine["usable_cores"]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

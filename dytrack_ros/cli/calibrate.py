@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dytrack_ros.cli.command import command
 from dytrack_ros.cli.options import load_sets, make_tracker, sequence_parser
 from dytrack_ros.data.sequences import as_variant
 from dytrack_ros.evaluation.analysis import sample_exits
@@ -93,19 +94,16 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("calibrate")
+def main(argv: list[str] | None) -> int:
     args = parser().parse_args(argv)
-    try:
-        weights = resolve_weights(args.model or default_model())
-        sequences = [sequence for dataset in load_sets(args).values() for sequence in dataset.sequences]
-        if len(sequences) < 2:
-            raise ValueError("--sequences has one sequence; thresholds are chosen on some and judged on others")
-        path = args.out or calibration_file(weights)
-        _check_writable(path)
-        tracker = make_tracker(args, weights)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"dytrack calibrate: {error}", file=sys.stderr)
-        return 2
+    weights = resolve_weights(args.model or default_model())
+    sequences = [sequence for dataset in load_sets(args).values() for sequence in dataset.sequences]
+    if len(sequences) < 2:
+        raise ValueError("--sequences has one sequence; thresholds are chosen on some and judged on others")
+    path = args.out or calibration_file(weights)
+    _check_writable(path)
+    tracker = make_tracker(args, weights)
     costs = tracker.exit_costs().answers
     prepared = [as_variant(s, variant).head(args.first) for variant in args.variants for s in sequences]
     groups: list[list[ExitSample]] = []
@@ -152,7 +150,3 @@ def main(argv: list[str] | None = None) -> int:
     print(f"held-out mean IoU over all mean costs: {held_out:.4f}")
     print(f"wrote {path}: {len(rows)} rows from {len(samples)} frames of {len(prepared)} sequences")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

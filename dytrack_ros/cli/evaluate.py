@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dytrack_ros.benchmark.peers import PeerTracker, add_nanotrack_option, nanotrack
+from dytrack_ros.cli.command import command
 from dytrack_ros.cli.options import load_sets, make_tracker, sequence_parser
 from dytrack_ros.cli.types import below_one, positive
 from dytrack_ros.data.registry import Dataset
@@ -80,22 +81,19 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("evaluate")
+def main(argv: list[str] | None) -> int:
     args = parser().parse_args(argv)
-    try:
-        sets = load_sets(args, args.attributes)
-        check_options(args, sets)
-        tracker = make_tracker(args, resolve_weights(args.model or default_model()))
-        if args.thresholds is None and tracker.calibration is not None:
-            args.thresholds = list(tracker.calibration.thresholds)
-        peers = {"NanoTrack": PeerTracker(nanotrack(args.nanotrack), args.threads)} if args.nanotrack else {}
-        first_exit_s = tracker.exit_costs().answer(1) if CAMERA in args.budget_ms else 0.0
-        # Each set has policies of its own: what one learns does not reach the next set.
-        passes = [(name, spec) for name in sets for spec in run_matrix(args, tracker.exit_count, first_exit_s, peers)]
-        report = write_results(args, sets, tracker, run_passes(args, sets, tracker, peers, passes))
-    except (OSError, ImportError, ValueError, RuntimeError) as error:
-        print(f"dytrack evaluate: {error}", file=sys.stderr)
-        return 2
+    sets = load_sets(args, args.attributes)
+    check_options(args, sets)
+    tracker = make_tracker(args, resolve_weights(args.model or default_model()))
+    if args.thresholds is None and tracker.calibration is not None:
+        args.thresholds = list(tracker.calibration.thresholds)
+    peers = {"NanoTrack": PeerTracker(nanotrack(args.nanotrack), args.threads)} if args.nanotrack else {}
+    first_exit_s = tracker.exit_costs().answer(1) if CAMERA in args.budget_ms else 0.0
+    # Each set has policies of its own: what one learns does not reach the next set.
+    passes = [(name, spec) for name in sets for spec in run_matrix(args, tracker.exit_count, first_exit_s, peers)]
+    report = write_results(args, sets, tracker, run_passes(args, sets, tracker, peers, passes))
     if text := reports.sets_table(report["sets"]):
         print(text)
     return 0
@@ -191,7 +189,3 @@ def write_results(
         for path in write_figures(args.report, report):
             print(f"wrote {path}")
     return report
-
-
-if __name__ == "__main__":
-    sys.exit(main())

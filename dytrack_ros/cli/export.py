@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dytrack_ros.cli.command import command
 from dytrack_ros.engines.onnx_graphs import PRECISIONS, cached_graphs, read_manifest, write_graphs
 from dytrack_ros.engines.registry import missing_packages
 from dytrack_ros.model.weight_files import default_model, resolve_weights
@@ -32,27 +33,24 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("export")
+def main(argv: list[str] | None) -> int:
     """Run the command; return 1 if the graphs differ too much from PyTorch, 2 for an error."""
     args = parser().parse_args(argv)
     tolerance = TOLERANCES[args.precision]
-    try:
-        weights = resolve_weights(args.model or default_model())
-        with contextlib.ExitStack() as stack:
-            if args.cache:
-                folder = stack.enter_context(cached_graphs(weights, args.precision))
-            else:
-                folder = args.out
-                folder.mkdir(parents=True, exist_ok=True)
-                write_graphs(weights, folder, args.precision)
-            facts = read_manifest(folder)
-            print(f"{weights.stem}: ONNX, opset {facts['opset']}, {args.precision}, in {folder}")
-            for name in facts["files"]:
-                print(f"  {name:22} {(folder / name).stat().st_size / 1e6:7.1f} MB")
-            worst = [] if args.no_check else differences(weights, folder)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"dytrack export: {error}", file=sys.stderr)
-        return 2
+    weights = resolve_weights(args.model or default_model())
+    with contextlib.ExitStack() as stack:
+        if args.cache:
+            folder = stack.enter_context(cached_graphs(weights, args.precision))
+        else:
+            folder = args.out
+            folder.mkdir(parents=True, exist_ok=True)
+            write_graphs(weights, folder, args.precision)
+        facts = read_manifest(folder)
+        print(f"{weights.stem}: ONNX, opset {facts['opset']}, {args.precision}, in {folder}")
+        for name in facts["files"]:
+            print(f"  {name:22} {(folder / name).stat().st_size / 1e6:7.1f} MB")
+        worst = [] if args.no_check else differences(weights, folder)
     for k, (score, box) in enumerate(worst, start=1):
         print(
             f"exit {k}: largest difference from PyTorch: score {score:.1e}, box corner {box:.1e} of the search region"
@@ -83,7 +81,3 @@ def differences(weights: Path, folder: Path, frames: int = 3) -> list[tuple[floa
         found.append(np.abs(engines[0].answers(*crops) - engines[1].answers(*crops)))
     worst = np.max(found, axis=0)
     return [(float(row[0]), float(row[1:].max())) for row in worst]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

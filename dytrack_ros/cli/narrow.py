@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
+from dytrack_ros.cli.command import command
 from dytrack_ros.model.weight_files import default_model, model_card, resolve_weights
 from dytrack_ros.model.weights import load_weights, save_weights, with_search_region
 
@@ -21,26 +21,19 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("narrow")
+def main(argv: list[str] | None) -> int:
     args = parser().parse_args(argv)
-    try:
-        source = resolve_weights(args.model or default_model())
-        model = load_weights(source)
-        whole = model.config
-        if not 0 < args.search_size <= whole.search_size or args.out.suffix != ".safetensors":
-            raise ValueError(
-                f"--search-size {args.search_size} must be at most {whole.search_size}, --out end in .safetensors"
-            )
-        factor = whole.search_factor * args.search_size / whole.search_size
-        written = save_weights(args.out, with_search_region(model, args.search_size, factor))
-    except (OSError, ValueError) as error:
-        print(f"dytrack narrow: {error}", file=sys.stderr)
-        return 2
+    source = resolve_weights(args.model or default_model())
+    model = load_weights(source)
+    whole = model.config
+    if not 0 < args.search_size <= whole.search_size or args.out.suffix != ".safetensors":
+        raise ValueError(
+            f"--search-size {args.search_size} must be at most {whole.search_size}, --out end in .safetensors"
+        )
+    factor = whole.search_factor * args.search_size / whole.search_size
+    written = save_weights(args.out, with_search_region(model, args.search_size, factor))
     card = {"model": args.out.stem, "search_size": args.search_size, "narrowed_from": model_card(source)}
     written.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     print(f"wrote {written}: search region {factor:g} target sides, was {whole.search_factor:g}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,13 +6,13 @@ import argparse
 import hashlib
 import json
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from dytrack_ros.cli.command import command
 from dytrack_ros.cli.types import at_least_one
 from dytrack_ros.data.labels import ImageTable
 from dytrack_ros.data.registry import DATA_HELP, left_out, open_data, summary
@@ -81,38 +81,31 @@ def begin(folder: Path, args: argparse.Namespace, images: ImageTable) -> None:
         )
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("pack")
+def main(argv: list[str] | None) -> int:
     args = parser().parse_args(argv)
-    try:
-        dataset = open_data(args.data)
-        images = shrunk(ImageTable.of(dataset.images), args.long_side)
-        numbers = chosen(images, args.frames_per_video)
-        if not len(numbers):
-            raise ValueError(
-                f"no box is trainable once the longer side has {args.long_side} px: give a greater --long-side"
-            )
-        begin(args.out, args, images.take(numbers))
-        if absent := left_out(dataset):
-            print(summary("left out for their labels", absent))
-        count = -(-len(numbers) // args.images_per_shard)
-        with (
-            ShardWriter(dataset, images, args.format, args.quality, args.threads) as writer,
-            tqdm(total=len(numbers), unit="img", desc="packing") as bar,
-        ):
-            for shard, part in enumerate(np.array_split(numbers, np.arange(1, count) * args.images_per_shard)):
-                path = args.out / f"shard-{shard:05d}.tar"
-                if path.exists():
-                    bar.update(len(part))
-                else:
-                    writer.write(path, part, bar.update)
-    except (OSError, ValueError) as error:
-        print(f"dytrack pack: {error}", file=sys.stderr)
-        return 2
+    dataset = open_data(args.data)
+    images = shrunk(ImageTable.of(dataset.images), args.long_side)
+    numbers = chosen(images, args.frames_per_video)
+    if not len(numbers):
+        raise ValueError(
+            f"no box is trainable once the longer side has {args.long_side} px: give a greater --long-side"
+        )
+    begin(args.out, args, images.take(numbers))
+    if absent := left_out(dataset):
+        print(summary("left out for their labels", absent))
+    count = -(-len(numbers) // args.images_per_shard)
+    with (
+        ShardWriter(dataset, images, args.format, args.quality, args.threads) as writer,
+        tqdm(total=len(numbers), unit="img", desc="packing") as bar,
+    ):
+        for shard, part in enumerate(np.array_split(numbers, np.arange(1, count) * args.images_per_shard)):
+            path = args.out / f"shard-{shard:05d}.tar"
+            if path.exists():
+                bar.update(len(part))
+            else:
+                writer.write(path, part, bar.update)
     if writer.unreadable:
         print(summary("left out as unreadable", writer.unreadable))
     print(f"{args.out} holds {count} shards")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,11 +5,11 @@ Run it once per weights; ``precision`` ``int8`` uses the graphs from then on."""
 from __future__ import annotations
 
 import argparse
-import sys
 
 import numpy as np
 from tqdm import tqdm
 
+from dytrack_ros.cli.command import command
 from dytrack_ros.cli.types import at_least_one
 from dytrack_ros.data.datasets import ImageDataset
 from dytrack_ros.data.registry import DATA_HELP, open_data
@@ -54,24 +54,17 @@ def example_crops(dataset: ImageDataset, config: DyTrackConfig, count: int) -> l
     return found
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("quantise")
+def main(argv: list[str] | None) -> int:
     args = parser().parse_args(argv)
-    try:
-        if absent := not_installed(QUANTISE_PACKAGES):
-            raise ImportError(f"making int8 graphs needs, once: {install_advice(absent)}")
-        from dytrack_ros.engines.int8_export import make_int8_graphs  # only here: it imports OpenVINO
+    if absent := not_installed(QUANTISE_PACKAGES):
+        raise ImportError(f"making int8 graphs needs, once: {install_advice(absent)}")
+    from dytrack_ros.engines.int8_export import make_int8_graphs  # only here: it imports OpenVINO
 
-        weights = resolve_weights(args.model or default_model())
-        crops = example_crops(open_data(args.data), load_config(weights), args.pairs + args.check_pairs)
-        folder, found = make_int8_graphs(weights, crops[: args.pairs], crops[args.pairs :])
-    except (OSError, ValueError, ImportError) as error:
-        print(f"dytrack quantise: {error}", file=sys.stderr)
-        return 2
+    weights = resolve_weights(args.model or default_model())
+    crops = example_crops(open_data(args.data), load_config(weights), args.pairs + args.check_pairs)
+    folder, found = make_int8_graphs(weights, crops[: args.pairs], crops[args.pairs :])
     for k, deviation in enumerate(found, start=1):
         print(f"exit {k}: mean difference from fp32: score {deviation.score:.4f}, box {deviation.box:.4f} (1 - IoU)")
     print(f"wrote {folder}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dytrack_ros.tracking.value_range import Range, find_range, to_8_bit
+from dytrack_ros.data.value_range import Range, find_range, to_8_bit
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 

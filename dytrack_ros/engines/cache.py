@@ -3,7 +3,7 @@
 The cache is ``$XDG_CACHE_HOME/dytrack_ros`` (by default ``~/.cache/dytrack_ros``) and may be deleted at any time. An
 entry is a folder whose name depends on everything that its content depends on. It appears complete or not at all; a
 damaged one is made again. A process that needs an entry waits while another one makes it. Where nothing can be
-written, an entry is made in a temporary folder, for this process only. What killed processes have left behind is
+written, an entry is made in a temporary folder, for this process only. Unfinished entries of killed processes are
 removed when the next entry is asked for.
 """
 
@@ -15,16 +15,12 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 KEPT_ENTRIES = 8  # of each kind, the most recently used; the ONNX graphs of dytrack_small take 130 MB in fp32
-# Temporary folders that are older and not locked were left behind by killed processes.
-LEFTOVER_AGE_S = 60.0
-_TEMPORARY = "dytrack_ros-"
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +54,6 @@ def cached(kind: str, name: str, write: Callable[[Path], None], check: Callable[
     Raises:
         OSError: neither the cache nor the temporary folder can be written; both are named.
     """
-    _remove_temporary_leftovers()
     try:
         folder = cache_folder(kind) / name
         _remove_partial_entries(folder.parent)
@@ -68,15 +63,15 @@ def cached(kind: str, name: str, write: Callable[[Path], None], check: Callable[
     except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
         reason = f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}: {error}"
         _warn_unwritable(kind, reason)
-        with _temporary_folder() as temporary:
+        with tempfile.TemporaryDirectory(prefix="dytrack_ros-", ignore_cleanup_errors=True) as temporary:
             try:
-                write(temporary)
+                write(Path(temporary))
             except OSError as second:
                 raise OSError(
                     f"the {kind} cannot be written in {tempfile.gettempdir()} ({second}), nor in the cache ({reason}): "
                     "free some space, or set XDG_CACHE_HOME"
                 ) from second
-            yield temporary
+            yield Path(temporary)
     else:
         yield folder
 
@@ -126,30 +121,6 @@ def _is_complete(folder: Path, check: Callable[[Path], object]) -> bool:
         _log.warning("%s; it is made again", error)
         return False
     return True
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """Give an empty folder that is locked while it is in use."""
-    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, ignore_cleanup_errors=True) as parent:
-        lock = FileLock(Path(parent, ".lock"))
-        with contextlib.suppress(OSError, NotImplementedError):  # a full disk, a file system without locks
-            lock.acquire()
-        folder = Path(parent, "entry")
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            lock.release()
-
-
-def _remove_temporary_leftovers() -> None:
-    """Remove the temporary folders of killed processes of this user."""
-    for lock in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*/.lock"):
-        with contextlib.suppress(OSError, NotImplementedError, Timeout):
-            if lock.stat().st_uid == os.getuid() and time.time() - lock.stat().st_mtime > LEFTOVER_AGE_S:
-                with FileLock(lock, timeout=0):
-                    shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _remove_partial_entries(root: Path) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from dytrack_ros.data.value_range import Range, ValueRange
 from dytrack_ros.nodes.faults import INIT_REFUSED, LOW_CONTRAST, TRACKING_FAILED, UNREADABLE_IMAGE
 from dytrack_ros.nodes.frame_buffers import Frame, FrameRing
 from dytrack_ros.nodes.images import MessageImage, UnreadableImageError
 from dytrack_ros.tracking import DyTracker, TrackResult, TrackState
 from dytrack_ros.tracking.box import Box
-from dytrack_ros.tracking.value_range import Range, ValueRange
 from dytrack_ros.utils import one_line
 
 # How long an init waits for the image that it names; the two topics have no common order.

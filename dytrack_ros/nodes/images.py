@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from dytrack_ros.data.value_range import Range, ValueRange, to_8_bit
 from dytrack_ros.tracking.image import ImageView
-from dytrack_ros.tracking.value_range import Range, ValueRange, to_8_bit
 
 # OpenCV cannot resample images with longer sides.
 MAX_SIDE_PX = 32766
@@ -220,15 +220,6 @@ def open_compressed(message, value_range: ValueRange | None = None) -> MessageIm
         UnreadableImageError: no data, not an image file, or an image larger than MAX_COMPRESSED_PIXELS.
     """
     return _CompressedImage(message, value_range)
-
-
-def compressed_to_bgr(message) -> np.ndarray:
-    """Return the whole image of a sensor_msgs/CompressedImage as uint8 BGR, HxWx3.
-
-    Raises:
-        UnreadableImageError: as `open_compressed`, and for data that cannot be decoded.
-    """
-    return open_compressed(message).bgr()
 
 
 class _CompressedImage(MessageImage):

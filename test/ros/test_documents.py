@@ -17,11 +17,10 @@ import launch_stand_in
 import numpy as np
 import pytest
 import reference
-import torch
 from documented_commands import check, typed
 from documents import CHECKOUT, NEEDS, PAGES, blocks, code_spans
 from geometry_msgs.msg import Point, PointStamped
-from random_network import MINIATURE, random_model
+from random_network import MINIATURE, plain_vit, random_model
 from safetensors.torch import save_file
 from training_layouts import make_coco, make_got10k, make_lasot, make_trackingnet, write_video
 
@@ -149,27 +148,8 @@ def workplace(tmp_path, monkeypatch):
     shipped.mkdir()
     save_weights(shipped / "dytrack_small.safetensors", random_model(MINIATURE))
     monkeypatch.setattr(weight_files, "SHIPPED_FOLDER", shipped)
-    save_file(plain_encoder(), "dinov2_vits16.safetensors")
+    save_file(plain_vit(MINIATURE.width, MINIATURE.depth), "dinov2_vits16.safetensors")
     return tmp_path
-
-
-def plain_encoder():
-    """A ViT of the miniature's size in the layout of timm, MAE and DINOv2."""
-    width = MINIATURE.width
-    state = {
-        "cls_token": torch.randn(1, 1, width),
-        "pos_embed": torch.randn(1, 1 + 14 * 14, width),
-        "patch_embed.proj.weight": torch.randn(width, 3, 16, 16),
-        "patch_embed.proj.bias": torch.randn(width),
-    }
-    for block in range(MINIATURE.depth):
-        for part, rows, columns in (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4)):
-            state[f"blocks.{block}.{part}.weight"] = torch.randn(rows * width, columns * width)
-            state[f"blocks.{block}.{part}.bias"] = torch.randn(rows * width)
-        for part in ("norm1", "norm2"):
-            state[f"blocks.{block}.{part}.weight"] = torch.ones(width)
-            state[f"blocks.{block}.{part}.bias"] = torch.zeros(width)
-    return state
 
 
 HAND_OVER = """#!/bin/bash

@@ -10,17 +10,16 @@ import pytest
 from hostile_messages import jpeg_that_claims, png_that_claims
 from image_messages import image_message
 
+from dytrack_ros.data.value_range import ValueRange
 from dytrack_ros.nodes.images import (
     READABLE_ENCODINGS,
     UnreadableImageError,
-    compressed_to_bgr,
     fill_compressed,
     fill_image,
     open_compressed,
     open_image,
     to_bgr,
 )
-from dytrack_ros.tracking.value_range import ValueRange
 
 HEIGHT, WIDTH = 6, 8
 
@@ -238,7 +237,6 @@ def test_compressed_without_loss(suffix):
     bgr = picture(40, 60)
     data = cv2.imencode(suffix, bgr, (cv2.IMWRITE_WEBP_QUALITY, 101) if suffix == ".webp" else ())[1].tobytes()
     compressed = SimpleNamespace(format="x", data=array.array("B", data))
-    np.testing.assert_array_equal(compressed_to_bgr(compressed), bgr)
     opened = open_compressed(compressed)
     assert (opened.height, opened.width) == (40, 60)
     np.testing.assert_array_equal(opened.bgr(), bgr)
@@ -258,7 +256,7 @@ def test_a_compressed_image_is_decoded_once_and_only_when_its_pixels_are_read(mo
 @pytest.mark.parametrize("data", [b"", b"no picture", cv2.imencode(".jpg", picture())[1].tobytes()[:60]])
 def test_unreadable_compressed_data_is_refused_with_its_format(data):
     with pytest.raises(UnreadableImageError, match="jpeg"):
-        compressed_to_bgr(SimpleNamespace(format="jpeg", data=array.array("B", data)))
+        open_compressed(SimpleNamespace(format="jpeg", data=array.array("B", data))).bgr()
 
 
 @pytest.mark.parametrize(
@@ -278,7 +276,7 @@ def test_a_small_file_that_claims_to_be_a_huge_picture_is_not_decoded(data, word
 
     monkeypatch.setattr(cv2, "imdecode", imdecode)
     with pytest.raises(UnreadableImageError, match=words):
-        compressed_to_bgr(SimpleNamespace(format="png", data=array.array("B", data)))
+        open_compressed(SimpleNamespace(format="png", data=array.array("B", data))).bgr()
 
 
 def test_an_image_that_opencv_cannot_resample_is_refused():
@@ -289,7 +287,7 @@ def test_an_image_that_opencv_cannot_resample_is_refused():
 def test_what_is_quoted_is_short_and_in_one_line():
     for refused in (
         lambda text: to_bgr(message(text, picture())),
-        lambda text: compressed_to_bgr(SimpleNamespace(format=text, data=b"no picture")),
+        lambda text: open_compressed(SimpleNamespace(format=text, data=b"no picture")),
     ):
         with pytest.raises(UnreadableImageError) as refusal:
             refused("long\n" * 10_000)
@@ -307,7 +305,7 @@ def test_there_and_back():
     smooth = cv2.resize(picture(4, 4), (64, 48))
     compressed = SimpleNamespace()
     fill_compressed(compressed, smooth)
-    assert np.abs(compressed_to_bgr(compressed).astype(int) - smooth).mean() < 4
+    assert np.abs(open_compressed(compressed).bgr().astype(int) - smooth).mean() < 4
 
 
 def test_a_cut_out_of_a_larger_picture_is_written_whole():

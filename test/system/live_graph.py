@@ -8,22 +8,18 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
-import rclpy
 from dytrack_ros.msg import TrackStatus
+from node_graph import Graph
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D
 
-from dytrack_ros.nodes.demo.node_process import NodeProcess, prepare_environment
 from dytrack_ros.nodes.images import fill_compressed, fill_image
 from dytrack_ros.nodes.messages import box_of, detection_message, stamp_ns
 
-# Slow machines are allowed for, hanging ones are not; a very busy machine may need more.
-PATIENCE_S = float(os.environ.get("DYTRACK_PATIENCE_S", 60))
 WIDTH, HEIGHT = 640, 480
 FRAME_NS = 50_000_000
 DROPPED_ANSWER = "failed to send response (timeout)"
@@ -31,7 +27,7 @@ DROPPED_ANSWER = "failed to send response (timeout)"
 _domains = itertools.count(int(os.environ.get("ROS_DOMAIN_ID", 20 + os.getpid() % 70)))
 
 
-class LiveGraph:
+class LiveGraph(Graph):
     """A DDS domain of its own, the processes started on it, and a client node that remembers what it hears.
 
     Attributes:
@@ -41,16 +37,9 @@ class LiveGraph:
     """
 
     def __init__(self, folder):
-        self._folder = folder
         self.domain = 1 + next(_domains) % 100
         os.environ["ROS_DOMAIN_ID"] = str(self.domain)
-        prepare_environment()
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=self.domain)
-        self.client = rclpy.create_node("client", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.client)
-        self.processes = []
+        super().__init__(folder)
         self._hosted = []
         self.statuses, self.detections, self.truths = {}, {}, {}
         self.images, self.overlays, self.diagnostics = {}, {}, {}
@@ -59,23 +48,13 @@ class LiveGraph:
         self._random = np.random.default_rng(0)
 
     def close(self):
-        for process in self.processes:
-            process.stop()
         for node in self._hosted:
             node.close()
-        self._executor.shutdown()
+        super().close()
         for node in self._hosted:
             node.destroy_node()
-        self.client.destroy_node()
-        rclpy.shutdown(context=self._context)
 
     # ---- processes and waiting
-
-    def start(self, name, namespace="/", **parameters):
-        parameters = {key.replace("__", "."): value for key, value in parameters.items()}
-        process = NodeProcess(name, parameters, self._folder / f"{name}_{len(self.processes)}.log", namespace)
-        self.processes.append(process)
-        return process
 
     def host(self, node_class, namespace="/", **parameters):
         """A node of the package in this process, on the client's executor: it lives while somebody waits."""
@@ -85,20 +64,9 @@ class LiveGraph:
         self._hosted.append(node)
         return node
 
-    def wait_until(self, condition, what, patience_s=PATIENCE_S):
-        """Let messages come in until `condition()` holds; its value is returned."""
-        deadline_s = time.monotonic() + patience_s
-        while not (result := condition()):
-            assert time.monotonic() < deadline_s, f"no {what} within {patience_s} s; {self.what_the_processes_say()}"
-            self._executor.spin_once(timeout_sec=0.02)
-        return result
-
     def hear(self, patience_s=0.0):
         """Take in one message, the next that comes if there is none yet."""
         self._executor.spin_once(timeout_sec=patience_s)
-
-    def what_the_processes_say(self):
-        return "\n".join(f"{process.name} ({process.exit_code}):\n{process.output}" for process in self.processes)
 
     def wait_logged(self, process, text):
         self.wait_until(lambda: text in process.output, f"log of {text!r}")

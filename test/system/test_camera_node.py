@@ -8,7 +8,7 @@ from vision_msgs.msg import Detection2D
 
 from dytrack_ros.nodes.demo.camera_node import COUNT_QOS
 from dytrack_ros.nodes.demo.scenes import SyntheticScene
-from dytrack_ros.nodes.images import compressed_to_bgr, to_bgr
+from dytrack_ros.nodes.images import open_compressed, to_bgr
 from dytrack_ros.nodes.messages import box_of, stamp_ns
 
 FRAMES = 20
@@ -47,7 +47,7 @@ def test_synthetic_scene_with_truth_and_init(graph):
         assert graph.truths[stamp].header == image.header
         assert graph.truths[stamp].results[0].hypothesis.class_id == "target"
         assert compressed[stamp].header == image.header
-    assert np.abs(compressed_to_bgr(compressed[stamp]).astype(int) - picture).mean() < 8
+    assert np.abs(open_compressed(compressed[stamp]).bgr().astype(int) - picture).mean() < 8
 
     assert image.header.frame_id == "eye"
     (init,) = inits

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from live_graph import PATIENCE_S
+from node_graph import PATIENCE_S
 
 BOX = (480.0, 350.0, 60.0, 50.0)
 LIMIT_S = 1.0

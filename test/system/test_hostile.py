@@ -9,7 +9,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from live_graph import PATIENCE_S, LiveGraph
+from live_graph import LiveGraph
+from node_graph import PATIENCE_S
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import cv2
@@ -199,6 +200,14 @@ def test_silence_is_logged_again_only_after_three_times_as_long(start, monkeypat
     assert [sentence.split(" s on")[0] for sentence in silences] == [
         f"no image for {s}" for s in (1, 3, 9, 27, 81, 243)
     ]
+
+
+def test_latency_counts_until_the_box_is_out(start, monkeypatch):
+    graph = start()
+    graph.follow(BOX)
+    publish = graph.node._detection.publish
+    monkeypatch.setattr(graph.node._detection, "publish", lambda message: (time.sleep(0.2), publish(message)))
+    assert graph.show().status.latency_ms >= 200
 
 
 def test_a_node_of_a_user_without_a_home_runs_and_names_the_folder(tmp_path):

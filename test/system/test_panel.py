@@ -1,11 +1,6 @@
 """dytrack_panel as a process on a live graph, without a browser."""
 
-import json
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,8 +13,6 @@ from vision_msgs.msg import Detection2D
 
 from dytrack_ros.nodes.messages import box_of, stamp_ns
 from dytrack_ros.nodes.panel.jpeg_stream import PACKET_HEAD
-
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "panel.py"
 
 
 @pytest.mark.parametrize(
@@ -231,29 +224,6 @@ def test_it_ends_within_a_second_while_a_page_is_open(graph):
         graph.wait_until(lambda: viewer.close_code, "word of the end")
         assert viewer.close_code == 1001
     assert "Traceback" not in panel.output
-
-
-def test_the_benchmark_in_short(tiny_weights, tmp_path):
-    """benchmarks/panel.py; how fast the machine is does not matter."""
-    results = tmp_path / "panel.json"
-    environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}  # it chooses its own
-    short = {
-        "--seconds": 1,
-        "--settling": 1,
-        "--rounds": 1,
-        "--model": tiny_weights,
-        "--engine": "torch",
-        "--results": results,
-    }
-    options = [str(part) for pair in short.items() for part in pair]
-    command = [sys.executable, BENCHMARK, "--size", "320", "240", *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stderr[-3000:]
-    phases = {phase["phase"]: phase for phase in json.loads(results.read_text())["phases"]}
-    assert list(phases) == ["no page", "page in the background", "page that looks"]
-    assert phases["page that looks"]["pictures_a_second"] > 1 > phases["page in the background"]["pictures_a_second"]
-    assert all(0 <= phase["panel_cores"] < 2 for phase in phases.values())
-    assert "| page that looks | " in done.stdout
 
 
 def test_two_panels_serve_the_trackers_of_their_namespaces(graph, tiny_weights):

@@ -1,6 +1,5 @@
 """tracker_node as a process, with random weights: what it answers, what it refuses, and that nothing brings it down."""
 
-import array
 import math
 import os
 import signal
@@ -12,14 +11,13 @@ from types import SimpleNamespace
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from dytrack_ros.msg import TrackStatus
-from live_graph import HEIGHT, PATIENCE_S, WIDTH, LiveGraph
-from rclpy.qos import ReliabilityPolicy, qos_profile_sensor_data
-from sensor_msgs.msg import Image
+from live_graph import HEIGHT, WIDTH, LiveGraph
+from node_graph import PATIENCE_S
+from rclpy.qos import ReliabilityPolicy
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import ImageMarker
 
 from dytrack_ros.nodes import parameters
-from dytrack_ros.nodes.images import to_bgr
 from dytrack_ros.nodes.messages import stamp_ns
 from dytrack_ros.policies.exit_policy import DEFAULT_THRESHOLDS
 
@@ -115,86 +113,6 @@ def assert_complete(status):
     assert (status.budget_ms, status.thrift, status.deadline_cut) == (0, 0, False)
 
 
-def test_stale_init_is_caught_up(tracker):
-    graph = tracker.graph
-    stamps = [graph.show().stamp for _ in range(8)]
-    detection = graph.follow(BOX, stamp=stamps[2])
-    assert detection.header == graph.header(stamps[-1])
-    assert detection.results[0].hypothesis.score < 1, "the newest frame was tracked, not given"
-    assert not set(stamps[:-1]) & set(graph.detections), "frames in between are not published"
-    following = graph.show()
-    assert following.status.target_id == detection.id
-
-
-@pytest.mark.parametrize(
-    ("box", "words"),
-    [
-        ((math.nan, 10, 20, 20), "must be four finite numbers"),
-        ((10, 10, -5, 20), "each side must be at least"),
-    ],
-)
-def test_impossible_init_boxes_are_refused_with_the_reason(tracker, box, words):
-    refuse(tracker, lambda: tracker.graph.init(box), words)
-
-
-def refuse(tracker, act, words):
-    """`act` leads to a log with these words (repeated, since logs are throttled), and the target is still followed."""
-    graph, process = tracker.graph, tracker.process
-    target_id = graph.follow(BOX).id
-    logged = process.output.count(words)
-
-    def is_logged():
-        act()
-        graph.show()
-        return process.output.count(words) > logged
-
-    graph.wait_until(is_logged, f"log of {words!r}")
-    assert "init refused" in process.output
-    assert graph.show().status.target_id == target_id
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"step": 17}, "needs a step of at least 1920 bytes a row, not 17"),
-        ({"encoding": "holographic"}, "encoding 'holographic' is unknown; publish one of bgr8"),
-    ],
-)
-def test_unreadable_images_are_survived(tracker, changes, words):
-    graph, process = tracker.graph, tracker.process
-    target_id = graph.follow(BOX).id
-    logged = process.output.count(words)
-
-    def is_logged():
-        broken = graph.image_message(**changes)
-        graph.publish(broken)
-        following = graph.show()
-        assert following.status.target_id == target_id
-        return process.output.count(words) > logged
-
-    graph.wait_until(is_logged, f"log of {words!r}")
-    assert "unreadable image" in process.output
-    count = graph.wait_until(
-        lambda: [
-            v.value
-            for s in graph.diagnostics.values()
-            for v in s.values
-            if v.key == "unreadable image" and v.value != "0"
-        ],
-        "unreadable images in diagnostics",
-    )
-    assert int(count[0]) >= 1
-
-
-def test_grey_and_padded_images_are_read(tracker):
-    graph = tracker.graph
-    grey = array.array("B", bytes((WIDTH + 24) * HEIGHT))
-    for changes in ({"encoding": "mono8", "step": WIDTH + 24, "data": grey}, {}):
-        message = graph.image_message(**changes)
-        graph.publish(message)
-        assert graph.answer_to(graph.newest_stamp).status.state == TrackStatus.IDLE
-
-
 def test_live_parameters(tracker):
     graph = tracker.graph
     graph.follow(BOX)
@@ -266,45 +184,6 @@ def test_disabled_it_ignores_images_and_remembers_the_target(tracker):
     assert graph.newest_stamp not in graph.statuses
     assert graph.call(SetBool, f"{NODE}/enable", SetBool.Request(data=True)).success
     assert graph.show().status.target_id == target_id
-
-
-def test_late_images_are_counted(tracker):
-    graph = tracker.graph
-    graph.follow(BOX)
-    late = graph.image_message()
-    graph.show()
-    graph.publish(late)
-    dropped = graph.show().status.frames_dropped
-    graph.wait_until(lambda: value(graph.diagnostics["input"], "late") != "0", "the late image in diagnostics")
-    assert dropped > 0
-
-
-def test_overlay_only_while_somebody_listens(tracker):
-    graph = tracker.graph
-
-    def keep(message):
-        graph.overlays[stamp_ns(message.header)] = message
-
-    assert tracker.graph.client.count_subscribers("overlay") == 0
-    listener = graph.client.create_subscription(Image, "overlay", keep, qos_profile_sensor_data)
-    graph.follow(BOX)
-    graph.wait_until(lambda: graph.show() and graph.overlays, "overlay")
-    overlay = to_bgr(next(iter(graph.overlays.values())))
-    assert overlay.shape == (HEIGHT, WIDTH, 3)
-
-    sent = {}
-
-    def shown():
-        message = graph.image_message(encoding="rgb8")
-        sent[stamp_ns(message.header)] = message
-        graph.publish(message)
-        graph.answer_to(graph.newest_stamp)
-        return sent.keys() & graph.overlays.keys()
-
-    stamp = graph.wait_until(shown, "overlay of an image in other colours").pop()
-    unchanged = (to_bgr(graph.overlays[stamp]) == to_bgr(sent[stamp])).mean()
-    assert unchanged > 0.8, "all but what is drawn is as the camera saw it"
-    graph.client.destroy_subscription(listener)
 
 
 def test_markers_only_while_somebody_listens(tracker):

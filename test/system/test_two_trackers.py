@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from dytrack_ros.msg import TrackStatus
+from panel_graph import SETTINGS
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2D
@@ -13,14 +14,6 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.nodes.images import fill_image
 from dytrack_ros.nodes.messages import box_of, detection_message
 from dytrack_ros.nodes.tracker_node import TrackerNode
-
-SETTINGS = {
-    "engine": "torch",
-    "threads": 1,
-    "budget__mode": "unlimited",
-    "lost__score": 0.0,
-    "lost__uncertain_score": 0.0,
-}
 
 
 class Side:

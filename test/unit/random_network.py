@@ -37,3 +37,28 @@ def lively_model(config: DyTrackConfig = TINY, seed: int = 0) -> DyTrack:
             head.top_left[-1].weight *= 10
             head.bottom_right[-1].weight *= 10
     return model
+
+
+def plain_vit(width=48, depth=12, patch=16, grid=14, layer_scale=False):
+    """A state dict in the layout of timm and MAE; with LayerScale, DINOv2's."""
+    torch.manual_seed(0)
+    state = {
+        "cls_token": torch.randn(1, 1, width),
+        "pos_embed": torch.randn(1, 1 + grid * grid, width),
+        "patch_embed.proj.weight": torch.randn(width, 3, patch, patch),
+        "patch_embed.proj.bias": torch.randn(width),
+        "norm.weight": torch.randn(width),
+        "norm.bias": torch.randn(width),
+    }
+    for n in range(depth):
+        for part, shape in [("attn.qkv", (3, 1)), ("attn.proj", (1, 1)), ("mlp.fc1", (4, 1)), ("mlp.fc2", (1, 4))]:
+            state[f"blocks.{n}.{part}.weight"] = torch.randn(shape[0] * width, shape[1] * width)
+            state[f"blocks.{n}.{part}.bias"] = torch.randn(shape[0] * width)
+        for part in ("norm1", "norm2"):
+            state[f"blocks.{n}.{part}.weight"], state[f"blocks.{n}.{part}.bias"] = (
+                torch.randn(width),
+                torch.randn(width),
+            )
+        if layer_scale:
+            state[f"blocks.{n}.ls1.gamma"], state[f"blocks.{n}.ls2.gamma"] = torch.rand(width), torch.rand(width)
+    return state

@@ -105,25 +105,6 @@ def test_where_the_disk_is_full_the_folders_are_named(folder, tmp_path, monkeypa
         replace_cached(folder / "entry", full)
 
 
-def test_the_next_start_removes_what_killed_processes_left(entry, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with entry():
-        pass
-    leftovers = folder / ".killed.partial", tmp_path / "dytrack_ros-killed"
-    used, fresh, foreign = (tmp_path / f"dytrack_ros-{name}" for name in ("used", "fresh", "foreign"))
-    for each in (*leftovers, used, fresh, foreign):
-        each.mkdir()
-        (each / ".lock").touch()
-        if each != fresh:
-            os.utime(each / ".lock", (1000, 1000))
-    (foreign / ".lock").unlink()  # not made by the cache
-    with FileLock(used / ".lock"):
-        os.utime(used / ".lock", (1000, 1000))
-        with entry():  # complete: nothing is written
-            pass
-    assert [each.exists() for each in (*leftovers, used, fresh, foreign)] == [False, False, True, True, True]
-
-
 @pytest.mark.parametrize("cause", ["a file in its place", "no home folder", "a full disk"])
 def test_where_nothing_can_be_written_a_temporary_folder_serves(entry, folder, tmp_path, monkeypatch, caplog, cause):
     if cause == "a file in its place":

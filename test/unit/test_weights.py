@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from random_network import TINY, random_model
+from random_network import TINY, plain_vit, random_model
 from torch.nn import functional as F
 
 from dytrack_ros.model import DyTrack, DyTrackConfig, load_encoder, load_weights, save_weights
@@ -31,31 +31,6 @@ def test_a_narrower_search_region_and_back():
     smooth = torch.linspace(0, 1, 16).repeat(16)[None, :, None]
     there_and_back = resample_positions(resample_positions(smooth, 12), 16)
     assert (there_and_back - smooth).abs().max() < 0.03
-
-
-def plain_vit(width=48, depth=12, patch=16, grid=14, layer_scale=False):
-    """A state dict in the layout of timm and MAE; with LayerScale, DINOv2's."""
-    torch.manual_seed(0)
-    state = {
-        "cls_token": torch.randn(1, 1, width),
-        "pos_embed": torch.randn(1, 1 + grid * grid, width),
-        "patch_embed.proj.weight": torch.randn(width, 3, patch, patch),
-        "patch_embed.proj.bias": torch.randn(width),
-        "norm.weight": torch.randn(width),
-        "norm.bias": torch.randn(width),
-    }
-    for n in range(depth):
-        for part, shape in [("attn.qkv", (3, 1)), ("attn.proj", (1, 1)), ("mlp.fc1", (4, 1)), ("mlp.fc2", (1, 4))]:
-            state[f"blocks.{n}.{part}.weight"] = torch.randn(shape[0] * width, shape[1] * width)
-            state[f"blocks.{n}.{part}.bias"] = torch.randn(shape[0] * width)
-        for part in ("norm1", "norm2"):
-            state[f"blocks.{n}.{part}.weight"], state[f"blocks.{n}.{part}.bias"] = (
-                torch.randn(width),
-                torch.randn(width),
-            )
-        if layer_scale:
-            state[f"blocks.{n}.ls1.gamma"], state[f"blocks.{n}.ls2.gamma"] = torch.rand(width), torch.rand(width)
-    return state
 
 
 def test_mae_layout_with_its_wrapper_and_decoder(tmp_path):

@@ -81,7 +81,7 @@ PARAMETERS = (
     Parameter("jpeg_quality", 75, "JPEG quality of a picture for the page.", 10, 95),
 )
 
-LOOK_AROUND_S = 1.0
+LOOK_AROUND_S, CALLS_S = 1.0, 0.1
 # The results that the fastest camera adds between two pictures of the slowest page.
 RESULTS_DEPTH = 100
 MAX_WAITING_REQUESTS = 200
@@ -266,6 +266,7 @@ class PanelNode(RunnableNode):
     def _begin_connection(self) -> None:
         self._while_connected = [
             self.create_timer(LOOK_AROUND_S, self._look_around, clock=self._steady),
+            self.create_timer(CALLS_S, self._calls.look, clock=self._steady),
             self.create_subscription(ParameterEvent, "/parameter_events", self._tracker_parameters.changed, 100),
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10),
             self.create_subscription(Log, "/rosout", self._on_log, 100),

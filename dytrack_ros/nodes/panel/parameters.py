@@ -116,7 +116,7 @@ class TrackerParameters:
     @property
     def can_be_read(self) -> bool:
         """The tracker's parameter services have been found."""
-        return self._calls.is_ready(ListParameters, self._service(ListParameters))
+        return bool(self._calls.prepare(ListParameters, self._service(ListParameters)).service_is_ready())
 
     def _service(self, service_type: type) -> str:
         return f"{self._tracker}/{SERVICES[service_type]}"

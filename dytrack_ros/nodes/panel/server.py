@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 from collections.abc import Awaitable, Callable
-from importlib import resources
+from pathlib import Path
 
 from aiohttp import WSMessage, WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -20,16 +20,7 @@ from dytrack_ros.nodes.panel.protocol import Look, Request, RequestError, Shown,
 from dytrack_ros.nodes.panel.viewers import Viewer, Viewers
 from dytrack_ros.utils import one_line
 
-PAGE_FILES = {
-    "index.html": "text/html",
-    "panel.css": "text/css",
-    "panel.js": "text/javascript",
-    "condition.js": "text/javascript",
-    "picture.js": "text/javascript",
-    "pointing.js": "text/javascript",
-    "controls.js": "text/javascript",
-    "charts.js": "text/javascript",
-}
+PAGE = Path(__file__).parent / "page"
 # A page's messages are short.
 MAX_MESSAGE_BYTES = 4096
 MAX_VIEWERS = 16
@@ -89,7 +80,6 @@ class PanelServer:
         self._receive = receive
         self._report = report
         self._changed = changed
-        self._files = {name: _page_file(name) for name in PAGE_FILES}
         self._loop = asyncio.new_event_loop()
         self._connections: dict[RequestHandler, asyncio.TimerHandle] = {}  # not WebSockets; oldest first
         self.viewers = Viewers(self._loop)
@@ -130,11 +120,11 @@ class PanelServer:
 
     async def _start(self, host: str, port: int) -> int:
         application = web.Application(middlewares=[self._check], client_max_size=MAX_MESSAGE_BYTES)
-        application.router.add_get("/", self._serve_file)
-        application.router.add_get("/{name}", self._serve_file)
+        application.router.add_get("/", self._serve_page)
         application.router.add_get("/session/state", self._tell_session)
         application.router.add_post("/session", self._open_session)
         application.router.add_get("/socket/panel", self._serve_socket)
+        application.router.add_static("/", PAGE, follow_symlinks=True)  # as colcon --symlink-install makes
         self._runner = web.AppRunner(application, access_log=None, logger=self._http_log())
         await self._runner.setup()
         self._listener: asyncio.Server | None = None
@@ -199,11 +189,8 @@ class PanelServer:
             response.headers.update(HEADERS)
         return response
 
-    async def _serve_file(self, request: web.Request) -> web.Response:
-        name = request.match_info.get("name", "index.html")
-        if name not in self._files:
-            raise web.HTTPNotFound
-        return web.Response(body=self._files[name], content_type=PAGE_FILES[name], charset="utf-8")
+    async def _serve_page(self, request: web.Request) -> web.FileResponse:
+        return web.FileResponse(PAGE / "index.html")
 
     def _is_admitted(self, request: web.Request) -> bool:
         return self._gate.accepts_cookie(request.cookies.get(self._cookie_name))
@@ -284,7 +271,3 @@ class PanelServer:
 def _abort_transport(handler: RequestHandler) -> None:
     if handler.transport is not None:
         handler.transport.abort()
-
-
-def _page_file(name: str) -> bytes:
-    return resources.files("dytrack_ros.nodes.panel").joinpath(f"page/{name}").read_bytes()

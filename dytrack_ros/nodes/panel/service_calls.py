@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
-from rclpy.timer import Timer
 
 PATIENCE_S = 3.0
-LOOK_S = 0.1
 
 
-@dataclass(eq=False)
-class _Call:
-    """A call without an answer yet. While `future` is None it has not been sent: its service is not there yet."""
+class _Call(NamedTuple):
+    """A call without an answer yet. Without a `future` it has not been sent: its service is not there yet."""
 
     client: Any
-    name: str
     request: Any
     then: Callable[[Any], None]
     otherwise: Callable[[str], None]
     deadline_s: float
-    future: Future | None = None
+    future: Future | None
 
 
 class ServiceCalls:
@@ -39,18 +33,12 @@ class ServiceCalls:
         self._node = node
         self._clients: dict[str, Any] = {}
         self._calls: list[_Call] = []
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
-        self._timer: Timer | None = None  # while there are calls
 
     def prepare(self, service_type: type, name: str) -> Any:
         """Make the client of a service, which then begins to look for its server; returns it."""
         if name not in self._clients:
             self._clients[name] = self._node.create_client(service_type, name)
         return self._clients[name]
-
-    def is_ready(self, service_type: type, name: str) -> bool:
-        """Return whether a service has been found."""
-        return self.prepare(service_type, name).service_is_ready()
 
     def call(
         self,
@@ -62,50 +50,36 @@ class ServiceCalls:
     ) -> None:
         """Call a service; ``then`` takes the response, ``otherwise`` a sentence that says why there is no response."""
         client = self.prepare(service_type, name)
-        call = _Call(client, name, request, then, otherwise, time.monotonic() + PATIENCE_S)
-        self._calls.append(call)
-        self._send_if_ready(call)
-        if self._timer is None:
-            self._timer = self._node.create_timer(LOOK_S, self._look, clock=self._steady)
+        self._send(_Call(client, request, then, otherwise, time.monotonic() + PATIENCE_S, None))
 
-    def _send_if_ready(self, call: _Call) -> None:
+    def _send(self, call: _Call) -> None:
+        """Send a call, or keep it where its service is not there yet."""
         if call.client.service_is_ready():
-            call.future = call.client.call_async(call.request)
-            call.future.add_done_callback(lambda future: self._answered(call, future))
+            future = call.client.call_async(call.request)
+            call = call._replace(future=future)
+            future.add_done_callback(lambda future: self._answered(call, future))
+        self._calls.append(call)
 
     def _answered(self, call: _Call, future: Future) -> None:
         if call in self._calls:
             self._calls.remove(call)
             call.then(future.result())
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Send what waits for its service, and give up on what has not been answered in time."""
-        now_s = time.monotonic()
-        for call in list(self._calls):
-            if now_s > call.deadline_s:
-                self._give_up(call)
+        calls, self._calls = self._calls, []
+        for call in calls:
+            if time.monotonic() < call.deadline_s:
+                self._calls.append(call) if call.future else self._send(call)
             elif call.future is None:
-                self._send_if_ready(call)
-        if not self._calls:
-            self._end_timer()
-
-    def _give_up(self, call: _Call) -> None:
-        self._calls.remove(call)
-        if call.future is None:
-            call.otherwise(f"there is no service {call.name}: does the tracker run?")
-        else:
-            call.client.remove_pending_request(call.future)
-            call.otherwise(f"{call.name} has not answered within {PATIENCE_S:g} s: has the tracker ended?")
-
-    def _end_timer(self) -> None:
-        if self._timer is not None:
-            self._node.destroy_timer(self._timer)
-            self._timer = None
+                call.otherwise(f"there is no service {call.client.srv_name}: does the tracker run?")
+            else:
+                call.client.remove_pending_request(call.future)
+                call.otherwise(f"{call.client.srv_name} has not answered in {PATIENCE_S:g} s: has the tracker ended?")
 
     def close(self) -> None:
         """Forget all calls and clients."""
         self._calls.clear()
-        self._end_timer()
         for client in self._clients.values():
             self._node.destroy_client(client)
         self._clients.clear()
