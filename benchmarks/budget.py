@@ -20,7 +20,6 @@ import numpy as np
 from tqdm import tqdm
 
 from dytrack_ros.data.sequences import load_sequences
-from dytrack_ros.evaluation.report import rounded
 from dytrack_ros.policies import FrameBudget
 from dytrack_ros.policies.budget_source import BudgetSource, CameraPace, CameraPeriod
 from dytrack_ros.tracking import DyTracker
@@ -196,7 +195,7 @@ def main() -> None:
         "random_load": random_load(tracker, sequence),
     }
     print(results["slow_down_step"]["misses"], results["random_load"]["mean_error"])
-    args.results.write_text(json.dumps(rounded({"response": results})) + "\n")
+    args.results.write_text(json.dumps({"response": results}) + "\n")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,6 @@ from vision_msgs.msg import Detection2D  # noqa: E402
 
 from dytrack_ros.benchmark.machine import machine_facts  # noqa: E402
 from dytrack_ros.data.registry import load_dataset  # noqa: E402
-from dytrack_ros.evaluation.report import rounded  # noqa: E402
 from dytrack_ros.model.weight_files import default_model  # noqa: E402
 from dytrack_ros.nodes.demo.node_process import FAST_DDS_VARIABLES  # noqa: E402
 from dytrack_ros.nodes.messages import box_of, detection_message  # noqa: E402
@@ -339,7 +338,7 @@ def main() -> None:
         measured = {"overhead": overhead, "delivery": delivery, "startup": startup, "cpu": cpu, "soak": soak}[
             args.part
         ](args, graph)
-    results[args.part] = rounded(facts | measured)
+    results[args.part] = facts | measured
     print(json.dumps({name: value for name, value in results[args.part].items() if name != "series"}, indent=2))
     args.results.write_text(json.dumps(results) + "\n")
 

@@ -20,7 +20,6 @@ from tqdm import tqdm
 from dytrack_ros.benchmark.machine import machine_facts
 from dytrack_ros.cli.types import named_folder
 from dytrack_ros.data.registry import load_dataset
-from dytrack_ros.evaluation.report import rounded
 from dytrack_ros.evaluation.run import mean, run_sequence
 from dytrack_ros.model.weight_files import shipped_models
 from dytrack_ros.policies import ExitPolicy, FixedExit, FrameBudget
@@ -102,7 +101,7 @@ def main() -> None:
             raise SystemExit("--sequences is needed: sets of sequences with ground truth, such as dev=FOLDER")
         for model in args.models:
             results[Path(model).stem] = measured(model, args)
-            args.results.write_text(json.dumps(rounded(results), indent=1) + "\n")
+            args.results.write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))
 
 

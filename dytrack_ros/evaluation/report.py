@@ -59,15 +59,6 @@ def json_text(value) -> str:
     return json.dumps(without_nan(value), allow_nan=False)
 
 
-def rounded(value, digits: int = 4):
-    """Return a value ready for JSON with every float in it rounded."""
-    if isinstance(value, float):
-        return round(value, digits)
-    if isinstance(value, dict):
-        return {key: rounded(item, digits) for key, item in value.items()}
-    return [rounded(item, digits) for item in value] if isinstance(value, list) else value
-
-
 def add_to_card(
     card_file: Path,
     policy: ExitPolicy | None,

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from live_graph import LiveGraph
 from panel_clients import browser, drag_box, find_chromium
-from panel_graph import HEIGHT, WIDTH, start_camera, start_panel, start_tracker
+from panel_graph import start_camera, start_panel, start_tracker
 from rcl_interfaces.srv import GetParameters
 from vision_msgs.msg import Detection2D
 
@@ -112,29 +112,6 @@ def follow(live, page, box=BOX):
     live.graph.wait_until(lambda: target(page) not in ("", before), "new target on the page")
     live.graph.wait_until(lambda: picture(page, "box"), "box on the page")
     return stamp, target(page)
-
-
-def test_pictures_appear_and_nothing_comes_from_elsewhere(live):
-    asked = []
-    context = live.chromium.new_context(viewport=DESKTOP)
-    page = context.new_page()
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(live.url)
-    page.wait_for_selector("#picture[data-stamp]")
-    first = picture(page, "stamp")
-    live.graph.wait_until(lambda: picture(page, "stamp") != first, "another picture")
-    assert picture(page, "size") == f"{WIDTH} {HEIGHT}"
-    assert page.locator("#connection").text_content() == "connected"
-    assert page.locator("#tracker").text_content() == "/tracker_node"
-    assert asked and all(url.startswith((live.url, "data:")) for url in asked)
-    # Something is drawn: the scene has many colours.
-    colours = page.evaluate(
-        """() => { const c = document.getElementById("picture");
-                   const d = c.getContext("2d").getImageData(0, 0, c.width, c.height);
-                   return new Set(new Uint32Array(d.data.buffer)).size; }"""
-    )
-    assert colours > 1000
-    context.close()
 
 
 def test_a_drag_starts_on_the_picture_that_was_on_screen_and_the_box_follows(live, page):
