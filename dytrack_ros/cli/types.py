@@ -7,39 +7,28 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 
-def positive(text: str) -> float:
-    """A finite number above 0."""
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text} must be positive")
-    return value
+def _number(kind: type[Number], fits: Callable[[Number], bool], allowed: str) -> Callable[[str], Number]:
+    def convert(text: str) -> Number:
+        value = kind(text)
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text} must {allowed}")
+        return value
+
+    convert.__name__ = kind.__name__  # for argparse: "invalid float value"
+    return convert
 
 
-def at_least_one(text: str) -> int:
-    """A whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return value
-
-
-def unit_interval(text: str) -> float:
-    """A number in [0, 1]."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} must lie in [0, 1]")
-    return value
-
-
-def below_one(text: str) -> float:
-    """A number in [0, 1)."""
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must lie in [0, 1)")
-    return value
+positive = _number(float, lambda value: math.isfinite(value) and value > 0, "be positive")
+at_least_one = _number(int, lambda value: value >= 1, "be at least 1")
+unit_interval = _number(float, lambda value: 0 <= value <= 1, "lie in [0, 1]")
+below_one = _number(float, lambda value: 0 <= value < 1, "lie in [0, 1)")
 
 
 def named_folder(text: str) -> tuple[str, Path]:

@@ -17,11 +17,6 @@ FILES = ("tracker.launch.py", "demo.launch.py")
 FAST_DDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_launch_file_compiles(name):
-    compile((LAUNCH / name).read_text(), name, "exec")
-
-
 def started(monkeypatch, **given):
     described = launch_stand_in.description(LAUNCH / "tracker.launch.py", monkeypatch)
     assert given.keys() <= launch_stand_in.arguments(described).keys()

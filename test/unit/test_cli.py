@@ -32,13 +32,6 @@ def test_help_lists_every_subcommand_without_importing_torch():
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["export", "narrow"])
-def test_a_subcommand_runs_as_typed(name):
-    done = shell(f"dytrack {name} --help")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"usage: dytrack {name} ")
-
-
 def test_exit_status_and_reason_reach_the_shell(tmp_path):
     done = shell(f"dytrack narrow --out {tmp_path}/x.txt --search-size 64")
     assert done.returncode == 2 and done.stderr.startswith("dytrack narrow: ")

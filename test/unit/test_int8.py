@@ -1,14 +1,11 @@
 """int8: the engine on quantised graphs, and the command `dytrack quantise`, with NNCF where it is installed."""
 
 import importlib.util
-import json
-import tarfile
 
-import cv2
-import numpy as np
 import openvino as ov
 import pytest
 from engine_answers import SCORE_TOLERANCE, SEARCHES, TEMPLATES, answers, assert_computes, assert_same, expected_answers
+from training_layouts import make_shard
 
 from dytrack_ros.cli import quantise
 from dytrack_ros.engines import FallbackEngine, create_engine, requirements
@@ -101,22 +98,14 @@ def test_deviations_tell_the_networks_own_graphs_from_others(stand_in, lively_we
 
 @pytest.fixture
 def shard(tmp_path):
-    random, lines = np.random.default_rng(0), []
-    with tarfile.open(tmp_path / "some.tar", "w") as archive:
-        for number in range(4):
-            cv2.imwrite(str(tmp_path / f"{number}.png"), random.integers(0, 256, (120, 160, 3), np.uint8))
-            archive.add(tmp_path / f"{number}.png", f"{number}.png")
-            lines.append(json.dumps({"file": f"{number}.png", "w": 160, "h": 120, "boxes": [[50, 40, 30, 20]]}))
-        (tmp_path / "index.jsonl").write_text("\n".join(lines))
-        archive.add(tmp_path / "index.jsonl", "index.jsonl")
-    return tmp_path / "some.tar"
+    return make_shard(tmp_path / "some.tar")
 
 
 def test_quantise_says_what_is_wrong(shard, lively_weights, capsys, monkeypatch):
     monkeypatch.setattr(quantise, "not_installed", lambda packages: [])
     arguments = ["--model", str(lively_weights), "--data", str(shard)]
-    assert quantise.main([*arguments, "--pairs", "4", "--check-pairs", "1"]) == 2
-    assert "--data has 4 images, but --pairs and --check-pairs ask for 5" in capsys.readouterr().err
+    assert quantise.main([*arguments, "--pairs", "14", "--check-pairs", "1"]) == 2
+    assert "--data has 14 images, but --pairs and --check-pairs ask for 15" in capsys.readouterr().err
     monkeypatch.setattr(quantise, "not_installed", requirements.not_installed)
     monkeypatch.setattr(requirements.importlib.util, "find_spec", lambda name: None if name == "nncf" else object())
     assert quantise.main(arguments) == 2

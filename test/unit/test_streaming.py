@@ -65,22 +65,6 @@ def paired(run) -> list[int]:
     return run.boxes[:, 0].astype(int).tolist()
 
 
-@pytest.mark.parametrize(
-    ("tracker", "count", "tracked", "answers"),
-    [
-        (TimedTracker(PERIOD), 6, [1, 2, 3, 4, 5], [0, 0, 1, 2, 3, 4]),
-        (TimedTracker(2 * PERIOD), 8, [1, 3, 5, 7], [0, 0, 0, 1, 1, 3, 3, 5]),
-        (TimedTracker(PERIOD / 2, 3.25 * PERIOD, PERIOD / 2), 8, [1, 2, 5, 6, 7], [0, 0, 1, 1, 1, 1, 5, 6]),
-        (TimedTracker(PERIOD / 2, initialise=2.5 * PERIOD), 6, [2, 3, 4, 5], [0, 0, 0, 2, 3, 4]),
-        (TimedTracker(PERIOD, initialise=4 * PERIOD), 4, [], [0, 0, 0, 0]),
-    ],
-    ids=["exactly a period", "two periods", "one hiccup", "late init", "init to the end"],
-)
-def test_tracked_frames_and_the_answers_their_truths_are_paired_with(tracker, count, tracked, answers):
-    run = stream(tracker, count)
-    assert run.frame_numbers.tolist() == tracked and paired(run) == answers
-
-
 def test_a_fast_tracker_equals_offline_where_its_time_is_permitted():
     offline = run_sequence(TimedTracker(PERIOD / 2), NumberedSequence.of(6))
     assert np.array_equal(stream(TimedTracker(PERIOD / 2), 6, latency=0.5).boxes, offline.boxes)
