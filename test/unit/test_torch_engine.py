@@ -8,14 +8,9 @@ from random_network import lively_model
 
 from dytrack_ros.engines.torch_engine import TorchEngine, TorchSteps, record_cuda_graphs
 
+CROPS = TEMPLATES[0], SEARCHES[0]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 STEPS = ["template", "advance_1", "locate_1", "advance_2", "locate_2", "advance_3", "locate_3"]
-
-
-def answers(engine):
-    engine.set_template(TEMPLATES[0])
-    engine.begin(SEARCHES[0])
-    return np.array([[engine.advance(), *engine.locate()] for _ in range(engine.exit_count)])
 
 
 def test_steps_leave_their_buffers_where_they_are():
@@ -36,7 +31,7 @@ def test_steps_leave_their_buffers_where_they_are():
 
 def test_recorded_steps_are_used_if_they_answer_alike(lively_weights, caplog):
     engine, used = TorchEngine(lively_weights, device="cpu"), []
-    expected = answers(engine)
+    expected = engine.answers(*CROPS)
 
     def record(steps, device):
         assert device == torch.device("cpu")
@@ -44,7 +39,7 @@ def test_recorded_steps_are_used_if_they_answer_alike(lively_weights, caplog):
 
     engine._use_recorded(record)
     used.clear()
-    np.testing.assert_array_equal(answers(engine), expected)
+    np.testing.assert_array_equal(engine.answers(*CROPS), expected)
     assert used == STEPS
     assert not caplog.text
 
@@ -76,9 +71,9 @@ def refused(_):
 )
 def test_eager_steps_stay_if_recording_fails(lively_weights, caplog, fault, said):
     engine = TorchEngine(lively_weights, device="cpu")
-    expected = answers(engine)
+    expected = engine.answers(*CROPS)
     engine._use_recorded(fault(engine))
-    np.testing.assert_array_equal(answers(engine), expected)
+    np.testing.assert_array_equal(engine.answers(*CROPS), expected)
     assert said in caplog.text and "CUDA graphs are not used" in caplog.text
 
 
@@ -88,8 +83,10 @@ def test_cuda_graphs_answer_as_eager_steps_and_as_the_cpu(lively_weights, caplog
     eager = TorchEngine(lively_weights, device="cuda", cuda_graphs=False)
     assert "CUDA graphs are not used" not in caplog.text
     for _ in range(3):
-        np.testing.assert_allclose(answers(recorded), answers(eager), atol=2e-3)
-    np.testing.assert_allclose(answers(recorded), answers(TorchEngine(lively_weights, device="cpu")), atol=0.02)
+        np.testing.assert_allclose(recorded.answers(*CROPS), eager.answers(*CROPS), atol=2e-3)
+    np.testing.assert_allclose(
+        recorded.answers(*CROPS), TorchEngine(lively_weights, device="cpu").answers(*CROPS), atol=0.02
+    )
 
 
 @needs_gpu
