@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from metered_tracker import MeteredTracker
+from square_sequences import write_sequences
 
 PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "node.py"
 PATIENCE_S = 280
@@ -50,6 +51,15 @@ def test_start_with_an_empty_cache_and_with_a_filled_one(measure):
     runs = measure("startup", "--rounds", 1)["runs"]
     assert [run["cache"] for run in runs] == ["cold", "warm"]
     assert all(0.5 < run["ready_s"] and 0.5 < run["first_tracked_s"] for run in runs)
+
+
+def test_cpu_time_at_the_default_thresholds_and_at_full_depth(measure, tmp_path):
+    sequences = write_sequences(tmp_path / "sequences", {"slow": 1, "fast": 3}, 30)
+    default, full = measure("cpu", "--sequences", sequences, "--rate", 5, "--unlimited")["runs"]
+    for run in (default, full):
+        assert run["frames"] > 0 and run["cpu_ms_per_frame"] > 0
+        assert run["cpu_s_per_minute"] == pytest.approx(60 * 5 * run["cpu_ms_per_frame"] / 1e3)
+    assert list(full["exits"]) == ["3"]
 
 
 def test_soak(measure):
