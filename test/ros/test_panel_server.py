@@ -14,7 +14,6 @@ import pytest
 from dytrack_ros.nodes.faults import PAGE_REFUSED
 from dytrack_ros.nodes.panel import server as panel_server
 from dytrack_ros.nodes.panel.gate import Gate
-from dytrack_ros.nodes.panel.protocol import SetParameter
 from dytrack_ros.nodes.panel.server import MAX_MESSAGE_BYTES, PAGE, PanelServer
 from dytrack_ros.nodes.panel.viewers import MAX_WAITING_BYTES
 
@@ -295,7 +294,7 @@ def test_an_answer_goes_to_the_page_that_asked(serve):
             while not panel.requests:
                 await asyncio.sleep(0.01)
             ((viewer, request),) = panel.requests
-            assert request == SetParameter("a", 1)
+            assert request == {"type": "set", "name": "a", "value": 1}
             panel.server.viewers.tell({"type": "answer"}, viewer)
             panel.server.viewers.tell({"type": "to all"})
             heard = [json.loads((await asking.receive()).data)["type"] for _ in range(2)]

@@ -30,22 +30,14 @@ from dytrack_ros.nodes.messages import INIT_QOS, detection_message, stamp_ns
 from dytrack_ros.nodes.panel.gate import Gate
 from dytrack_ros.nodes.panel.jpeg_stream import JpegStream
 from dytrack_ros.nodes.panel.parameters import TrackerParameters
-from dytrack_ros.nodes.panel.protocol import (
-    Enable,
-    Request,
-    SetParameter,
-    Start,
-    Stop,
-    diagnostics_message,
-    log_message,
-    results_message,
-)
+from dytrack_ros.nodes.panel.protocol import Request, diagnostics_message, log_message, results_message
 from dytrack_ros.nodes.panel.ros_graph import Topics, find_publishers, find_topics, find_trackers, what_is_missing
 from dytrack_ros.nodes.panel.server import PanelServer
 from dytrack_ros.nodes.panel.service_calls import ServiceCalls
 from dytrack_ros.nodes.panel.viewers import Viewer
 from dytrack_ros.nodes.parameter_schema import LiveParameters, Parameter
 from dytrack_ros.nodes.run import RunnableNode, leave, run
+from dytrack_ros.tracking.box import Box
 
 PARAMETERS = (
     Parameter(
@@ -194,18 +186,18 @@ class PanelNode(RunnableNode):
                 has_new_viewers = True
                 continue
             viewer, request = item
-            if isinstance(request, SetParameter):
-                self._tracker_parameters.set(request.name, request.value, viewer)
-            elif isinstance(request, Start):
-                self._start(request, viewer)
-            elif isinstance(request, Stop):
+            if request["type"] == "set":
+                self._tracker_parameters.set(request["name"], request["value"], viewer)
+            elif request["type"] == "start":
+                self._start(request["stamp"], request["box"], viewer)
+            elif request["type"] == "stop":
                 self._call("stop", Trigger, Trigger.Request(), viewer)
-            elif isinstance(request, Enable):
-                self._call("enable", SetBool, SetBool.Request(data=request.enabled), viewer)
+            else:
+                self._call("enable", SetBool, SetBool.Request(data=request["enabled"]), viewer)
         if has_new_viewers:
             self._follow_viewers()
 
-    def _start(self, request: Start, viewer: Viewer) -> None:
+    def _start(self, stamp: int, box: Box, viewer: Viewer) -> None:
         if self._topics is None or self._init is None:
             self._answer(viewer, "start", False, f"there is no tracker {self._tracker}")
             return
@@ -215,9 +207,9 @@ class PanelNode(RunnableNode):
             )
             return
         header = Header(frame_id=self._jpegs.header.frame_id if self._jpegs.header else "")
-        header.stamp.sec, header.stamp.nanosec = divmod(request.stamp_ns, 1_000_000_000)
-        self._sent_inits.append(SentInit(request.stamp_ns, viewer, time.monotonic() + INIT_PATIENCE_S))
-        self._init.publish(detection_message(header, request.box))
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+        self._sent_inits.append(SentInit(stamp, viewer, time.monotonic() + INIT_PATIENCE_S))
+        self._init.publish(detection_message(header, box))
 
     def _on_init_reply(self, message: InitReply) -> None:
         stamp = stamp_ns(message.header)

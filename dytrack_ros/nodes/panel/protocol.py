@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -26,52 +25,24 @@ class RequestError(ValueError):
     """A message that is not a valid request; the text says what was given and what is allowed."""
 
 
-@dataclass(frozen=True)
-class Look:
-    """Whether the page is visible, and how many pixels wide its picture is."""
+Request = dict[str, Any]
 
-    looking: bool
-    width: int
-
-
-@dataclass(frozen=True)
-class Shown:
-    """The page has drawn a picture and can take another."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """Follow the target in `box` (x, y, w, h in pixels of the full image) on the image stamped `stamp_ns`."""
-
-    stamp_ns: int
-    box: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Forget the target."""
-
-
-@dataclass(frozen=True)
-class Enable:
-    """Let the tracker process images, or ignore them."""
-
-    enabled: bool
-
-
-@dataclass(frozen=True)
-class SetParameter:
-    """Set one of the tracker's parameters."""
-
-    name: str
-    value: bool | int | float | str
-
-
-Request = Look | Shown | Start | Stop | Enable | SetParameter
+# The fields of each type of request.
+_FIELDS: dict[str, dict[str, type]] = {
+    "look": {"looking": bool, "width": int},  # whether the page is visible, and how many pixels wide its picture is
+    "shown": {},  # the page has drawn a picture and can take another
+    "start": {"stamp": str, "box": list},  # follow the target in the box on the image of this stamp
+    "stop": {},  # forget the target
+    "enable": {"enabled": bool},  # process images, or ignore them
+    "set": {"name": str},  # set one of the tracker's parameters, to a `value`
+}
+_KIND_NAMES = {bool: "true or false", int: "an integer", str: "a text", list: "a list"}
 
 
 def parse(text: str) -> Request:
-    """Return the request in a text message.
+    """Return the request in a text message: its `type` and that type's fields, checked.
+
+    `stamp` is an integer then, in nanoseconds, and `box` four floats x, y, w, h in pixels of the full image.
 
     Raises:
         RequestError: not a JSON object, an unknown `type`, or a missing or wrong field.
@@ -83,31 +54,39 @@ def parse(text: str) -> Request:
     if not isinstance(fields, dict):
         raise RequestError(f"a message must be a JSON object, not {repr(fields)[:40]}")
     kind = fields.get("type")
-    if not isinstance(kind, str) or kind not in _READERS:
-        raise RequestError(f"type must be one of {', '.join(_READERS)}, not {repr(kind)[:40]}")
-    return _READERS[kind](fields)
+    if not isinstance(kind, str) or kind not in _FIELDS:
+        raise RequestError(f"type must be one of {', '.join(_FIELDS)}, not {repr(kind)[:40]}")
+    request: Request = {"type": kind}
+    for name, wanted in _FIELDS[kind].items():
+        request[name] = value = fields.get(name)
+        if type(value) is not wanted:
+            raise RequestError(f"{name} must be {_KIND_NAMES[wanted]}, not {repr(value)[:40]}")
+    if kind == "look":
+        request["width"] = max(1, min(request["width"], 100_000))
+    elif kind == "start":
+        request |= {"stamp": _stamp(request["stamp"]), "box": _box_of(request["box"])}
+    elif kind == "set":
+        request |= {"name": _text(request["name"], "name"), "value": _value(fields.get("value"))}
+    return request
 
 
-def _look(fields: dict[str, Any]) -> Look:
-    return Look(_field(fields, "looking", bool), max(1, min(_field(fields, "width", int), 100_000)))
-
-
-def _start(fields: dict[str, Any]) -> Start:
-    stamp = _field(fields, "stamp", str)  # JavaScript's numbers do not hold nanoseconds
+def _stamp(stamp: str) -> int:
+    # A text: JavaScript's numbers do not hold nanoseconds.
     if not (stamp.isascii() and stamp.isdecimal() and len(stamp) <= 20 and int(stamp) < MAX_STAMP_NS):
         raise RequestError(f"stamp must be nanoseconds in decimals, less than {MAX_STAMP_NS}, not {stamp[:40]!r}")
-    box = _field(fields, "box", list)
+    return int(stamp)
+
+
+def _box_of(box: list[Any]) -> tuple[float, ...]:
     if len(box) != 4 or not all(_is_number(value) for value in box):
         raise RequestError(f"box must be four finite numbers x, y, width, height, not {repr(box)[:80]}")
-    x, y, width, height = map(float, box)
-    return Start(int(stamp), (x, y, width, height))
+    return tuple(map(float, box))
 
 
-def _set(fields: dict[str, Any]) -> SetParameter:
-    value = fields.get("value")
+def _value(value: Any) -> Any:
     if not (isinstance(value, (bool, str)) or _is_number(value)):
         raise RequestError(f"value must be a boolean, a finite number or a text, not {repr(value)[:40]}")
-    return SetParameter(_text(_field(fields, "name", str), "name"), _text(value, "value"))
+    return _text(value, "value")
 
 
 def _text(value: Any, name: str) -> Any:
@@ -117,24 +96,6 @@ def _text(value: Any, name: str) -> Any:
             raise RequestError(f"{name} has {len(value)} characters, at most {MAX_TEXT_LENGTH} are allowed")
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
             raise RequestError(f"{name} has characters that are not Unicode text")
-    return value
-
-
-_KIND_NAMES = {bool: "true or false", int: "an integer", str: "a text", list: "a list"}
-_READERS: dict[str, Callable[[dict[str, Any]], Request]] = {
-    "look": _look,
-    "shown": lambda fields: Shown(),
-    "start": _start,
-    "stop": lambda fields: Stop(),
-    "enable": lambda fields: Enable(_field(fields, "enabled", bool)),
-    "set": _set,
-}
-
-
-def _field(fields: dict[str, Any], name: str, kind: type) -> Any:
-    value = fields.get(name)
-    if type(value) is not kind:
-        raise RequestError(f"{name} must be {_KIND_NAMES[kind]}, not {repr(value)[:40]}")
     return value
 
 

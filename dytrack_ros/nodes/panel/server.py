@@ -16,7 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from dytrack_ros.nodes.faults import BAD_PAGE_MESSAGE, PAGE_REFUSED
 from dytrack_ros.nodes.panel.gate import Gate
-from dytrack_ros.nodes.panel.protocol import Look, Request, RequestError, Shown, parse
+from dytrack_ros.nodes.panel.protocol import Request, RequestError, parse
 from dytrack_ros.nodes.panel.viewers import Viewer, Viewers
 from dytrack_ros.utils import one_line
 
@@ -259,10 +259,10 @@ class PanelServer:
             self._report(BAD_PAGE_MESSAGE, str(error))
             viewer.tell(json.dumps({"type": "error", "text": str(error)}))
             return
-        if isinstance(request, Shown):
+        if request["type"] == "shown":
             viewer.shown()
-        elif isinstance(request, Look):
-            viewer.look(request.looking, request.width)
+        elif request["type"] == "look":
+            viewer.look(request["looking"], request["width"])
             self._changed()
         else:
             self._receive(viewer, request)
