@@ -33,6 +33,7 @@ sources = $(shell find dytrack_ros config launch msg underlay resource \( -name 
 help:
 	@echo 'make demo                         track a real clip in a real ROS 2 graph, results in demo/'
 	@echo 'make demo SCENE=occlusion         a target that goes behind a pillar; SCENE=shake: a shaken camera'
+	@echo 'make demo SCENE=follow            a simulated robot that follows a walking target'
 	@echo 'make demo VIDEO=file BOX=x,y,w,h  the same on your own clip (box of the first frame in pixels)'
 	@echo 'make test                         every test, on the built package'
 	@echo 'make unit                         the tests that need no ROS (about a minute)'

@@ -4,6 +4,7 @@
     tools/ros_env benchmarks/pictures.py pareto budget
 
 demo      docs/images/demo.webp: runs the demo, about a minute
+follow    docs/images/follow.png: runs the demo's scene follow, about a minute and a half
 pareto    docs/images/pareto.png, from the model cards and benchmarks/results/engines.json
 budget    docs/images/budget_response.png, from benchmarks/results/budget.json
 thresholds  docs/images/thresholds.png, from the calibration of the default weights
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,12 +56,22 @@ def demo(video: Path | None = None) -> None:
     """Draw the animation from a video, or from a run of the demo."""
     with tempfile.TemporaryDirectory() as folder:
         if video is None:
-            from ament_index_python.packages import get_package_prefix
-
-            program = Path(get_package_prefix("dytrack_ros"), "lib", "dytrack_ros", "dytrack")
-            subprocess.run([program, "demo", "--out", folder], check=True)
+            _run_demo("--out", folder)
             video = Path(folder) / "overlay.mp4"
         animate(video, IMAGES / "demo.webp")
+
+
+def follow() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _run_demo("--scene", "follow", "--out", folder)
+        shutil.copy(Path(folder) / "follow.png", IMAGES / "follow.png")
+
+
+def _run_demo(*arguments: str) -> None:
+    from ament_index_python.packages import get_package_prefix
+
+    program = Path(get_package_prefix("dytrack_ros"), "lib", "dytrack_ros", "dytrack")
+    subprocess.run([program, "demo", *arguments], check=True)
 
 
 def animate(video: Path, path: Path) -> None:
@@ -265,6 +277,7 @@ def node() -> None:
 
 PICTURES: dict[str, Callable[[], None]] = {
     "demo": demo,
+    "follow": follow,
     "pareto": pareto,
     "budget": budget,
     "thresholds": thresholds,

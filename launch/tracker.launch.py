@@ -55,6 +55,19 @@ def generate_launch_description():
             "point", default_value="", description="PointStamped topic of clicks on the target, in pixels; empty: none"
         ),
         DeclareLaunchArgument(
+            "depth",
+            default_value="",
+            description="depth image topic, registered to the image, for target_pose; empty: none",
+        ),
+        DeclareLaunchArgument(
+            "target_size_m",
+            default_value="",
+            description="[width, height] of the target in metres (0.0: not known), for target_pose; empty: none",
+        ),
+        DeclareLaunchArgument(
+            "bearing", default_value="false", description="true: target_bearing too, the angles to the target"
+        ),
+        DeclareLaunchArgument(
             "panel", default_value="false", description="true: dytrack_panel too, a web page to select targets"
         ),
         DeclareLaunchArgument(
@@ -72,6 +85,10 @@ def large_image_transport():
     if chosen or "fastrtps" not in os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"):
         return []
     return [SetEnvironmentVariable(FAST_DDS_VARIABLE, str(CONFIG / "fastdds_large_images.xml"))]
+
+
+def is_true(text):
+    return text.lower() in ("true", "1", "yes", "on")
 
 
 def start_nodes(context):
@@ -94,17 +111,22 @@ def start_nodes(context):
     overrides = {name: ParameterValue(value(name), value_type=str) for name in OVERRIDES if value(name)}
     use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     nodes = [node("tracker_node", overrides, [("image", value("image"))])]
+    # Camera drivers publish camera_info beside the image.
+    camera_info = ("camera_info", "/".join([*value("image").split("/")[:-1], "camera_info"]))
     if value("detections"):
         wanted = {"class_id": ParameterValue(value("target_class"), value_type=str)} if value("target_class") else {}
-        # Camera drivers publish camera_info beside the image.
-        camera_info = "/".join([*value("image").split("/")[:-1], "camera_info"])
-        remappings = [("detections", value("detections")), ("camera_info", camera_info)]
-        nodes.append(node("init_from_detections", wanted, remappings))
+        nodes.append(node("init_from_detections", wanted, [("detections", value("detections")), camera_info]))
     if value("point"):
         # rqt_image_view publishes its clicks on this topic.
         clicks = [("point", value("point")), ("click", f"{value('image')}_mouse_left")]
         nodes.append(node("init_from_point", {}, clicks))
-    if value("panel").lower() in ("true", "1", "yes", "on"):
+    if value("depth") or value("target_size_m"):
+        given = {"target_size_m": LaunchConfiguration("target_size_m")} if value("target_size_m") else {}
+        depth = [("depth", value("depth"))] if value("depth") else []
+        nodes.append(node("target_pose", {"use_depth": bool(depth), **given}, [*depth, camera_info]))
+    if is_true(value("bearing")):
+        nodes.append(node("target_bearing", {}, [camera_info]))
+    if is_true(value("panel")):
         # The panel finds the tracker's topics by itself, remapped ones too.
         port = {"port": ParameterValue(value("panel_port"), value_type=int)} if value("panel_port") else {}
         nodes.append(node("dytrack_panel", port, []))

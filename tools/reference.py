@@ -23,7 +23,9 @@ from dytrack_ros.cli.main import SUBCOMMANDS
 from dytrack_ros.nodes.bridges.__main__ import TABLES as BRIDGES
 from dytrack_ros.nodes.bridges.init_from_detections import InitFromDetections
 from dytrack_ros.nodes.bridges.init_from_point import InitFromPoint
-from dytrack_ros.nodes.demo import camera_node
+from dytrack_ros.nodes.bridges.target_bearing import TargetBearing
+from dytrack_ros.nodes.bridges.target_pose import TargetPose
+from dytrack_ros.nodes.demo import camera_node, robot_node
 from dytrack_ros.nodes.panel import node as panel_node
 from dytrack_ros.nodes.parameters import TRACKER
 from dytrack_ros.nodes.tracker_node import TrackerNode
@@ -33,6 +35,7 @@ NODES = {
     "tracker_node": TRACKER,
     **BRIDGES,
     "camera_node": camera_node.PARAMETERS,
+    "robot_node": robot_node.PARAMETERS,
     "dytrack_panel": panel_node.PARAMETERS,
 }
 NAMESPACE = "reference"
@@ -119,7 +122,10 @@ def topics(model: str = "dytrack_tiny") -> str:
         "tracker_node": partial(TrackerNode, parameter_overrides=overrides),
         "init_from_detections": InitFromDetections,
         "init_from_point": InitFromPoint,
+        "target_pose": TargetPose,
+        "target_bearing": TargetBearing,
         "camera_node": camera_node.CameraNode,
+        "robot_node": robot_node.RobotNode,
     }
     sections = {}
     rclpy.init(args=[])

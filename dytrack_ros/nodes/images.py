@@ -111,13 +111,25 @@ def open_image(message, value_range: ValueRange | None = None) -> MessageImage:
     Raises:
         UnreadableImageError: unknown encoding, a size of zero, or `step` or `data` too small for the size.
     """
+    return _RawImage(message, _encoding_of(message), value_range)
+
+
+def _encoding_of(message) -> _Encoding:
     encoding = _BY_LOWER_CASE.get(message.encoding.lower())
     if encoding is None:
         raise UnreadableImageError(
             f"image encoding {_quoted(message.encoding)} is unknown; publish one of "
             f"{', '.join(READABLE_ENCODINGS)} (image_proc converts)"
         )
-    return _RawImage(message, encoding, value_range)
+    return encoding
+
+
+def open_values(message) -> np.ndarray:
+    """Return the values of a sensor_msgs/Image, HxWxC, as a view of the message in its own type and byte order.
+
+    Raises as `open_image` does.
+    """
+    return _RawImage(message, _encoding_of(message), None).values
 
 
 def to_bgr(message) -> np.ndarray:
@@ -136,7 +148,7 @@ class _RawImage(MessageImage):
         value_type = np.dtype(encoding.value_type).newbyteorder(">" if message.is_bigendian else "<")
         rows, step = _image_bytes(message, encoding)
         luma = rows[: self.height, : self.width * encoding.bytes_per_pixel]
-        self._values = luma.view(value_type).reshape(self.height, self.width, encoding.channels)
+        self.values = luma.view(value_type).reshape(self.height, self.width, encoding.channels)
         if encoding.chroma_rows:
             # A row of NV24's chroma is twice as long as one of its luma, padding included.
             factor = max(int(encoding.chroma_rows), 1)
@@ -173,11 +185,11 @@ class _RawImage(MessageImage):
 
     def _bytes(self, rows: slice, columns: slice) -> np.ndarray:
         """Return values as uint8, contiguous within a row as OpenCV needs them."""
-        part = self._values[rows, columns]
+        part = self.values[rows, columns]
         if part.dtype == np.uint8:
             return part
         if self._range is None:
-            self._range = self.value_range.update(self._values)
+            self._range = self.value_range.update(self.values)
         return to_8_bit(part, self._range)
 
 

@@ -124,7 +124,9 @@ def check_ros2(command, *rest):
         assert plain[1].rpartition("/")[2] in TOPICS, f"no service {plain[1]}"
         interface(plain[2])
     else:
-        assert command in {"bag", "launch", "param", "pkg", "run", "topic"}, f"ros2 has no command {command} here"
+        assert command in {"action", "bag", "launch", "lifecycle", "param", "pkg", "run", "topic"}, (
+            f"ros2 has no command {command} here"
+        )
 
 
 def check_launch(file, *arguments):

@@ -14,7 +14,8 @@ import pytest
 import rclpy
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from dytrack_ros.msg import TrackStatus
-from vision_msgs.msg import Detection2D
+from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Detection2D, Detection3D
 
 import dytrack_ros
 from dytrack_ros.policies import ExitReason
@@ -44,18 +45,26 @@ def test_one_version():
 # Messages
 
 
-def test_detection_has_the_official_type():
-    """The hash that the middleware announces, so a subscriber built with the official vision_msgs matches."""
+@pytest.mark.parametrize(
+    ("kind", "type_hash"),
+    [
+        (Detection2D, "RIHS01_0d12b69df5c593b3455b7346fac8205437a7d4bcb09b9e0e0b2dde787ded38ea"),
+        (Detection3D, "RIHS01_ddd703be132ab0b69d33121f1bb034132bfbb3b0ac5f9fb1516005ba1c8a265b"),
+        (TFMessage, "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087"),
+    ],
+)
+def test_the_underlay_has_the_official_types(kind, type_hash):
+    """The hash that the middleware announces, so a subscriber built with the official package matches."""
     rclpy.init(domain_id=91)
     try:
         node = rclpy.create_node("type_hash_test")
-        node.create_publisher(Detection2D, "detection", 1)
-        (info,) = node.get_publishers_info_by_topic("detection")
+        node.create_publisher(kind, "messages", 1)
+        (info,) = node.get_publishers_info_by_topic("messages")
     finally:
         rclpy.shutdown()
     if not hasattr(info, "topic_type_hash"):
         pytest.skip("ROS 2 before Iron has no type hashes")
-    assert str(info.topic_type_hash) == "RIHS01_0d12b69df5c593b3455b7346fac8205437a7d4bcb09b9e0e0b2dde787ded38ea"
+    assert str(info.topic_type_hash) == type_hash
 
 
 def test_the_constants_of_status_are_those_of_the_library():

@@ -122,8 +122,9 @@ def open_files():
             yield os.readlink(link)
 
 
-def test_demo_says_why_the_tracker_did_not_start(tmp_path):
-    run = run_demo("--video", "synthetic", "--model", "no_such_model", "--out", tmp_path)
+@pytest.mark.parametrize("what", [("--video", "synthetic"), ("--scene", "follow")])
+def test_demo_says_why_the_tracker_did_not_start(what, tmp_path):
+    run = run_demo(*what, "--model", "no_such_model", "--out", tmp_path)
     assert run.returncode == 1
     assert "demo failed: tracker_node ended: error: no model 'no_such_model'" in run.stderr
 

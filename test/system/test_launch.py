@@ -54,6 +54,28 @@ def test_a_topic_of_points_starts_the_bridge(monkeypatch):
     assert dict(bridge.remappings) == {"point": "/clicks", "click": "/camera/image_raw_mouse_left"}
 
 
+@pytest.mark.parametrize(
+    ("given", "use_depth", "topics"),
+    [
+        ({"depth": "/camera/depth/image"}, True, {"depth": "/camera/depth/image"}),
+        ({"target_size_m": "[0.5, 1.7]"}, False, {}),
+        ({"depth": "/camera/depth/image", "target_size_m": "[0.5, 0.0]"}, True, {"depth": "/camera/depth/image"}),
+    ],
+)
+def test_depth_or_a_known_size_starts_target_pose(monkeypatch, given, use_depth, topics):
+    bridge = started(monkeypatch, image="/camera/image_raw", **given)["target_pose"]
+    assert dict(bridge.remappings) == topics | {"camera_info": "/camera/camera_info"}
+    _, values = bridge.parameters
+    assert values["use_depth"] is use_depth
+    assert ("target_size_m" in values) == ("target_size_m" in given)
+
+
+def test_bearing_starts_when_asked_for(monkeypatch):
+    bridge = started(monkeypatch, image="/camera/image_raw", bearing="true")["target_bearing"]
+    assert dict(bridge.remappings) == {"camera_info": "/camera/camera_info"}
+    assert "target_bearing" not in started(monkeypatch, bearing="false")
+
+
 @pytest.fixture
 def describe():
     pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS distribution, not from PyPI")
@@ -70,7 +92,7 @@ def describe():
 @pytest.mark.parametrize("name", FILES)
 def test_arguments_are_few_and_described(describe, name):
     arguments = [entity for entity in describe(name).entities if hasattr(entity, "default_value")]
-    assert 1 <= len(arguments) <= 15
+    assert 1 <= len(arguments) <= 20
     assert all(argument.description for argument in arguments)
 
 

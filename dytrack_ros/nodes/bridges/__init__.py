@@ -1,1 +1,1 @@
-"""Nodes that turn other messages into `init`."""
+"""Nodes that turn other messages into `init`, and the tracker's results into places and angles."""

@@ -19,6 +19,8 @@ from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes import images
 from dytrack_ros.nodes.demo.camera_node import COUNT_QOS
 from dytrack_ros.nodes.demo.camera_sources import CLIP_NAMES, SCENE_NAMES, Clip, find_clip, make_scene
+from dytrack_ros.nodes.demo.follow import DEFAULT_RATE_HZ as FOLLOW_RATE_HZ
+from dytrack_ros.nodes.demo.follow import FollowDemo
 from dytrack_ros.nodes.demo.node_process import NodeProcess, prepare_environment
 from dytrack_ros.nodes.demo.record import (
     FrameRecord,
@@ -38,6 +40,8 @@ from dytrack_ros.tracking.box import Box
 
 # At this rate two CPU cores have time for deeper exits than the first, beside the camera, DDS and this program.
 DEFAULT_RATE_HZ = 5.0
+# The scene that needs a robot instead of a clip.
+FOLLOW = "follow"
 
 WATCH_QOS = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=50)
 WATCH_PERIOD_S = 0.2
@@ -62,7 +66,7 @@ class DemoNode(RunnableNode):
         self._options = options
         self._tracker: NodeProcess | None = None
         self._camera: NodeProcess | None = None
-        self._rate_hz = options.rate
+        self._rate_hz = options.rate or DEFAULT_RATE_HZ
         self._out = Path(options.out)
         self._out.mkdir(parents=True, exist_ok=True)
         self._records: dict[int, FrameRecord] = {}  # by stamp, in the order of publication
@@ -212,8 +216,9 @@ def main(args: list[str] | None = None) -> int:
     """Entry point of `ros2 run dytrack_ros demo`; returns the exit code."""
     options = _parse(args)
     prepare_environment()
+    is_robot = options.scene == FOLLOW and not options.video
     # rclpy must not parse the demo's own arguments.
-    return run(lambda: DemoNode(_clip(options), options), args=[])
+    return run(lambda: FollowDemo(options) if is_robot else DemoNode(_clip(options), options), args=[])
 
 
 def _clip(options: argparse.Namespace) -> Clip:
@@ -229,10 +234,10 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--scene",
-        choices=SCENE_NAMES,
+        choices=(*SCENE_NAMES, FOLLOW),
         default=SCENE_NAMES[0],
-        help="clip: a face in a shaking car; occlusion: a target that passes behind a pillar; shake: a shaken camera. "
-        "The last two have true boxes (default: %(default)s)",
+        help="clip: a face in a shaking car; occlusion: a target that passes behind a pillar; shake: a shaken camera; "
+        "follow: a simulated robot that follows a target. All but the first know the truth (default: %(default)s)",
     )
     parser.add_argument(
         "--video",
@@ -245,11 +250,13 @@ def _parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rate",
         type=_positive,
-        default=DEFAULT_RATE_HZ,
+        default=0,
         metavar="HZ",
-        help="frames a second (default: %(default)g, which two CPU cores hold)",
+        help=f"frames a second (default: {DEFAULT_RATE_HZ:g}, which two CPU cores hold; follow: {FOLLOW_RATE_HZ:g})",
     )
-    parser.add_argument("--seconds", type=_positive, default=0, help="length of the run (default: the whole clip)")
+    parser.add_argument(
+        "--seconds", type=_positive, default=0, help="length of the run (default: the whole clip; follow: 60 s)"
+    )
     parser.add_argument("--model", default="auto", help="as tracker_node's parameter (default: %(default)s)")
     parser.add_argument("--engine", default="auto", help="as tracker_node's parameter (default: %(default)s)")
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder of the results (default: %(default)s)")
