@@ -309,6 +309,7 @@ depth_images = hostile.images.map(lambda fields: SimpleNamespace(**fields)) | st
 )
 
 
+@pytest.mark.timeout(1200 if hostile.IS_WHOLE else 120)
 @settings(max_examples=hostile.MESSAGES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(infos(), depth_images, boxes)
 def test_hostile_infos_and_depth_images_give_silence_or_a_range_that_can_be(info, image, box):
