@@ -5,9 +5,11 @@ import itertools
 import os
 import threading
 import time
+from collections import defaultdict
 from types import SimpleNamespace
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from dytrack_ros.msg import TrackStatus
 from node_graph import Graph
 from rcl_interfaces.msg import Parameter as ParameterMessage
@@ -32,7 +34,7 @@ class LiveGraph(Graph):
 
     Attributes:
         statuses: TrackStatus by stamp in nanoseconds; `detections`, `truths`, `images`, `overlays` likewise.
-        diagnostics: the last status of each task by its name.
+        diagnostics: the last status of each task by its name, empty before the first.
         newest_stamp: of the last image that was made, in nanoseconds; the next one's is `frame_ns` later.
     """
 
@@ -42,7 +44,8 @@ class LiveGraph(Graph):
         super().__init__(folder)
         self._hosted = []
         self.statuses, self.detections, self.truths = {}, {}, {}
-        self.images, self.overlays, self.diagnostics = {}, {}, {}
+        self.images, self.overlays = {}, {}
+        self.diagnostics = defaultdict(DiagnosticStatus)
         self.newest_stamp = 1_000_000_000_000
         self.frame_ns = FRAME_NS
         self._random = np.random.default_rng(0)
