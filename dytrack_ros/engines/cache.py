@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the folder of one kind of entries: ``graphs``, ``plans`` or ``int8``. It need not exist.
+    """Return the folder of one kind of entries: ``graphs``, ``plans``, ``int8`` or ``costs``. It need not exist.
 
     Raises OSError where neither XDG_CACHE_HOME nor a home folder is known.
     """

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from dytrack_ros.nodes.faults import (
     INIT_REFUSED,
@@ -18,6 +18,7 @@ from dytrack_ros.nodes.faults import (
     UNREADABLE_IMAGE,
 )
 from dytrack_ros.nodes.follower import Outcome
+from dytrack_ros.nodes.messages import diagnostics_message
 from dytrack_ros.tracking import TrackState
 
 
@@ -78,18 +79,7 @@ class Health:
 def report(node_name: str, health: Health) -> DiagnosticArray:
     """Make the three statuses of a node, without a stamp."""
     tasks = {"input": _input(health), "tracker": _tracker(health), "timing": _timing(health)}
-    return DiagnosticArray(
-        status=[
-            DiagnosticStatus(
-                level=level,
-                name=f"{node_name}: {task}",
-                message=message,
-                hardware_id=node_name,
-                values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-            )
-            for task, (level, message, values) in tasks.items()
-        ]
-    )
+    return diagnostics_message(node_name, tasks)
 
 
 def _input(health: Health) -> tuple[bytes, str, dict]:

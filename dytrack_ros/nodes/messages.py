@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
+from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PointStamped
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from std_msgs.msg import Header
@@ -81,6 +84,22 @@ def target_offset_message(header: Header, box: Box, width: int, height: int) -> 
     message.point.y = _clamp((2 * y + box_height) / height - 1, -1.0, 1.0)
     message.point.z = _clamp(box_width * box_height / (width * height), 0.0, 1.0)
     return message
+
+
+def diagnostics_message(node_name: str, tasks: Mapping[str, tuple[bytes, str, Mapping[str, Any]]]) -> DiagnosticArray:
+    """Make the statuses of a node, without a stamp: of each task its level, message and values."""
+    return DiagnosticArray(
+        status=[
+            DiagnosticStatus(
+                level=level,
+                name=f"{node_name}: {task}",
+                message=message,
+                hardware_id=node_name,
+                values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+            )
+            for task, (level, message, values) in tasks.items()
+        ]
+    )
 
 
 def init_reply_message(answer: InitAnswer) -> InitReply:

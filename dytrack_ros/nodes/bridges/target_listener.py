@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import CameraInfo
 from vision_msgs.msg import Detection2D
@@ -14,7 +14,7 @@ from vision_msgs.msg import Detection2D
 from dytrack_ros.msg import TrackStatus
 from dytrack_ros.nodes.bridges.target_geometry import CameraInfoError, CameraModel, Sight, sight_of
 from dytrack_ros.nodes.faults import BAD_CAMERA_INFO, BAD_DETECTION, Faults
-from dytrack_ros.nodes.messages import RESULT_QOS, box_of, image_qos, stamp_ns
+from dytrack_ros.nodes.messages import RESULT_QOS, box_of, diagnostics_message, image_qos, stamp_ns
 from dytrack_ros.nodes.parameter_schema import LiveParameters, Parameter
 from dytrack_ros.nodes.run import RunnableNode
 from dytrack_ros.tracking import TrackState
@@ -156,14 +156,9 @@ class TargetListener(RunnableNode):
         reason = self._state.name if self._state == TrackState.LOST else NO_TARGET if is_idle else self._silent_because
         is_fine = has_published or is_idle or reason == NO_READER
         values = {"state": self._state.name, **self._counts, **self._faults.counts}
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.OK if is_fine else DiagnosticStatus.WARN,
-            name=f"{self.get_fully_qualified_name()}: target",
-            message=self._answer if has_published else f"silent: {reason}",
-            hardware_id=self.get_fully_qualified_name(),
-            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-        )
-        message = DiagnosticArray(status=[status])
+        level = DiagnosticStatus.OK if is_fine else DiagnosticStatus.WARN
+        sentence = self._answer if has_published else f"silent: {reason}"
+        message = diagnostics_message(self.get_fully_qualified_name(), {"target": (level, sentence, values)})
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
