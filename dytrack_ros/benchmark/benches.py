@@ -65,8 +65,10 @@ def _texture(random: np.random.Generator, width: int, height: int) -> np.ndarray
 class EngineBench:
     """One engine with one model."""
 
-    def __init__(self, weights: str, engine: str, device: str, threads: int | None):
-        self._tracker = DyTracker.from_pretrained(weights, engine=engine, device=device, threads=threads)
+    def __init__(self, weights: str, engine: str, device: str, threads: int | None, precision: str):
+        self._tracker = DyTracker.from_pretrained(
+            weights, engine=engine, device=device, threads=threads, precision=precision
+        )
         self.device = self._tracker.engine.device
         self._random = np.random.default_rng(0)
 

@@ -20,6 +20,7 @@ def machine_facts() -> dict:
     return cpu_facts() | {
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "system": platform.platform(),
+        "instruction_limit": os.environ.get("ONEDNN_MAX_CPU_ISA"),
         "python": platform.python_version(),
         "libraries": {"dytrack_ros": __version__, "opencv": cv2.__version__}
         | {name: _version(name) for name in LIBRARIES},

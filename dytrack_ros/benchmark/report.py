@@ -35,6 +35,7 @@ def _engine_entry(contestant: Contestant, config: BenchmarkConfig) -> dict:
         "engine": contestant.name,
         "model": contestant.model,
         "device": contestant.worker.device,
+        "precision": config.precision,
         "ready_s": contestant.worker.ready_s,
         "peak_memory_mb": contestant.peak_memory_mb,
         "model_only": {
@@ -124,7 +125,9 @@ def _process_table(report: dict) -> str:
 
 
 def _engine_name(entry: dict) -> str:
-    return entry["engine"] if entry["device"] == "cpu" else f"{entry['engine']} ({entry['device']})"
+    usual = {"device": "cpu", "precision": "auto"}
+    special = [entry[key] for key, value in usual.items() if entry[key] != value]
+    return entry["engine"] + (f" ({', '.join(special)})" if special else "")
 
 
 def _cell(times: dict) -> str:

@@ -22,6 +22,7 @@ class BenchmarkConfig:
     sizes: tuple[Size, ...]
     device: str = "auto"
     threads: int | None = None
+    precision: str = "auto"
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Contestant:
 def start_engine(engine: str, weights: Path, config: BenchmarkConfig) -> Contestant:
     """Start an engine's process. Raises RuntimeError with the reason if the engine cannot run here."""
     label = f"engine {engine} with {weights.stem}"
-    worker = Worker(label, EngineBench, str(weights), engine, config.device, config.threads)
+    worker = Worker(label, EngineBench, str(weights), engine, config.device, config.threads, config.precision)
     return Contestant(worker, engine, weights.stem)
 
 

@@ -24,6 +24,7 @@ from dytrack_ros.benchmark.run import (
     start_peer,
 )
 from dytrack_ros.cli.command import command
+from dytrack_ros.cli.options import add_precision_option
 from dytrack_ros.cli.types import at_least_one
 from dytrack_ros.engines import ENGINES
 from dytrack_ros.engines.base import check_device
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--engines", nargs="+", choices=MEASURABLE, help="default: all installed engines")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda[:N]")
+    add_precision_option(p)
     p.add_argument("--threads", type=at_least_one, help="CPU threads of engines and peers; default: each library's own")
     p.add_argument("--sizes", type=frame_size, nargs="+", metavar="WxH", help="frame sizes in pixels", default=SIZES)
     p.add_argument("--rounds", type=at_least_one, default=10, help="turns of each engine and peer")
@@ -94,7 +96,7 @@ def run_benchmark(args: argparse.Namespace, machine: dict) -> dict:
     engines, not_measured = wanted_engines(args.engines)
     peers, missing_peers = available_peers(args.nanotrack)
     sizes = tuple(dict.fromkeys(args.sizes))
-    config = BenchmarkConfig(args.rounds, args.frames, sizes, args.device, args.threads)
+    config = BenchmarkConfig(args.rounds, args.frames, sizes, args.device, args.threads, args.precision)
 
     contestants: list[Contestant] = []
     with contextlib.ExitStack() as processes:
@@ -126,6 +128,7 @@ def run_benchmark(args: argparse.Namespace, machine: dict) -> dict:
             "frames_per_turn": config.frames,
             "sizes": [size_name(size) for size in config.sizes],
             "device": config.device,
+            "precision": config.precision,
             "threads": config.threads or "each library's default",
         },
         **build_report(contestants, config),

@@ -17,13 +17,7 @@ def add_tracker_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", help="shipped name or path of weights; the package's default if not given")
     p.add_argument("--engine", choices=ENGINES, default="auto")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda[:N]")
-    p.add_argument(
-        "--precision",
-        choices=ENGINE_PRECISIONS,
-        default="auto",
-        help="auto: the fastest that the chip supports; fp32: exact; int8: the graphs of `dytrack quantise`, in "
-        "openvino",
-    )
+    add_precision_option(p)
     p.add_argument("--threads", type=at_least_one, help="CPU threads; the engine's default if not given")
     p.add_argument(
         "--init-correction",
@@ -31,6 +25,16 @@ def add_tracker_options(p: argparse.ArgumentParser) -> None:
         default=TrackerConfig.init_correction,
         help="share of the difference between the init box and the network's box on the same frame that is "
         "corrected in later frames; 0 is the paper's tracker",
+    )
+
+
+def add_precision_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--precision",
+        choices=ENGINE_PRECISIONS,
+        default="auto",
+        help="auto: the fastest that the chip supports; fp32: exact; int8: the graphs of `dytrack quantise`, in "
+        "openvino",
     )
 
 

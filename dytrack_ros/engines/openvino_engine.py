@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,21 @@ from numpy.typing import NDArray
 
 from dytrack_ros.engines.onnx_graphs import OnnxGraphEngine, graph_file, graph_names, int8_file, value_names
 
+_log = logging.getLogger(__name__)
+
 # One frame at a time on all threads. Threads are not pinned to cores: a robot's cores have other work too.
 # Compiled models are not cached: on a CPU loading one took as long as compiling its graph (0.4 s for a stage of ViT-S).
 SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+FP32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 class OpenVINOEngine(OnnxGraphEngine):
     """Runs the graphs in OpenVINO on the CPU.
 
     Each value has one tensor, shared by the graph that computes it and those that read it; nothing is copied between
-    graphs. With precision ``auto`` OpenVINO computes in bf16 where the chip does (AMX, AVX512-BF16), else in fp32. With
-    ``int8`` the layers that ``quantise`` leaves unquantised are computed as with ``auto``.
+    graphs. With precision ``auto`` OpenVINO computes in bf16 where the chip does (AMX, AVX512-BF16), else in fp32; also
+    in fp32 where it cannot compile the graphs for bf16, as with ``ONEDNN_MAX_CPU_ISA=AVX2``. With ``int8`` the layers
+    that ``quantise`` leaves unquantised are computed as with ``auto``.
     """
 
     name = "openvino"
@@ -31,7 +36,16 @@ class OpenVINOEngine(OnnxGraphEngine):
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         if self.precision == "fp32":
-            settings["INFERENCE_PRECISION_HINT"] = "f32"
+            settings |= FP32
+        try:
+            self._compile(folder, settings)
+        except RuntimeError as error:
+            if self.precision == "fp32":
+                raise
+            _log.warning("openvino computes in fp32, since it failed in the chip's own precision: %s", error)
+            self._compile(folder, settings | FP32)
+
+    def _compile(self, folder: Path, settings: dict[str, Any]) -> None:
         core = ov.Core()
         self._requests: dict[str, ov.InferRequest] = {}
         self._tensors: dict[str, ov.Tensor] = {}

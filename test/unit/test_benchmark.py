@@ -32,7 +32,7 @@ def outcome(tiny_weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("benchmark") / "new" / "report.json"
     command = [sys.executable, "-m", "dytrack_ros.cli.main", "benchmark", "--model", str(tiny_weights)]
     command += ["--engines", *ENGINES, "--sizes", "96x64", "128x96", "--threads", "1", "--out", str(out)]
-    command += ["--rounds", str(ROUNDS), "--frames", str(FRAMES)]
+    command += ["--rounds", str(ROUNDS), "--frames", str(FRAMES), "--precision", "fp32"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return done, json.loads(out.read_text())
@@ -42,7 +42,8 @@ def test_report_has_every_stage_head_exit_and_size(outcome):
     report = outcome[1]
     assert [entry["engine"] for entry in report["engines"]] == ENGINES
     for entry in report["engines"]:
-        assert entry["model"] == "random_tiny" and entry["device"] == "cpu"
+        assert entry["model"] == "random_tiny"
+        assert (entry["device"], entry["precision"]) == ("cpu", "fp32")
         assert entry["ready_s"] > 0 and entry["peak_memory_mb"] > 0
         measured = entry["model_only"]
         # A stage is run on the way to its own exit and to every later one.
@@ -63,7 +64,7 @@ def test_report_has_every_stage_head_exit_and_size(outcome):
 
 def test_tables_show_all_and_say_what_the_figures_are(outcome):
     printed = outcome[0].stdout
-    for words in ("stage 3", "head 3", "128x96", "peak memory", "ratios from one run"):
+    for words in (f"{ENGINES[0]} (fp32)", "stage 3", "head 3", "128x96", "peak memory", "ratios from one run"):
         assert words in printed
     for peer in outcome[1]["not_measured"]:
         assert f"{peer}: not measured; " in printed

@@ -1,6 +1,8 @@
 """One suite for every engine that runs here: the contract, and the network's answers."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -175,6 +177,27 @@ def test_fp32_is_exact(name, weights):
     if name == "openvino":  # which otherwise computes in bf16 where the chip does
         compiled = exact._requests["advance_2"].get_compiled_model()
         assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+
+
+@pytest.mark.skipif("openvino" not in GRAPH_ENGINES, reason="openvino is not installed")
+def test_openvino_runs_where_the_instruction_set_is_limited(weights):
+    """oneDNN reads the limit at its first use, hence a process of its own. OpenVINO still asks it for bf16."""
+    program = """
+import sys
+from dytrack_ros.engines import create_engine
+from dytrack_ros.engines.base import reference_crop
+engine = create_engine("openvino", sys.argv[1], device="cpu", precision=sys.argv[2])
+print(engine.answers(reference_crop(engine.template_size), reference_crop(engine.search_size)).tolist())
+"""
+    found = {
+        precision: subprocess.run(
+            [sys.executable, "-c", program, str(weights), precision],
+            env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}, capture_output=True, text=True, timeout=120,
+        )
+        for precision in ("auto", "fp32")
+    }  # fmt: skip
+    assert [done.returncode for done in found.values()] == [0, 0], found["auto"].stderr
+    assert found["auto"].stdout == found["fp32"].stdout, "without bf16 instructions auto is fp32"
 
 
 @pytest.mark.parametrize("name", ["torch", *GRAPH_ENGINES])
