@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from dytrack_ros.policies import (
     RandomExit,
     default_thresholds,
 )
-from dytrack_ros.policies.budget_source import BudgetSource, CameraPace
+from dytrack_ros.policies.budget_source import BudgetSource
 from dytrack_ros.tracking import TrackResult
 
 ADAPTIVE = "adaptive"  # FixedThresholds
@@ -124,19 +123,18 @@ def budgets(
 ) -> dict[str, Budget]:
     """Return the budgets by name.
 
-    ``camera`` is the node's budget for a camera with the stream's period, and its deadline the next image
-    (``budget.keep_period``). It has no meaning offline and is left out there.
+    ``camera`` is the node's budget for a camera with the stream's period. It has no meaning offline and is left out
+    there.
     """
     named = {}
     for value in chosen:
         if not isinstance(value, str):
             named[f"budget {value:g} ms"] = Budget(value, deadline_ms)
         elif stream_hz is not None:
-            pace = CameraPace()
-            camera_s = BudgetSource(CAMERA).budget_s(1 / stream_hz, first_exit_s=first_exit_s, pace=pace)
+            camera_s = BudgetSource(CAMERA).budget_s(1 / stream_hz, first_exit_s=first_exit_s)
             if camera_s is None:
                 raise ValueError(f"--stream {stream_hz:g} gives --budget-ms camera no period")
-            named["budget camera"] = Budget(1e3 * camera_s, min(deadline_ms or math.inf, 1e3 * pace.frames / stream_hz))
+            named["budget camera"] = Budget(1e3 * camera_s, deadline_ms)
     return named
 
 

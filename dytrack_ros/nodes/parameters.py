@@ -122,7 +122,7 @@ TRACKER = (
     ),
     Parameter(
         "budget.keep_period",
-        True,
+        False,
         "Make the camera's period (or the number of periods that a frame gets) a deadline too. "
         "Used in budget.mode camera.",
     ),

@@ -341,7 +341,7 @@ def test_settings_come_from_the_parameters():
     defaults = settings_of()
     assert defaults.source == BudgetSource("camera", 30.0, 33.0, 0.9)
     assert (defaults.fixed_exit, defaults.deadline_s) == (None, None)
-    assert defaults.keep_period
+    assert not defaults.keep_period
     changed = settings_of(
         exit__policy="fixed", exit__fixed=2, exit__tau_1=0.5, budget__mode="rate", budget__deadline_ms=40.0
     )

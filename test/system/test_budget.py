@@ -98,7 +98,7 @@ def test_milliseconds_move_thrift_and_exits(graph):
 
 def test_the_sliders_choose_the_exits_in_camera_mode(graph, monkeypatch):
     monkeypatch.setattr(graph, "frame_ns", 10_000_000_000)  # a slow camera leaves time for full depth
-    change(graph, budget__mode="camera", budget__keep_period=False, exit__tau_1=1.0, exit__tau_2=1.0)
+    change(graph, budget__mode="camera", exit__tau_1=1.0, exit__tau_2=1.0)
     graph.wait_until(lambda: shown(graph, lambda status: status.thrift == 0), "budget that does not limit")
     deep = [graph.show().status for _ in range(50)]
     change(graph, exit__tau_1=0.0)
@@ -107,7 +107,7 @@ def test_the_sliders_choose_the_exits_in_camera_mode(graph, monkeypatch):
     assert {status.decided_by for status in deep} == {TrackStatus.LAST_EXIT}
     assert [status.exit_index for status in shallow] == [1] * 50
     assert {status.decided_by for status in shallow} == {TrackStatus.QUALITY}
-    change(graph, exit__tau_1=TAUS[0], exit__tau_2=TAUS[1], budget__keep_period=True)
+    change(graph, exit__tau_1=TAUS[0], exit__tau_2=TAUS[1])
 
 
 def shown(graph, condition):
