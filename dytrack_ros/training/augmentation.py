@@ -25,7 +25,7 @@ PART_STRIDE = 2_654_435_761  # keeps the seeds of processes apart in the 32 bits
 ENTERING_SHARES = (0.25, 0.9)  # visible share of a target that the image's border cuts off
 ENTERING_SIDEWAYS = 0.75  # share of them that enter from the left or the right
 LARGEST_GAP = 1.5  # largest distance of the border from a target that has entered, in target sides
-MOTION_REACH = 8.0  # largest scale change of a followed target, in mean deviations
+MOTION_REACH = 4.0  # largest scale change of a followed target, in mean deviations
 LOOK_ALIKE_MARGIN = 0.25  # least extra distance from the centre and least distance from the target, in half regions
 LOOK_ALIKE_PLACES = 8  # random places tried
 LOOK_ALIKE_TINT = 0.12  # largest deviation of each colour channel's gain; a share of it is drawn for each pair
@@ -65,7 +65,7 @@ class AugmentationConfig:
         0.0, "share of the pairs with search centre and scale as for a followed target", low=0, high=1
     )
     motion_spread: float = option(0.12, "their mean distance from the target, per axis, in target sides", low=0)
-    motion_scale: float = option(0.05, "their mean change of scale, as a logarithm", low=0)
+    motion_scale: float = option(0.12, "their mean change of scale, as a logarithm", low=0)
     look_alikes: float = option(
         0.0, "probability of a tinted copy of the target, farther from the centre", low=0, high=1
     )

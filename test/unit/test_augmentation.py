@@ -125,13 +125,13 @@ def jitter_of(crops):
 def test_followed_targets_are_where_a_tracker_looks():
     """Laplace: of the mean absolute value given, a half below 0.69 times that, a twentieth above three times."""
     shift, scale = jitter_of(one_target(replace(STEADY, motion=1.0)))
-    for values, spread in ((shift.flatten(), 0.12), (scale, 0.05)):
+    for values, spread in ((shift.flatten(), 0.12), (scale, 0.12)):
         assert values.abs().mean() == pytest.approx(spread, rel=0.15)
         assert values.abs().median() == pytest.approx(spread * np.log(2), rel=0.25)
         assert 0.02 < (values.abs() > 3 * spread).float().mean() < 0.09
         assert abs(values.mean()) < 0.15 * spread
-    shift, scale = jitter_of(one_target(replace(STEADY, motion=1.0, motion_spread=0.2, motion_scale=0.1)))
-    assert shift.abs().mean() == pytest.approx(0.2, rel=0.15) and scale.abs().mean() == pytest.approx(0.1, rel=0.15)
+    shift, scale = jitter_of(one_target(replace(STEADY, motion=1.0, motion_spread=0.2, motion_scale=0.05)))
+    assert shift.abs().mean() == pytest.approx(0.2, rel=0.15) and scale.abs().mean() == pytest.approx(0.05, rel=0.15)
 
 
 def test_a_share_of_the_targets_is_followed():
@@ -178,12 +178,12 @@ def test_entering_targets_are_cut_off_by_the_images_border():
 
     assert (search_side[~enters] == -1).all()
     is_cut = enters & (share < 0.9)
-    assert is_cut.sum() / enters.sum() == pytest.approx(0.45, abs=0.08), "a half; of some nearly all is visible"
+    assert is_cut.sum() / enters.sum() == pytest.approx(0.355, abs=0.07), "of a half, some nearly whole"
     assert gap[is_cut].abs().max() < 0.1 and (search_side[is_cut] == side[is_cut]).all()
     assert (share > template_share - 0.15)[is_cut].all(), "no less is visible than in the template"
     beside = enters & (gap > 0.2)
     assert (search_side[beside] == side[beside]).all() and (share[beside] > 0.9).all()
-    assert gap[beside].mean() == pytest.approx(0.75, abs=0.15) and gap[beside].max() < 1.6
+    assert gap[beside].mean() == pytest.approx(0.75, abs=0.15) and gap[beside].max() < 2.5
     target = torch.stack([bounds(is_red(search)) for search in crops.search])
     assert (target - crops.box).abs().max() < 2 / 64, "the box is the visible part"
 
