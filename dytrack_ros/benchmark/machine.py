@@ -17,13 +17,14 @@ LIBRARIES = ("numpy", "torch", "openvino", "onnxruntime", "tensorrt")
 
 def machine_facts() -> dict:
     """Return CPU, operating system, load and library versions, ready for JSON; None if unknown."""
+    libraries: dict[str, str | None] = {"dytrack_ros": __version__, "opencv": cv2.__version__}
+    libraries |= {name: _version(name) for name in LIBRARIES}
     return cpu_facts() | {
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "system": platform.platform(),
         "instruction_limit": os.environ.get("ONEDNN_MAX_CPU_ISA"),
         "python": platform.python_version(),
-        "libraries": {"dytrack_ros": __version__, "opencv": cv2.__version__}
-        | {name: _version(name) for name in LIBRARIES},
+        "libraries": libraries,
     }
 
 

@@ -313,8 +313,8 @@ class PairAugmentation:
             image, number, label = (torch.from_numpy(values).to(draw.device) for values in (image, number, label))
             return image, number, label, torch.where(as_part[:, None], part_of(label, size, place), label)
 
-        *template, template_box = on_device(pairs.template_image, pairs.template_box, pairs.template_object)
-        *search, search_box = on_device(pairs.search_image, pairs.search_box, pairs.search_object)
+        template = on_device(pairs.template_image, pairs.template_box, pairs.template_object)
+        search = on_device(pairs.search_image, pairs.search_box, pairs.search_object)
         low, high = ENTERING_SHARES
         visible = low + (high - low) * draw.share()
         is_whole = draw.chance(0.5) | synthetic
@@ -324,9 +324,9 @@ class PairAugmentation:
             far=draw.chance(0.5),
             gap=torch.where(is_whole, LARGEST_GAP * draw.share(), 0.0),
         )
-        template_box = border.visible(template_box, visible)
+        template_box = border.visible(template[3], visible)
         search_visible = torch.where(is_whole, 1.0, visible + (1 - visible) * draw.share())
-        search_box = border.visible(search_box, search_visible)
+        search_box = border.visible(search[3], search_visible)
         template_window = crop_window(
             template_box,
             m.template_factor,
@@ -336,8 +336,8 @@ class PairAugmentation:
         )
         search_window = crop_window(search_box, m.search_factor, *self._search_jitter(draw))
         return (
-            View(*template, template_box, template_window, m.template_size),
-            View(*search, search_box, search_window, m.search_size),
+            View(*template[:3], template_box, template_window, m.template_size),
+            View(*search[:3], search_box, search_window, m.search_size),
             border,
         )
 
