@@ -20,6 +20,7 @@ from engine_answers import (
 
 from dytrack_ros.engines import ENGINES, FallbackEngine, create_engine
 from dytrack_ros.engines.base import expected_box
+from dytrack_ros.engines.registry import missing_packages
 from dytrack_ros.model.corner_head import CornerHead
 
 
@@ -179,7 +180,7 @@ def test_fp32_is_exact(name, weights):
         assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
 
 
-@pytest.mark.skipif("openvino" not in GRAPH_ENGINES, reason="openvino is not installed")
+@pytest.mark.skipif(bool(missing_packages("openvino")), reason="openvino or onnx is missing")
 def test_openvino_runs_where_the_instruction_set_is_limited(weights):
     """oneDNN reads the limit at its first use, hence a process of its own. OpenVINO still asks it for bf16."""
     program = """
