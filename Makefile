@@ -22,6 +22,7 @@ build = build$(suffix)
 install = install$(suffix)
 log = log$(suffix)
 ros_env = tools/ros_env --distro $(ROS_DISTRO)
+pytest_unit = OMP_NUM_THREADS=1 $(ros_env) pytest test/unit -n auto --maxprocesses 4 --dist loadfile
 
 # Folders are listed beside their files: a deleted file changes its folder's date.
 sources = $(shell find dytrack_ros config launch msg underlay resource \( -name __pycache__ -o -name '.*_cache' \) -prune -o -print) \
@@ -70,14 +71,16 @@ pictures: setup
 reference: setup
 	$(ros_env) python tools/reference.py
 
-test: setup
-	$(ros_env) pytest test
+# The unit tests run on all cores; the others start nodes and measure times, one after another.
+test: unit
+	$(ros_env) pytest test/ros test/system
 
 unit: setup
-	$(ros_env) pytest test/unit
+	$(pytest_unit)
 
 coverage: setup
-	$(ros_env) pytest test --cov --cov-report=term --durations=20
+	$(pytest_unit) --cov --cov-report= --durations=10
+	$(ros_env) pytest test/ros test/system --cov --cov-append --cov-report=term --durations=20
 
 lint: $(venv)/.complete
 	$(venv)/bin/ruff check .

@@ -54,11 +54,11 @@ def test_start_with_an_empty_cache_and_with_a_filled_one(measure):
 
 
 def test_cpu_time_at_the_default_thresholds_and_at_full_depth(measure, tmp_path):
-    sequences = write_sequences(tmp_path / "sequences", {"slow": 1, "fast": 3}, 30)
-    default, full = measure("cpu", "--sequences", sequences, "--rate", 5, "--unlimited")["runs"]
+    sequences = write_sequences(tmp_path / "sequences", {"slow": 1, "fast": 3}, 20)
+    default, full = measure("cpu", "--sequences", sequences, "--rate", 10, "--unlimited")["runs"]
     for run in (default, full):
         assert run["frames"] > 0 and run["cpu_ms_per_frame"] > 0
-        assert run["cpu_s_per_minute"] == pytest.approx(60 * 5 * run["cpu_ms_per_frame"] / 1e3)
+        assert run["cpu_s_per_minute"] == pytest.approx(60 * 10 * run["cpu_ms_per_frame"] / 1e3)
     assert list(full["exits"]) == ["3"]
 
 

@@ -246,6 +246,18 @@ def test_what_has_no_effect_is_grey_and_a_button_shows_what_it_is(live, page):
     assert not about.is_visible()
 
 
+def test_warnings_of_the_tracker_move_no_slider(live, page):
+    live.graph.wait_until(control(page, "exit.tau_1").count, "parameters")
+    place, warnings = row(page, "exit.tau_1").bounding_box(), page.locator("#log li")
+    count = warnings.count()
+    publisher = live.graph.client.create_publisher(Detection2D, "init", 10)
+    live.graph.wait_until(publisher.get_subscription_count, "tracker")
+    publisher.publish(detection_message(live.graph.header(0), (float("nan"), 0, 10, 10)))
+    live.graph.wait_until(lambda: warnings.count() > count, "warning")
+    live.graph.wait_until(lambda: 0 in live.inits, "the init itself")  # other tests count inits
+    assert row(page, "exit.tau_1").bounding_box() == place
+
+
 def test_every_parameter_is_there_with_its_description(live, page):
     from dytrack_ros.nodes.parameters import TRACKER
 
