@@ -51,7 +51,10 @@ def one_line(error: BaseException) -> str:
 
 
 def cpu_facts() -> dict[str, Any]:
-    """Return the processor's name, its cores, the usable ones and its instruction sets, ready for JSON."""
+    """Return the processor's name, its cores, the usable ones and its instruction sets, ready for JSON.
+
+    ``instruction_limit`` is the limit that the environment sets to OpenVINO's instruction sets, None without one.
+    """
     cpu = _cpu_info()
     flags = set(cpu.get("flags", cpu.get("Features", "")).split())
     return {
@@ -59,6 +62,7 @@ def cpu_facts() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)),
         "cpu_flags": [flag for flag in CPU_FLAGS if flag in flags],
+        "instruction_limit": os.environ.get("ONEDNN_MAX_CPU_ISA"),
     }
 
 

@@ -22,7 +22,6 @@ def machine_facts() -> dict:
     return cpu_facts() | {
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "system": platform.platform(),
-        "instruction_limit": os.environ.get("ONEDNN_MAX_CPU_ISA"),
         "python": platform.python_version(),
         "libraries": libraries,
     }

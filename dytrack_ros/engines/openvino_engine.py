@@ -44,6 +44,8 @@ class OpenVINOEngine(OnnxGraphEngine):
                 raise
             _log.warning("openvino computes in fp32, since it failed in the chip's own precision: %s", error)
             self._compile(folder, settings | FP32)
+            if self.precision == "auto":
+                self.precision = "fp32"
 
     def _compile(self, folder: Path, settings: dict[str, Any]) -> None:
         core = ov.Core()

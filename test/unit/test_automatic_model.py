@@ -93,7 +93,7 @@ def choose(**options):
     return automatic_model.choose_automatically(None, engine="torch", device="cpu", **options)
 
 
-def test_models_are_measured_once_for_each_setting_of_the_engine(shipped, tmp_path, caplog):
+def test_models_are_measured_once_for_each_setting_of_the_engine(shipped, tmp_path, caplog, monkeypatch):
     first = choose(threads=1)
     assert first.name == "good" and "poor" in first.reason
     assert choose(threads=1) == first and shipped == ["good", "poor"], "the second start reads the cache"
@@ -104,6 +104,10 @@ def test_models_are_measured_once_for_each_setting_of_the_engine(shipped, tmp_pa
         file.write_text("{}")
     assert choose(threads=1).name == "good" and shipped == ["good", "poor"] * 3, "damaged costs are measured again"
     assert "holds no exit costs" in caplog.text
+
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    choose(threads=1)
+    assert shipped == ["good", "poor"] * 4, "OpenVINO computes otherwise with a limit"
 
 
 def test_costs_of_a_busy_machine_are_measured_again_by_the_next_start(shipped):

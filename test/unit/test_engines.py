@@ -22,6 +22,7 @@ from dytrack_ros.engines import ENGINES, FallbackEngine, create_engine
 from dytrack_ros.engines.base import expected_box
 from dytrack_ros.engines.registry import missing_packages
 from dytrack_ros.model.corner_head import CornerHead
+from dytrack_ros.utils import cpu_facts
 
 
 @pytest.fixture(scope="session")
@@ -189,6 +190,7 @@ from dytrack_ros.engines import create_engine
 from dytrack_ros.engines.base import reference_crop
 engine = create_engine("openvino", sys.argv[1], device="cpu", precision=sys.argv[2])
 print(engine.answers(reference_crop(engine.template_size), reference_crop(engine.search_size)).tolist())
+print(engine.label)
 """
     found = {
         precision: subprocess.run(
@@ -198,7 +200,10 @@ print(engine.answers(reference_crop(engine.template_size), reference_crop(engine
         for precision in ("auto", "fp32")
     }  # fmt: skip
     assert [done.returncode for done in found.values()] == [0, 0], found["auto"].stderr
-    assert found["auto"].stdout == found["fp32"].stdout, "without bf16 instructions auto is fp32"
+    (answers_of_auto, label), (answers_in_fp32, _) = (done.stdout.splitlines() for done in found.values())
+    assert answers_of_auto == answers_in_fp32, "without bf16 instructions auto is fp32"
+    chip_has_bf16 = any("bf16" in flag for flag in cpu_facts()["cpu_flags"])
+    assert label == ("openvino (cpu, fp32)" if chip_has_bf16 else "openvino (cpu)")
 
 
 @pytest.mark.parametrize("name", ["torch", *GRAPH_ENGINES])

@@ -61,7 +61,7 @@ class FollowDemo(RunnableNode):
             "robot_node": {"rate_hz": options.rate or DEFAULT_RATE_HZ},
         }
         self.processes: list[NodeProcess] = []
-        self.records: dict[str, list[Any]] = {"status": []}
+        self.records: dict[str, list[Any]] = {"status": [], "target_pose": []}
         self._pose_heard_s = -math.inf
         self._is_stopped = True
         self._command = self.create_publisher(TwistStamped, "cmd_vel", 10)
@@ -70,12 +70,11 @@ class FollowDemo(RunnableNode):
             ("robot_pose", PoseStamped),
             ("walker_pose", PoseStamped),
             ("target_truth", PoseStamped),
-            ("target_pose", PoseStamped),
             ("robot_velocity", TwistStamped),
         ):
             self.records[topic] = []
             self.create_subscription(kind, topic, self.records[topic].append, 50)
-        self.create_subscription(PoseStamped, "target_pose", self._on_pose, 1)
+        self.create_subscription(PoseStamped, "target_pose", self._on_pose, 50)
         self.create_timer(_CONTROL_PERIOD_S, self._watch)
 
     def close(self) -> None:
@@ -83,6 +82,7 @@ class FollowDemo(RunnableNode):
             process.stop()
 
     def _on_pose(self, message: PoseStamped) -> None:
+        self.records["target_pose"].append(message)
         self._pose_heard_s = time.monotonic()
         self._is_stopped = False
         command = TwistStamped(header=Header(stamp=message.header.stamp, frame_id="base_link"))
