@@ -15,9 +15,9 @@ from tqdm import tqdm
 from dytrack_ros.benchmark.peers import PeerTracker, add_nanotrack_option, nanotrack
 from dytrack_ros.cli.command import command
 from dytrack_ros.cli.options import load_sets, make_tracker, sequence_parser
-from dytrack_ros.cli.types import below_one, positive
+from dytrack_ros.cli.types import at_least_one, below_one, positive
 from dytrack_ros.data.registry import Dataset
-from dytrack_ros.data.sequences import as_variant
+from dytrack_ros.data.sequences import Sequence, as_variant
 from dytrack_ros.evaluation import report as reports
 from dytrack_ros.evaluation.run import SequenceRun
 from dytrack_ros.evaluation.run_matrix import CAMERA, RunSpec, run_matrix
@@ -41,6 +41,13 @@ def parser() -> argparse.ArgumentParser:
         "--exits",
         default="1,2,3,adaptive",
         help="fixed exits, `adaptive` (thresholds), `random`, separated by commas; or `none`",
+    )
+    p.add_argument(
+        "--starts",
+        type=at_least_one,
+        default=1,
+        metavar="K",
+        help="start at K frames of each sequence, for --first frames each, and take their mean: less noise",
     )
     p.add_argument("--thresholds", type=float, nargs="+", help="tau_1 tau_2 ... of `adaptive`; default: the model's")
     p.add_argument(
@@ -107,6 +114,8 @@ def check_options(args: argparse.Namespace, sets: dict[str, Dataset]) -> None:
     """
     if args.card and args.first:
         raise ValueError("--card takes results of whole sequences only: leave out --first")
+    if args.starts > 1 and not args.first:
+        raise ValueError(f"--starts {args.starts} needs --first N, the number of frames of each start")
     if args.card or args.report:
         for dataset in sets.values():
             if not all(sequence.is_judged for sequence in dataset.sequences):
@@ -126,7 +135,9 @@ def run_passes(
 ) -> Iterator[tuple[Pass, list[SequenceRun]]]:
     """Yield each pass with its runs over the sequences of its set. Shows progress."""
     prepared = {
-        (name, variant): [as_variant(sequence, variant).head(args.first) for sequence in dataset.sequences]
+        (name, variant): [
+            part for sequence in dataset.sequences for part in parts_of(as_variant(sequence, variant), args)
+        ]
         for name, dataset in sets.items() for variant in args.variants
     }  # fmt: skip
     total = sum(len(sequence) for name, spec in passes for sequence in prepared[name, spec.variant])
@@ -147,6 +158,11 @@ def run_passes(
                 runs.append(run_at(runner, sequence, spec.stream_hz, args.latency, show))
                 bar.update(before + len(sequence) - bar.n)
             yield (name, spec), runs
+
+
+def parts_of(sequence: Sequence, args: argparse.Namespace) -> list[Sequence]:
+    """Return the parts of a sequence that ``--first`` and ``--starts`` choose."""
+    return sequence.starts(args.starts, args.first) if args.starts > 1 else [sequence.head(args.first)]
 
 
 def write_results(

@@ -55,6 +55,16 @@ class Sequence:
         """The first ``count`` frames; all for None."""
         return replace(self, frames=self.frames[:count], truth=self.truth[:count])
 
+    def starts(self, count: int, length: int) -> list[Sequence]:
+        """Up to ``count`` parts of ``length`` frames, evenly spaced; each begins with a frame that has a box.
+
+        A sequence of at most ``length`` frames has one part, its whole.
+        """
+        possible = np.flatnonzero(~np.isnan(self.truth[: max(len(self) - length, 0) + 1]).any(axis=1))
+        wanted = np.linspace(0, possible[-1], count)
+        first = sorted({int(possible[np.searchsorted(possible, frame)]) for frame in wanted})
+        return [replace(self, frames=self.frames[n:], truth=self.truth[n:]).head(length) for n in first]
+
     @property
     def start_box(self) -> np.ndarray:
         """The init box on the first frame: (4,), x, y, w, h in pixels of the image shown."""

@@ -97,18 +97,25 @@ STREAM_MEASURES = ("skipped", "mean_latency_ms", "p95_latency_ms")
 def mean_over_sequences(summaries: list[dict]) -> dict:
     """Return the mean of each measure over sequences, and the number of frames of each exit.
 
-    Each sequence counts once; NaN is left out. ``success_auc_interval`` is the 95 % bootstrap interval over sequences.
+    Each sequence counts once, with the mean of its starts; NaN is left out. ``success_auc_interval`` is the 95 %
+    bootstrap interval over sequences.
     """
     exits: Counter = Counter()
+    sequences: dict[str, list[dict]] = {}
     for summary in summaries:
         exits.update(summary["exits"])
+        sequences.setdefault(summary["name"], []).append(summary)
+
+    def of_sequences(measure: str) -> list[float]:
+        return [mean(summary[measure] for summary in starts) for starts in sequences.values()]
+
     measures = MEASURES + tuple(measure for measure in STREAM_MEASURES if measure in summaries[0])
-    means = {measure: mean(summary[measure] for summary in summaries) for measure in measures}
-    interval = metrics.mean_interval(summary["success_auc"] for summary in summaries)
+    means = {measure: mean(of_sequences(measure)) for measure in measures}
+    interval = metrics.mean_interval(of_sequences("success_auc"))
     return {
         **means,
         "success_auc_interval": list(interval),
-        "sequences": len(summaries),
+        "sequences": len(sequences),
         "exits": dict(sorted(exits.items())),
     }
 

@@ -79,8 +79,24 @@ def test_a_run_starts_from_the_truth_and_sums_up(folder, tiny_weights):
     assert summary["exits"] == {2: 6}
     expected = metrics.success_auc(metrics.overlaps(run.boxes, run.sequence.truth))
     assert summary["success_auc"] == expected
-    mean = mean_over_sequences([summary, {**summary, "success_auc": 0.0}])
+    lost = {**summary, "success_auc": 0.0}
+    mean = mean_over_sequences([summary, {**lost, "name": "other"}])
     assert mean["success_auc"] == expected / 2 and mean["success_auc_interval"] == [0.0, expected]
+    starts = mean_over_sequences([summary, lost, lost, {**lost, "name": "other"}])
+    assert starts["sequences"] == 2 and starts["exits"] == {2: 24}
+    assert starts["success_auc"] == pytest.approx(expected / 6), "a sequence counts once, however many starts it has"
+
+
+def test_starts_are_spread_over_a_sequence_and_begin_with_a_box(folder):
+    sequence = load_sequence(folder / "square")
+    truth = sequence.start_box + np.arange(7.0)[:, None]
+    truth[2] = np.nan
+    parts = replace(sequence, truth=truth).starts(3, 3)
+    assert [part.frames for part in parts] == [sequence.frames[n : n + 3] for n in (0, 3, 4)]
+    truth = np.nan_to_num(truth)
+    assert [np.nan_to_num(part.truth).tolist() for part in parts] == [truth[n : n + 3].tolist() for n in (0, 3, 4)]
+    assert [len(part) for part in sequence.starts(3, 100)] == [7], "too short for a second start"
+    assert [part.frames[0] for part in sequence.starts(2, 6)] == list(sequence.frames[:2])
 
 
 def test_unknown_exits_are_refused():
@@ -204,6 +220,10 @@ def test_several_sets_with_names_and_intervals(folder, tiny_weights, tmp_path, c
     assert f"{mean['success_auc']:.3f} ({low:.3f}-{high:.3f})" in printed, "the sets side by side"
     assert f"{folder.name} (1)" in printed and "hard (2)" in printed
 
+    assert evaluate(tiny_weights, f"--sequences {other} --exits 1 --first 3 --starts 2", out=tmp_path / "starts") == 0
+    (run,) = json.loads((tmp_path / "starts").read_text())["sets"][0]["runs"]
+    assert (run["mean"]["sequences"], len(run["sequences"])) == (2, 4)
+
 
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -212,6 +232,7 @@ def test_several_sets_with_names_and_intervals(folder, tiny_weights, tmp_path, c
         ("--sequences {folder} {folder}", "must differ"),
         ("--sequences {folder} --dataset otb", "expected NAME/"),
         ("--sequences {folder} --first 2 --card card.json", "whole sequences only"),
+        ("--sequences {folder} --starts 2", "--starts 2 needs --first N"),
         ("--sequences {folder} --nanotrack no.onnx no.onnx", "no file no.onnx"),
     ],
 )
