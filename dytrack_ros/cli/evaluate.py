@@ -195,7 +195,7 @@ def write_results(
             tqdm.write(reports.absent_note(dataset.layout.name, entry["mean_missed_where_absent"]))
         sys.stdout.flush()
         if args.card and spec.stream_hz is None and spec.budget is None and not spec.is_peer:
-            reports.add_to_card(args.card, spec.policy, entry, args.init_correction, name if len(sets) > 1 else "")
+            reports.add_to_card(args.card, spec.policy, entry, tracker.config, name if len(sets) > 1 else "")
         if args.out:
             args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(reports.json_text(report) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dytrack_ros.cli.types import at_least_one, named_folder, unit_interval
+from dytrack_ros.cli.types import at_least_one, at_least_zero, named_folder, unit_interval
 from dytrack_ros.data.registry import AUTO, LAYOUTS, Dataset, load_dataset
 from dytrack_ros.data.sequences import VARIANTS
 from dytrack_ros.engines import ENGINE_PRECISIONS, ENGINES
@@ -25,6 +25,12 @@ def add_tracker_options(p: argparse.ArgumentParser) -> None:
         default=TrackerConfig.init_correction,
         help="share of the difference between the init box and the network's box on the same frame that is "
         "corrected in later frames; 0 is the paper's tracker",
+    )
+    p.add_argument(
+        "--motion-prior",
+        type=at_least_zero,
+        default=TrackerConfig.motion_prior,
+        help="preference for a small motion between two frames; 0 is the paper's tracker",
     )
 
 
@@ -72,7 +78,7 @@ def make_tracker(args: argparse.Namespace, weights: Path) -> DyTracker:
     return DyTracker.from_pretrained(
         str(weights),
         engine=args.engine,
-        config=TrackerConfig(init_correction=args.init_correction),
+        config=TrackerConfig(init_correction=args.init_correction, motion_prior=args.motion_prior),
         device=args.device,
         threads=args.threads,
         precision=args.precision,

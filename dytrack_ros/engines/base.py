@@ -87,12 +87,14 @@ class Engine(ABC):
             raise RuntimeError("locate() or heat_maps() before advance(): no exit has been reached yet")
         return self._run_head(self._reached - 1)
 
-    def locate(self) -> NDArray[np.float32]:
+    def locate(self, log_prior: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
         """Run the box head of the exit reached; return its box.
 
-        It is (4,) float32, (x1, y1, x2, y2) in [0, 1] of the search region.
+        It is (4,) float32, (x1, y1, x2, y2) in [0, 1] of the search region. ``log_prior`` (2, H, W) is added to the
+        heat maps before.
         """
-        return expected_box(self.heat_maps())
+        log_heat_maps = self.heat_maps()
+        return expected_box(log_heat_maps if log_prior is None else normalized(log_heat_maps + log_prior))
 
     @abstractmethod
     def _take_template(self, template: NDArray[np.uint8]) -> None:
@@ -125,6 +127,13 @@ class Engine(ABC):
         answers = self.answers(reference_crop(self.template_size), reference_crop(self.search_size))
         self._forget()
         return answers
+
+
+def normalized(log_heat_maps: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return log-probabilities (2, H, W) float32: those of each heat map sum up to 1."""
+    shifted = log_heat_maps - log_heat_maps.max(axis=(1, 2), keepdims=True)
+    probabilities: NDArray[np.floating] = np.exp(shifted).sum(axis=(1, 2), keepdims=True)
+    return (shifted - np.log(probabilities)).astype(np.float32)
 
 
 def expected_box(log_heat_maps: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -63,7 +63,7 @@ def add_to_card(
     card_file: Path,
     policy: ExitPolicy | None,
     entry: dict,
-    init_correction: float = TrackerConfig.init_correction,
+    config: TrackerConfig,
     set_name: str = "",
 ) -> None:
     """Write the accuracy of a run's ``entry`` and each exit's calibration error into a model card.
@@ -74,7 +74,7 @@ def add_to_card(
     accuracy = {measure: round(value, 4) for measure, value in entry["mean"].items() if measure in ACCURACY_MEASURES}
     errors = {index: found["reliability"]["calibration_error"] for index, found in entry["by_exit"].items()}
     accuracy["calibration_error"] = {index: round(error, 4) for index, error in errors.items() if not math.isnan(error)}
-    accuracy["init_correction"] = init_correction
+    accuracy["init_correction"], accuracy["motion_prior"] = config.init_correction, config.motion_prior
     if isinstance(policy, FixedThresholds):
         accuracy["thresholds"] = policy.thresholds
         accuracy["exits"] = entry["mean"]["exits"]

@@ -187,6 +187,14 @@ TRACKER = (
         0.0,
         1.0,
     ),
+    Parameter(
+        "motion.prior",
+        TrackerConfig.motion_prior,
+        "Preference for a small motion between two images: holds the target among look-alikes, but is slower to follow "
+        "jumps. 0: none.",
+        0.0,
+        20.0,
+    ),
     Parameter("catch_up.seconds", 2.0, "Greatest age of an image that an init may name, s.", 0.0, 60.0),
     Parameter("catch_up.mebibytes", 64.0, "Memory for the images that are kept for an init, MiB.", 1.0, 1024.0),
     Parameter("overlay.enabled", True, "Draw and publish overlay and markers while they have subscribers."),

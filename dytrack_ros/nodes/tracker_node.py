@@ -181,8 +181,9 @@ class TrackerNode(RunnableNode):
         uncertain = max(values["lost.uncertain_score"], values["lost.score"])
         states = StateThresholds(uncertain, values["lost.score"], values["lost.hysteresis"], values["lost.frames"])
         recovery = RecoverySettings(values["lost.deepen"], values["lost.search"], values["lost.match"])
+        config = TrackerConfig(states, recovery, values["init.correction"], values["motion.prior"])
         # One assignment, so that the tracking thread never sees a mixture of old and new settings.
-        self._settings = TrackerConfig(states, recovery, values["init.correction"]), BudgetSettings.of(values)
+        self._settings = config, BudgetSettings.of(values)
         low, high = values["image.range"]
         self._follower.set_fixed_range((low, high) if low < high else None)
         self._ring.set_limits(values["catch_up.seconds"], values["catch_up.mebibytes"])

@@ -18,6 +18,7 @@ from dytrack_ros.tracking.box import AnyBox, Box, check_init_box, clip_box, visi
 from dytrack_ros.tracking.box_correction import InitCorrection, Resolution
 from dytrack_ros.tracking.crop import CropWindow, cut_template
 from dytrack_ros.tracking.image import ImageView, Pixels, as_image_view
+from dytrack_ros.tracking.motion_prior import motion_prior
 from dytrack_ros.tracking.recovery import Recovery, RecoverySettings, warm_up
 from dytrack_ros.tracking.state import StateThresholds, TargetState, TrackState
 
@@ -36,17 +37,22 @@ class TrackerConfig:
             frame that is corrected in later frames. 0, as in the paper, also saves running the network on the init
             frame, which takes as long as a frame at full depth. Raised from 0, it counts from the next target on.
             The default was chosen on the development sequences.
+        motion_prior: weight of :func:`dytrack_ros.tracking.motion_prior.motion_prior`; 0: none, as in the paper. It
+            does not act while a lost target is searched.
 
-    Raises ValueError for a share out of range.
+    Raises ValueError for a share out of range or a negative weight.
     """
 
     states: StateThresholds = field(default_factory=StateThresholds)
     recovery: RecoverySettings | None = None
     init_correction: float = 0.5
+    motion_prior: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.init_correction <= 1:
             raise ValueError(f"init_correction is {self.init_correction}; it must lie in [0, 1]")
+        if not self.motion_prior >= 0:
+            raise ValueError(f"motion_prior is {self.motion_prior}; it must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +265,8 @@ class DyTracker:
             if policy.should_exit(exit_index, 0.0 if deepens else scores[-1], now - started):
                 break
 
-        box = self._final_box(image, window.to_image(engine.locate()), exit_index, config)
+        found = self._locate(window, 0 if settings else config.motion_prior)
+        box = self._final_box(image, found, exit_index, config)
         self._update_state(image, box, scores[-1], config, recovery)
         is_searching = self._search_settings(config) is not None
         self.box = recovery.last_seen if is_searching else box
@@ -285,7 +292,7 @@ class DyTracker:
         if self.box is None:
             raise RuntimeError("predict_all_exits() before initialize(): there is no target yet")
         image = as_image_view(image_bgr)
-        scores, boxes = self._run_all_exits(image, self.box)
+        scores, boxes = self._run_all_exits(image, self.box, self._config.motion_prior)
         return scores, [self._final_box(image, box, index, self._config) for index, box in enumerate(boxes, start=1)]
 
     def reset(self) -> None:
@@ -299,22 +306,30 @@ class DyTracker:
         If the engine fails there is no target: the template of the previous one is gone.
         """
         try:
-            found = self._run_all_exits(image, box)[1]
+            found = self._run_all_exits(image, box, prior_weight=0)[1]
         except Exception:
             self.reset()
             raise
         visible, *boxes = (visible_part(each, image.width, image.height) for each in (box, *found))
         return InitCorrection(visible, boxes)
 
-    def _run_all_exits(self, image: ImageView, around: Box) -> tuple[list[float], list[Box]]:
+    def _run_all_exits(self, image: ImageView, around: Box, prior_weight: float) -> tuple[list[float], list[Box]]:
         """Every exit's predicted IoU and uncorrected box in the search region around a box."""
         window = CropWindow.around(around, self.engine.search_factor)
         self.engine.begin(window.cut(image, self.engine.search_size))
         scores, boxes = [], []
         for _ in range(self.exit_count):
             scores.append(self.engine.advance())
-            boxes.append(window.to_image(self.engine.locate()))
+            boxes.append(self._locate(window, prior_weight))
         return scores, boxes
+
+    def _locate(self, window: CropWindow, prior_weight: float) -> Box:
+        """Run the box head of the exit reached; return its box in the image."""
+        engine, prior = self.engine, None
+        if prior_weight and self.box is not None:
+            last = window.to_crop(self.box)
+            prior = motion_prior(engine.search_grid, last, 1 / engine.search_factor, prior_weight)
+        return window.to_image(engine.locate(prior))
 
     def _search_settings(self, config: TrackerConfig) -> RecoverySettings | None:
         """The settings of the search while a lost target is searched, otherwise None."""

@@ -20,6 +20,7 @@ from visualization_msgs.msg import ImageMarker
 from dytrack_ros.nodes import parameters
 from dytrack_ros.nodes.messages import stamp_ns
 from dytrack_ros.policies.exit_policy import DEFAULT_THRESHOLDS
+from dytrack_ros.tracking.box import iou
 
 BOX = (480.0, 350.0, 60.0, 50.0)
 # Random weights score at random: with these no frame counts as lost.
@@ -172,6 +173,16 @@ def test_a_lost_target_is_held_then_hidden_and_found_again(tracker):
 def default_of(name):
     (default,) = (each.default for each in parameters.TRACKER if each.name == name.replace("__", "."))
     return default
+
+
+def test_the_motion_prior_acts_from_the_next_image_on(tracker):
+    graph, overlaps = tracker.graph, []
+    for weight in (0.0, 20.0):
+        assert graph.set_parameters(NODE, motion__prior=weight)[0]
+        graph.follow(BOX)
+        overlaps.append(iou(graph.show().box, BOX))
+    assert graph.set_parameters(NODE, motion__prior=default_of("motion__prior"))[0]
+    assert overlaps[0] < overlaps[1] - 0.1, "random weights find nothing: the prior keeps the box where it was"
 
 
 def test_disabled_it_ignores_images_and_remembers_the_target(tracker):

@@ -11,7 +11,7 @@ class StillEngine:
     exit_count = 3
     score = 0.9
     template_size, search_size = 128, 256
-    template_factor, search_factor = 2.0, 4.0
+    template_factor, search_factor, search_grid = 2.0, 4.0, 16
     background_mask = 0.0
     locate_at = (0.375, 0.375, 0.625, 0.625)
 
@@ -25,5 +25,6 @@ class StillEngine:
     def advance(self):
         return self.score
 
-    def locate(self):
+    def locate(self, log_prior=None):
+        assert log_prior is None or log_prior.shape == (2, 16, 16)
         return np.array(self.locate_at)

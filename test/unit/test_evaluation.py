@@ -19,7 +19,7 @@ from dytrack_ros.evaluation.report import absent_note, add_to_card, json_text
 from dytrack_ros.evaluation.run import SequenceRun, mean_over_sequences, run_sequence
 from dytrack_ros.evaluation.run_matrix import Budget, RunSpec, policies, run_matrix
 from dytrack_ros.policies import RandomExit
-from dytrack_ros.tracking import DyTracker, TrackResult, TrackState
+from dytrack_ros.tracking import DyTracker, TrackerConfig, TrackResult, TrackState
 
 
 @pytest.fixture(scope="module")
@@ -184,11 +184,11 @@ def test_cards_take_accuracy_and_no_times(tmp_path):
         "mean": {"success_auc": 0.612345, "mean_ms": 12.0, "exits": {1: 3, 2: 1}},
         "by_exit": {k: {"reliability": {"calibration_error": error}} for k, error in errors.items()},
     }  # fmt: skip
-    add_to_card(card, policies("adaptive", 3, [0.8, 0.7])["adaptive"], entry)
+    add_to_card(card, policies("adaptive", 3, [0.8, 0.7])["adaptive"], entry, TrackerConfig(motion_prior=2.0))
     assert json.loads(card.read_text())["evaluation"] == {
         "standard": {
             "adaptive": {
-                "success_auc": 0.6123, "calibration_error": {"1": 0.0432}, "init_correction": 0.5,
+                "success_auc": 0.6123, "calibration_error": {"1": 0.0432}, "init_correction": 0.5, "motion_prior": 2.0,
                     "thresholds": [0.8, 0.7], "exits": {"1": 3, "2": 1},
             }
         }
@@ -295,9 +295,10 @@ def test_a_stream_beside_offline_and_with_a_budget(folder, tiny_weights, tmp_pat
     assert "0.02 Hz budget camera" in printed and "0.00% over 50000 ms" in printed
 
 
-def test_the_init_correction_is_the_trackers(tiny_weights):
-    args = parser().parse_args(["--sequences", "none", "--engine", "torch", "--init-correction", "0.25"])
-    assert make_tracker(args, tiny_weights).config.init_correction == 0.25
+def test_corrections_are_the_trackers(tiny_weights):
+    options = "--sequences none --engine torch --init-correction 0.25 --motion-prior 2"
+    config = make_tracker(parser().parse_args(options.split()), tiny_weights).config
+    assert (config.init_correction, config.motion_prior) == (0.25, 2.0)
 
 
 def test_a_set_without_truth_gives_boxes_only(tiny_weights, tmp_path, capsys):

@@ -164,7 +164,7 @@ class SquareEngine(StillEngine):
     def advance(self):
         return 0.9 if self.seen else 0.1
 
-    def locate(self):
+    def locate(self, log_prior=None):
         return self.box
 
 

@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from still_engine import StillEngine
 
+from dytrack_ros.engines import Engine
+from dytrack_ros.model import DyTrackConfig
 from dytrack_ros.model.weights import load_weights
 from dytrack_ros.policies import FixedExit, FixedThresholds
 from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackerConfig, TrackState
 from dytrack_ros.tracking.box import check_init_box, clip_box, iou
 from dytrack_ros.tracking.box_correction import LARGEST_RATIO, InitCorrection, Resolution
 from dytrack_ros.tracking.crop import CropWindow
+from dytrack_ros.tracking.motion_prior import motion_prior
 from dytrack_ros.training.crops import ImageBank, crop_window, sample_crops
 
 
@@ -157,8 +160,10 @@ def test_a_box_partly_outside_is_accepted():
 def test_results_are_those_of_the_network(tracker, tiny_weights, image):
     box = (100.0, 90.0, 50.0, 30.0)
     tracker.set_policy(FixedExit(3))
+    tracker.set_config(TrackerConfig(motion_prior=0))
     tracker.initialize(image, box)
     result = tracker.track(image)
+    tracker.set_config(TrackerConfig())
 
     from dytrack_ros.model.dytrack import normalize
 
@@ -246,6 +251,9 @@ def test_a_config_counts_from_the_next_frame_on_and_is_checked():
     for wrong in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match="init_correction is .* must lie"):
             TrackerConfig(init_correction=wrong)
+    for wrong in (-0.1, math.nan):
+        with pytest.raises(ValueError, match="motion_prior is .* must be 0 or more"):
+            TrackerConfig(motion_prior=wrong)
 
 
 def test_the_package_offers_its_names():
@@ -268,6 +276,55 @@ assert not {"torch", "rclpy"} & set(sys.modules)
 
 def test_policies_need_no_numpy_and_tracking_needs_no_torch():
     subprocess.run([sys.executable, "-c", IMPORTS], check=True)
+
+
+# --- motion prior ----------------------------------------------------------------------------------------------------
+
+
+def test_the_prior_is_a_gaussian_round_each_corner():
+    prior = motion_prior(16, np.array([0.375, 0.4, 0.625, 0.6]), target_side=0.25, weight=2.0)
+    assert prior.shape == (2, 16, 16)
+    x, y = (5 + 0.5) / 16, (9 + 0.5) / 16
+    for corner, (x0, y0) in enumerate([(0.375, 0.4), (0.625, 0.6)]):
+        assert prior[corner, 9, 5] == pytest.approx(-2.0 * ((x - x0) ** 2 + (y - y0) ** 2) / 0.25**2)
+
+
+class TwoTargetsEngine(Engine):
+    """Sees the target where it was and, twice as likely, a look-alike three quarters of a target side to the right."""
+
+    name, device = "two targets", "cpu"
+
+    def __init__(self):
+        super().__init__(DyTrackConfig())
+
+    def _take_template(self, template):
+        pass
+
+    def _take_search(self, search):
+        pass
+
+    def _run_stage(self, position):
+        return 0.9
+
+    def _run_head(self, position):
+        heat = np.full((2, self.search_grid, self.search_grid), 1e-9, np.float32)
+        for corner, cell in enumerate((5, 9)):
+            heat[corner, cell, cell], heat[corner, cell, cell + 3] = 1 / 3, 2 / 3
+        return np.log(heat)
+
+
+def test_the_prior_prefers_the_nearer_of_two_targets():
+    image, box = np.zeros((240, 320, 3), np.uint8), (100.0, 100.0, 40.0, 40.0)
+    offsets = []
+    for weight in (0.0, 1.0, 20.0):
+        tracker = DyTracker(
+            TwoTargetsEngine(), policy=FixedExit(1), config=TrackerConfig(init_correction=0, motion_prior=weight)
+        )
+        tracker.initialize(image, box)
+        offsets.append((tracker.predict_all_exits(image)[1][0][0] - box[0]) / box[2])
+        assert (tracker.track(image).box[0] - box[0]) / box[2] == pytest.approx(offsets[-1])
+    none, some, much = offsets
+    assert none == pytest.approx(0.5, abs=0.15) and much == pytest.approx(0, abs=0.15) and much < some < none
 
 
 # --- init correction -------------------------------------------------------------------------------------------------
