@@ -132,8 +132,9 @@ class Engine(ABC):
 def normalized(log_heat_maps: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return log-probabilities (2, H, W) float32: those of each heat map sum up to 1."""
     shifted = log_heat_maps - log_heat_maps.max(axis=(1, 2), keepdims=True)
-    probabilities: NDArray[np.floating] = np.exp(shifted).sum(axis=(1, 2), keepdims=True)
-    return (shifted - np.log(probabilities)).astype(np.float32)
+    normalizer = np.log(np.exp(shifted).sum(axis=(1, 2), keepdims=True))
+    result: NDArray[np.float32] = (shifted - normalizer).astype(np.float32)
+    return result
 
 
 def expected_box(log_heat_maps: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,10 +22,13 @@ PART_OF_STILL, PART_OF_VIDEO, LARGEST_PART = 0.4, 0.85, 1.15
 shape; then a small part of its box does not show the same part of the object in both frames."""
 PROBABILITIES = ("flip", "grey", "blur", "motion_blur", "low_resolution", "noise", "mosaic", "distractor", "cut")
 PART_STRIDE = 2_654_435_761  # keeps the seeds of processes apart in the 32 bits that the CPU's generator uses
+ENTERING_SHARES = (0.25, 0.9)  # visible share of a target that the image's border cuts off
+ENTERING_SIDEWAYS = 0.75  # share of them that enter from the left or the right
+LARGEST_GAP = 1.5  # largest distance of the border from a target that has entered, in target sides
 MOTION_REACH = 8.0  # largest scale change of a followed target, in mean deviations
 LOOK_ALIKE_MARGIN = 0.35  # least extra distance from the centre and least distance from the target, in half regions
 LOOK_ALIKE_PLACES = 8  # random places tried
-LOOK_ALIKE_TINT = 0.12  # deviation of each colour channel's gain
+LOOK_ALIKE_TINT = 0.12  # largest deviation of each colour channel's gain; a share of it is drawn for each pair
 LOOK_ALIKE_SCALE = 0.15  # deviation of the logarithm of its size
 
 
@@ -52,6 +55,8 @@ class AugmentationConfig:
     * ``synthetic``: probability that a pair whose object was cut out shows it in front of another pair's scene.
       ``turn``, ``slant``: deviations of its angle in radians and of its shear. ``camera``: half-width of the camera's
       motion, in sides of the search region. ``cut``: probability that the template shows yet another scene.
+    * ``entering``: probability that the template shows a target that is cut off by the image's border. In half of these
+      pairs the search region shows at least as much of it, else all of it with the border beside it.
     * ``parts``: probability that the target is a part of the object, or the object with some of its surroundings; the
       same part in both crops.
     """
@@ -72,6 +77,9 @@ class AugmentationConfig:
         0.0, "share of the pairs that show a cut-out object in another scene; paper: 0", low=0, high=1
     )
     parts: float = option(0.0, "share of the pairs whose target is a part of the object; paper: 0", low=0, high=1)
+    entering: float = option(
+        0.0, "share of the pairs whose template is cut off by the image's border; paper: 0", low=0, high=1
+    )
     centre_jitter: float | None = None
     scale_jitter: float = 0.25
     aspect_jitter: float = 0.12
@@ -140,6 +148,37 @@ class View:
         return Layer(crop, cutouts.alpha(self.object, self.label, self.window, self.size))
 
 
+@dataclass(frozen=True)
+class ImageBorder:
+    """The border of the image where the targets of the pairs ``entering`` (B,) bool enter.
+
+    ``sideways`` (B,): it is the left or the right one. ``far`` (B,): it is the right or the lower one. The search
+    region shows it at ``gap`` (B,) target sides from the target; 0: it cuts off the target there too.
+    """
+
+    entering: Tensor
+    sideways: Tensor
+    far: Tensor
+    gap: Tensor
+
+    def visible(self, box: Tensor, share: Tensor) -> Tensor:
+        """The visible part of ``box`` (B, 4), (x, y, w, h), of which a ``share`` (B,) is visible."""
+        share = torch.where(self.entering, share, torch.ones_like(share))
+        one, near = torch.ones_like(share), (~self.far).float()
+        sizes = torch.where(self.sideways[:, None], torch.stack([share, one], 1), torch.stack([one, share], 1))
+        return part_of(box, sizes, near[:, None].expand(-1, 2))
+
+    def beyond(self, box: Tensor, gap: Tensor | float, size: int) -> Tensor:
+        """Pixels of a crop beyond the border, bool (B, 1, size, size).
+
+        The border stands at a ``gap`` (B,) from ``box`` (B, 4), both in units of the crop's side.
+        """
+        steps = (torch.arange(size, device=box.device, dtype=torch.float32) + 0.5) / size
+        first, last = (torch.where(self.sideways, box[:, i], box[:, i + 1]) for i in (0, 2))
+        past = torch.where(self.far[:, None], steps > (last + gap)[:, None], steps < (first - gap)[:, None])
+        return torch.where(each(self.sideways), past[:, None, None, :], past[:, None, :, None]) & each(self.entering)
+
+
 class PairAugmentation:
     """Turns sampled pairs into crops; deterministic for a given seed, step, part and device type.
 
@@ -166,6 +205,8 @@ class PairAugmentation:
         stretch = math.exp(c.largest_log_scale + c.aspect_jitter / 2)
         template_stretch = math.exp(4 * c.template_scale_jitter)
         part, smallest = (LARGEST_PART, PART_OF_STILL) if c.parts else (1.0, 1.0)
+        if c.entering:
+            smallest = min(smallest, math.sqrt(ENTERING_SHARES[0]))
         return (
             CropView(
                 (m.template_factor + c.template_centre_jitter) / 2 * template_stretch * part,
@@ -185,7 +226,7 @@ class PairAugmentation:
         scene = torch.from_numpy(pairs.scene).to(device)
         beside_other = scene != scene.roll(1)  # the neighbour in the batch shows another scene
         synthetic = draw.chance(c.synthetic) & beside_other & self._is_cut_out(pairs)
-        template_view, search_view = self._views(pairs, draw, draw.chance(c.parts) & ~synthetic)
+        template_view, search_view, border = self._views(pairs, draw, draw.chance(c.parts) & ~synthetic, synthetic)
         template, _ = template_view.crop(bank)
         search, inside = search_view.crop(bank)
         marked = box_in_window(template_view.box, template_view.window)
@@ -212,13 +253,19 @@ class PairAugmentation:
             search, black = _pasted(search, black, template.roll(number, 0), rolled, grid, covered)
         if c.look_alikes:
             grid, free = self._look_alike_place(box, draw)
-            tinted = (template * (1 + LOOK_ALIKE_TINT * draw.normal(3, 1, 1))).clamp(0, 255)
+            tint = LOOK_ALIKE_TINT * draw.normal(3, 1, 1)
+            tinted = (template * (1 + tint)).clamp(0, 255)
             search, black = _pasted(search, black, tinted, shape, grid, free & each(draw.chance(c.look_alikes)))
+        template_black = border.beyond(marked, 0.0, self.model.template_size)
+        black |= border.beyond(box, border.gap / self.model.search_factor, self.model.search_size)
         flipped = draw.chance(c.flip)
-        template, search, black = (torch.where(each(flipped), crop.flip(3), crop) for crop in (template, search, black))
+        template, search, black, template_black = (
+            torch.where(each(flipped), crop.flip(3), crop) for crop in (template, search, black, template_black)
+        )
         marked, box = (torch.where(flipped[:, None], _mirrored(corners), corners) for corners in (marked, box))
 
         template, search = self._photometric(template, search, black, draw)
+        template = template.masked_fill(template_black, 0)
         # The neighbour's search region may be synthetic, in front of the scene of its own neighbour: this pair's scene.
         is_there = synthetic.roll(1) & (scene == scene.roll(2))
         present = ~(draw.chance(c.absent) & beside_other & ~is_there)
@@ -248,8 +295,14 @@ class PairAugmentation:
         first, second = map(self.cutouts.has, objects)
         return first & second
 
-    def _views(self, pairs: PairBatch, draw: Draw, as_part: Tensor) -> tuple[View, View]:
-        """Windows of the template and of the search region; of a part of the label where ``as_part`` (B,)."""
+    def _views(
+        self, pairs: PairBatch, draw: Draw, as_part: Tensor, synthetic: Tensor
+    ) -> tuple[View, View, ImageBorder]:
+        """Windows of the template and of the search region, and the border where targets enter.
+
+        They show a part of the label where ``as_part`` (B,). The search regions of ``synthetic`` (B,) pairs show all of
+        the target.
+        """
         c, m = self.config, self.model
         same = torch.from_numpy(pairs.template_object == pairs.search_object).to(draw.device)
         size = torch.where(same, PART_OF_STILL, PART_OF_VIDEO)[:, None]
@@ -262,17 +315,30 @@ class PairAugmentation:
 
         template = on_device(pairs.template_image, pairs.template_box, pairs.template_object)
         search = on_device(pairs.search_image, pairs.search_box, pairs.search_object)
+        low, high = ENTERING_SHARES
+        visible = low + (high - low) * draw.share()
+        is_whole = draw.chance(0.5) | synthetic
+        border = ImageBorder(
+            draw.chance(c.entering) & ~as_part,
+            draw.chance(ENTERING_SIDEWAYS),
+            far=draw.chance(0.5),
+            gap=torch.where(is_whole, LARGEST_GAP * draw.share(), 0.0),
+        )
+        template_box = border.visible(template[3], visible)
+        search_visible = torch.where(is_whole, 1.0, visible + (1 - visible) * draw.share())
+        search_box = border.visible(search[3], search_visible)
         template_window = crop_window(
-            template[3],
+            template_box,
             m.template_factor,
             shift=draw.uniform(2) * c.template_centre_jitter / 2,
             log_scale=draw.normal() * c.template_scale_jitter,
             log_aspect=torch.zeros(draw.batch, device=draw.device),
         )
-        search_window = crop_window(search[3], m.search_factor, *self._search_jitter(draw))
+        search_window = crop_window(search_box, m.search_factor, *self._search_jitter(draw))
         return (
-            View(*template, template_window, m.template_size),
-            View(*search, search_window, m.search_size),
+            View(*template[:3], template_box, template_window, m.template_size),
+            View(*search[:3], search_box, search_window, m.search_size),
+            border,
         )
 
     def _search_jitter(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:

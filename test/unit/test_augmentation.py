@@ -165,6 +165,51 @@ def test_look_alikes_are_tinted_and_farther_from_the_centre_than_the_target():
     assert (red / torch.tensor([180.0, 20, 20])).std(0) == pytest.approx([0.12] * 3, rel=0.35), "each channel's gain"
 
 
+def test_entering_targets_are_cut_off_by_the_images_border():
+    crops = one_target(replace(STEADY, motion=1.0, entering=0.6), pairs=600)
+    (side, template_gap, template_share), (search_side, gap, share) = map(border, (crops.template, crops.search))
+    enters = side >= 0
+    assert enters.float().mean() == pytest.approx(0.6, abs=0.06)
+    counts = torch.bincount(side[enters], minlength=4) / enters.sum()
+    assert counts.tolist() == pytest.approx([0.375, 0.125, 0.375, 0.125], abs=0.08), "left, top, right, bottom"
+    assert template_gap[enters].abs().max() < 0.1 and template_share[~enters].min() > 0.9
+    assert template_share[enters].min() > 0.2 and template_share[enters].mean() == pytest.approx(0.575, abs=0.06)
+
+    assert (search_side[~enters] == -1).all()
+    is_cut = enters & (share < 0.9)
+    assert is_cut.sum() / enters.sum() == pytest.approx(0.45, abs=0.08), "a half; of some nearly all is visible"
+    assert gap[is_cut].abs().max() < 0.1 and (search_side[is_cut] == side[is_cut]).all()
+    assert (share > template_share - 0.15)[is_cut].all(), "no less is visible than in the template"
+    beside = enters & (gap > 0.2)
+    assert (search_side[beside] == side[beside]).all() and (share[beside] > 0.9).all()
+    assert gap[beside].mean() == pytest.approx(0.75, abs=0.15) and gap[beside].max() < 1.6
+    target = torch.stack([bounds(is_red(search)) for search in crops.search])
+    assert (target - crops.box).abs().max() < 2 / 64, "the box is the visible part"
+
+
+def is_red(crop):
+    return crop[0] > crop[1] + 60
+
+
+def border(crops):
+    """The black border of crops of the red square: its side (left, top, right, bottom; -1: none), its distance from the
+    square in the square's longer sides, and the square's shorter side over its longer one."""
+    sides, gaps, shares = [], [], []
+    for crop in crops:
+        x1, y1, x2, y2 = bounds(is_red(crop)).tolist()
+        black = crop.amax(0) == 0
+        lines = [black.all(0), black.all(1)]  # columns, rows
+        found = [(side, line) for side, line in enumerate((*lines, *(line.flip(0) for line in lines))) if line[0]]
+        assert len(found) <= 1, "one border at most"
+        side, line = found[0] if found else (-1, torch.zeros(1))
+        width, height = x2 - x1, y2 - y1
+        distance = (x1, y1, 1 - x2, 1 - y2)[side] - line.sum().item() / len(black) if found else 0.0
+        sides.append(side)
+        gaps.append(distance / max(width, height))
+        shares.append(min(width, height) / max(width, height))
+    return torch.tensor(sides), torch.tensor(gaps), torch.tensor(shares)
+
+
 # --- cut-outs ---------------------------------------------------------------------------------------------------------
 
 RED, YELLOW = (210, 20, 20), (210, 210, 20)
