@@ -132,7 +132,7 @@ def sets_table(sets: Iterable[dict]) -> str:
         return ""
     labels = list(dict.fromkeys(_label(run) for each in sets for run in each["runs"]))
     cells = {(each["name"], _label(run)): _auc_cell(run["mean"]) for each in sets for run in each["runs"]}
-    columns = [f"{each['name']} ({len(each['runs'][0]['sequences'])})" for each in sets]
+    columns = [f"{each['name']} ({each['runs'][0]['mean']['sequences']})" for each in sets]
     left, width = max(map(len, labels)), max(20, *map(len, columns))
     lines = [f"{'AUC, 95 % interval':{left}} " + " ".join(f"{column:>{width}}" for column in columns)]
     for label in labels:
