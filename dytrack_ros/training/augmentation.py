@@ -28,7 +28,7 @@ LARGEST_GAP = 1.5  # largest distance of the border from a target that has enter
 MOTION_REACH = 8.0  # largest scale change of a followed target, in mean deviations
 LOOK_ALIKE_MARGIN = 0.35  # least extra distance from the centre and least distance from the target, in half regions
 LOOK_ALIKE_PLACES = 8  # random places tried
-LOOK_ALIKE_TINT = 0.12  # largest deviation of each colour channel's gain; a share of it is drawn for each pair
+LOOK_ALIKE_TINT = 0.12  # deviation of each colour channel's gain
 LOOK_ALIKE_SCALE = 0.15  # deviation of the logarithm of its size
 
 
