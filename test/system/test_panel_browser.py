@@ -34,9 +34,20 @@ def live(tmp_path_factory, tiny_weights):
         start_tracker(graph, tiny_weights, catch_up__seconds=6.0)  # a busy machine takes longer than the default 2 s
         panel, url = start_panel(graph)
         with browser() as chromium:
-            yield SimpleNamespace(graph=graph, panel=panel, url=url, chromium=chromium, inits=inits)
+            live = SimpleNamespace(graph=graph, panel=panel, url=url, chromium=chromium, inits=inits)
+            await_first_init(live)
+            yield live
     finally:
         graph.close()
+
+
+def await_first_init(live):
+    """Draw boxes until this process hears an init: DDS matches it with the panel's publisher later than the tracker."""
+    with Opened(live, viewport=DESKTOP) as page:
+        while not live.inits:
+            before = target(page)
+            drag_box(page, BOX)
+            live.graph.wait_until(lambda: live.inits or target(page) not in ("", before), "any init")  # noqa: B023
 
 
 @pytest.fixture
@@ -207,9 +218,13 @@ def test_controls_change_parameters_and_show_changes_from_elsewhere(live, page):
 
 def test_in_the_default_mode_a_slider_changes_the_exits_of_the_next_frames(live, page):
     def next_exits(count):
-        seen = set(live.graph.statuses)
-        live.graph.wait_until(lambda: len(live.graph.statuses) >= len(seen) + count, f"{count} more frames")
-        return [status.exit_index for stamp, status in sorted(live.graph.statuses.items()) if stamp not in seen]
+        """Exits of frames taken from now on; statuses of former frames may still be on their way to this process."""
+        now = time.time_ns()
+
+        def exits():
+            return [status.exit_index for stamp, status in sorted(live.graph.statuses.items()) if stamp > now]
+
+        return live.graph.wait_until(lambda: len(exits()) >= count and exits(), f"{count} more frames")
 
     follow(live, page)
     assert live.graph.set_parameters("/tracker_node", budget__mode="camera")[0]
@@ -221,7 +236,7 @@ def test_in_the_default_mode_a_slider_changes_the_exits_of_the_next_frames(live,
     deep = next_exits(10)
     slider.press("Home")
     await_parameter(live, "exit.tau_1", 0.0)
-    assert next_exits(50)[1:] == [1] * 49, "the frame in progress may still have the former threshold"
+    assert set(next_exits(50)) == {1}
     assert max(deep) > 1
     assert live.graph.set_parameters("/tracker_node", budget__mode="unlimited")[0]
 
