@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dytrack_ros.cli.types import at_least_one, at_least_zero, named_folder, unit_interval
+from dytrack_ros.cli.types import at_least_one, at_least_zero, growth, named_folder, unit_interval
 from dytrack_ros.data.registry import AUTO, LAYOUTS, Dataset, load_dataset
 from dytrack_ros.data.sequences import VARIANTS
 from dytrack_ros.engines import ENGINE_PRECISIONS, ENGINES
@@ -31,6 +31,19 @@ def add_tracker_options(p: argparse.ArgumentParser) -> None:
         type=at_least_zero,
         default=TrackerConfig.motion_prior,
         help="preference for a small motion between two frames; 0 is the paper's tracker",
+    )
+    p.add_argument(
+        "--size-damping",
+        type=unit_interval,
+        default=TrackerConfig.size_damping,
+        help="how much a low score holds back changes of the box's size; 0 is the paper's tracker",
+    )
+    p.add_argument(
+        "--entering-growth",
+        type=growth,
+        default=TrackerConfig.entering_growth,
+        help="growth of the area at which a target that was cut off by the image's border gets a new template; inf is "
+        "the paper's tracker",
     )
 
 
@@ -78,7 +91,12 @@ def make_tracker(args: argparse.Namespace, weights: Path) -> DyTracker:
     return DyTracker.from_pretrained(
         str(weights),
         engine=args.engine,
-        config=TrackerConfig(init_correction=args.init_correction, motion_prior=args.motion_prior),
+        config=TrackerConfig(
+            init_correction=args.init_correction,
+            motion_prior=args.motion_prior,
+            size_damping=args.size_damping,
+            entering_growth=args.entering_growth,
+        ),
         device=args.device,
         threads=args.threads,
         precision=args.precision,

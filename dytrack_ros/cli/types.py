@@ -28,6 +28,7 @@ def _number(kind: type[Number], fits: Callable[[Number], bool], allowed: str) ->
 positive = _number(float, lambda value: math.isfinite(value) and value > 0, "be positive")
 at_least_zero = _number(float, lambda value: math.isfinite(value) and value >= 0, "be 0 or more")
 at_least_one = _number(int, lambda value: value >= 1, "be at least 1")
+growth = _number(float, lambda value: value >= 1, "be 1 or more")
 unit_interval = _number(float, lambda value: 0 <= value <= 1, "lie in [0, 1]")
 below_one = _number(float, lambda value: 0 <= value < 1, "lie in [0, 1)")
 

@@ -59,6 +59,9 @@ def json_text(value) -> str:
     return json.dumps(without_nan(value), allow_nan=False)
 
 
+TRACKER_SETTINGS = ("init_correction", "entering_growth", "motion_prior", "size_damping")
+
+
 def add_to_card(
     card_file: Path,
     policy: ExitPolicy | None,
@@ -74,7 +77,7 @@ def add_to_card(
     accuracy = {measure: round(value, 4) for measure, value in entry["mean"].items() if measure in ACCURACY_MEASURES}
     errors = {index: found["reliability"]["calibration_error"] for index, found in entry["by_exit"].items()}
     accuracy["calibration_error"] = {index: round(error, 4) for index, error in errors.items() if not math.isnan(error)}
-    accuracy["init_correction"], accuracy["motion_prior"] = config.init_correction, config.motion_prior
+    accuracy |= {name: getattr(config, name) for name in TRACKER_SETTINGS}
     if isinstance(policy, FixedThresholds):
         accuracy["thresholds"] = policy.thresholds
         accuracy["exits"] = entry["mean"]["exits"]

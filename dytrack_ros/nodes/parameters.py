@@ -188,12 +188,28 @@ TRACKER = (
         1.0,
     ),
     Parameter(
+        "init.entering_growth",
+        TrackerConfig.entering_growth,
+        "Growth of the area at which a target that the image's border cut off at init gets a new template, once it is "
+        "inside. 1000: never.",
+        1.0,
+        1000.0,
+    ),
+    Parameter(
         "motion.prior",
         TrackerConfig.motion_prior,
         "Preference for a small motion between two images: holds the target among look-alikes, but is slower to follow "
         "jumps. 0: none.",
         0.0,
         20.0,
+    ),
+    Parameter(
+        "motion.size_damping",
+        TrackerConfig.size_damping,
+        "How much a low score holds back changes of the box's size: keeps the search region small while the target is "
+        "occluded, but is slower to follow fast changes of size. 0: not at all.",
+        0.0,
+        1.0,
     ),
     Parameter("catch_up.seconds", 2.0, "Greatest age of an image that an init may name, s.", 0.0, 60.0),
     Parameter("catch_up.mebibytes", 64.0, "Memory for the images that are kept for an init, MiB.", 1.0, 1024.0),

@@ -181,7 +181,14 @@ class TrackerNode(RunnableNode):
         uncertain = max(values["lost.uncertain_score"], values["lost.score"])
         states = StateThresholds(uncertain, values["lost.score"], values["lost.hysteresis"], values["lost.frames"])
         recovery = RecoverySettings(values["lost.deepen"], values["lost.search"], values["lost.match"])
-        config = TrackerConfig(states, recovery, values["init.correction"], values["motion.prior"])
+        config = TrackerConfig(
+            states,
+            recovery,
+            init_correction=values["init.correction"],
+            entering_growth=values["init.entering_growth"],
+            motion_prior=values["motion.prior"],
+            size_damping=values["motion.size_damping"],
+        )
         # One assignment, so that the tracking thread never sees a mixture of old and new settings.
         self._settings = config, BudgetSettings.of(values)
         low, high = values["image.range"]

@@ -16,6 +16,7 @@ MIN_SIDE_PX = 2.0
 """Least side of a reported box."""
 CLIP_MARGIN_PX = 10.0
 """Length of a reported box that stays inside the image on each axis (lineage of the paper)."""
+BORDER_PX = 2.0
 
 
 def check_init_box(box: AnyBox, image_width: int, image_height: int) -> Box:
@@ -34,6 +35,12 @@ def check_init_box(box: AnyBox, image_width: int, image_height: int) -> Box:
     if w > 4 * image_width or h > 4 * image_height:
         raise ValueError(f"box {values} is over four times as large as the image of {image_width}x{image_height} px")
     return x, y, w, h
+
+
+def touches_border(box: Box, image_width: int, image_height: int) -> bool:
+    """Return whether the box reaches the image's border, to within BORDER_PX."""
+    x, y, w, h = box
+    return min(x, y, image_width - x - w, image_height - y - h) <= BORDER_PX
 
 
 def clip_box(

@@ -1,4 +1,4 @@
-"""Corrections of boxes: the difference between init box and network, and changes of the image size."""
+"""Corrections of boxes: difference between init box and network, sizes of low score, changes of the image size."""
 
 from __future__ import annotations
 
@@ -49,6 +49,19 @@ def _difference(init_box: Box, found: Box) -> tuple[npt.NDArray[np.float64], npt
     ratio = np.clip(np.log([w / fw, h / fh]), -limit, limit)
     offset = np.array([(x + w / 2 - fx - fw / 2) / fw, (y + h / 2 - fy - fh / 2) / fh])
     return ratio, np.clip(offset, -LARGEST_OFFSET, LARGEST_OFFSET)
+
+
+def with_damped_size(box: Box, last: Box, score: float, damping: float) -> Box:
+    """Return ``box`` with a size between the last box's and its own, about the same centre (not in the paper).
+
+    The ratio of the sides is raised to the power ``1 - damping * (1 - score)``. At damping 1 this is the score, so that
+    a box of score 0 keeps its size. Without damping the boxes of an occluded target grow with each frame, and with
+    them the search region, in which the target is then too small to be found.
+    """
+    share = 1 - damping * (1 - score)
+    x, y, w, h = box
+    new_w, new_h = last[2] * (w / last[2]) ** share, last[3] * (h / last[3]) ** share
+    return x + (w - new_w) / 2, y + (h - new_h) / 2, new_w, new_h
 
 
 class Resolution:

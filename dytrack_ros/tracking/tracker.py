@@ -14,8 +14,8 @@ from dytrack_ros.model.weight_files import default_model, resolve_weights
 from dytrack_ros.policies.calibration import Calibration, calibration_of
 from dytrack_ros.policies.exit_policy import ExitCosts, ExitPolicy, ExitTrace, FixedThresholds, default_thresholds
 from dytrack_ros.policies.latency_model import measure_exit_costs
-from dytrack_ros.tracking.box import AnyBox, Box, check_init_box, clip_box, visible_part
-from dytrack_ros.tracking.box_correction import InitCorrection, Resolution
+from dytrack_ros.tracking.box import AnyBox, Box, check_init_box, clip_box, touches_border, visible_part
+from dytrack_ros.tracking.box_correction import InitCorrection, Resolution, with_damped_size
 from dytrack_ros.tracking.crop import CropWindow, cut_template
 from dytrack_ros.tracking.image import ImageView, Pixels, as_image_view
 from dytrack_ros.tracking.motion_prior import motion_prior
@@ -39,20 +39,30 @@ class TrackerConfig:
             The default was chosen on the development sequences.
         motion_prior: weight of :func:`dytrack_ros.tracking.motion_prior.motion_prior`; 0: none, as in the paper. It
             does not act while a lost target is searched.
+        size_damping: how much a low score holds back changes of the box's size, in [0, 1]
+            (:func:`~dytrack_ros.tracking.box_correction.with_damped_size`). 0: not at all, as in the paper.
+        entering_growth: the growth of the box's area after which a target that was cut off by the image's border at
+            init, and is wholly inside now, gets a new template, once. inf: never, as in the paper.
 
-    Raises ValueError for a share out of range or a negative weight.
+    Raises ValueError for a share or damping out of range, a negative weight, or a growth under 1.
     """
 
     states: StateThresholds = field(default_factory=StateThresholds)
     recovery: RecoverySettings | None = None
     init_correction: float = 0.5
     motion_prior: float = 1.0
+    size_damping: float = 1.0
+    entering_growth: float = 2.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.init_correction <= 1:
             raise ValueError(f"init_correction is {self.init_correction}; it must lie in [0, 1]")
         if not self.motion_prior >= 0:
             raise ValueError(f"motion_prior is {self.motion_prior}; it must be 0 or more")
+        if not 0 <= self.size_damping <= 1:
+            raise ValueError(f"size_damping is {self.size_damping}; it must lie in [0, 1]")
+        if not self.entering_growth >= 1:
+            raise ValueError(f"entering_growth is {self.entering_growth}; it must be 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +110,7 @@ class DyTracker:
         self._state = TargetState()
         self._recovery: Recovery | None = None
         self._init_correction: InitCorrection | None = None
+        self._cut_area: float | None = None  # visible area, px, of an init box that reached the image's border
         self._exit_costs: dict[str, ExitCosts] = {}  # by engine_name
         warm_up()
         asked = calibration.thresholds if calibration else ()
@@ -222,6 +233,9 @@ class DyTracker:
         start_box = check_init_box(box, image.width, image.height)
         self.engine.set_template(cut_template(image, start_box, self.engine))
         self._init_correction = self._compare(image, start_box) if self._config.init_correction else None
+        visible = visible_part(start_box, image.width, image.height)
+        reaches_border = touches_border(visible, image.width, image.height)
+        self._cut_area = visible[2] * visible[3] if reaches_border else None
         self.box = start_box
         self._state.start()
         self._recovery = Recovery(image, start_box)
@@ -267,8 +281,13 @@ class DyTracker:
 
         found = self._locate(window, 0 if settings else config.motion_prior)
         box = self._final_box(image, found, exit_index, config)
+        if not settings:
+            box = with_damped_size(box, self.box, scores[-1], config.size_damping)
+            box = clip_box(box, image.width, image.height)
         self._update_state(image, box, scores[-1], config, recovery)
         is_searching = self._search_settings(config) is not None
+        if not is_searching and scores[-1] >= config.states.lost:
+            self._renew_cut_template(image, box, config)
         self.box = recovery.last_seen if is_searching else box
         result = TrackResult(
             exit_index=exit_index,
@@ -330,6 +349,14 @@ class DyTracker:
             last = window.to_crop(self.box)
             prior = motion_prior(engine.search_grid, last, 1 / engine.search_factor, prior_weight)
         return window.to_image(engine.locate(prior))
+
+    def _renew_cut_template(self, image: ImageView, box: Box, config: TrackerConfig) -> None:
+        """Take a new template once a target that entered the image is inside: the first shows a part of it only."""
+        if self._cut_area is None or box[2] * box[3] < config.entering_growth * self._cut_area:
+            return
+        if not touches_border(box, image.width, image.height):
+            self.engine.set_template(cut_template(image, box, self.engine))
+            self._init_correction = self._cut_area = None
 
     def _search_settings(self, config: TrackerConfig) -> RecoverySettings | None:
         """The settings of the search while a lost target is searched, otherwise None."""

@@ -185,6 +185,17 @@ def test_the_motion_prior_acts_from_the_next_image_on(tracker):
     assert overlaps[0] < overlaps[1] - 0.1, "random weights find nothing: the prior keeps the box where it was"
 
 
+def test_size_damping_acts_from_the_next_image_on(tracker):
+    graph, changes = tracker.graph, []
+    for damping in (0.0, 1.0):
+        changed = {"motion__size_damping": damping, "motion__prior": 0.0, "init__correction": 0.0}
+        assert graph.set_parameters(NODE, atomically=True, **changed)[0]
+        graph.follow(BOX)
+        changes.append(abs(math.log(graph.show().box[2] / BOX[2])))
+    assert graph.set_parameters(NODE, atomically=True, **{name: default_of(name) for name in changed})[0]
+    assert changes[1] < 0.9 * changes[0], "random weights find another size with a score well under 1"
+
+
 def test_disabled_it_ignores_images_and_remembers_the_target(tracker):
     graph = tracker.graph
     target_id = graph.follow(BOX).id

@@ -1,6 +1,7 @@
 """Sequences, their hard variants, the measures, the run matrix and the command `dytrack evaluate`."""
 
 import json
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -188,7 +189,8 @@ def test_cards_take_accuracy_and_no_times(tmp_path):
     assert json.loads(card.read_text())["evaluation"] == {
         "standard": {
             "adaptive": {
-                "success_auc": 0.6123, "calibration_error": {"1": 0.0432}, "init_correction": 0.5, "motion_prior": 2.0,
+                "success_auc": 0.6123, "calibration_error": {"1": 0.0432},
+                    "init_correction": 0.5, "entering_growth": 2.0, "motion_prior": 2.0, "size_damping": 1.0,
                     "thresholds": [0.8, 0.7], "exits": {"1": 3, "2": 1},
             }
         }
@@ -296,9 +298,11 @@ def test_a_stream_beside_offline_and_with_a_budget(folder, tiny_weights, tmp_pat
 
 
 def test_corrections_are_the_trackers(tiny_weights):
-    options = "--sequences none --engine torch --init-correction 0.25 --motion-prior 2"
+    options = (
+        "--sequences none --engine torch --init-correction 0.25 --motion-prior 2 --size-damping 0 --entering-growth inf"
+    )
     config = make_tracker(parser().parse_args(options.split()), tiny_weights).config
-    assert (config.init_correction, config.motion_prior) == (0.25, 2.0)
+    assert config == TrackerConfig(init_correction=0.25, motion_prior=2.0, size_damping=0.0, entering_growth=math.inf)
 
 
 def test_a_set_without_truth_gives_boxes_only(tiny_weights, tmp_path, capsys):

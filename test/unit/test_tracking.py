@@ -18,7 +18,7 @@ from dytrack_ros.model.weights import load_weights
 from dytrack_ros.policies import FixedExit, FixedThresholds
 from dytrack_ros.tracking import DyTracker, RecoverySettings, StateThresholds, TrackerConfig, TrackState
 from dytrack_ros.tracking.box import check_init_box, clip_box, iou
-from dytrack_ros.tracking.box_correction import LARGEST_RATIO, InitCorrection, Resolution
+from dytrack_ros.tracking.box_correction import LARGEST_RATIO, InitCorrection, Resolution, with_damped_size
 from dytrack_ros.tracking.crop import CropWindow
 from dytrack_ros.tracking.motion_prior import motion_prior
 from dytrack_ros.training.crops import ImageBank, crop_window, sample_crops
@@ -160,7 +160,7 @@ def test_a_box_partly_outside_is_accepted():
 def test_results_are_those_of_the_network(tracker, tiny_weights, image):
     box = (100.0, 90.0, 50.0, 30.0)
     tracker.set_policy(FixedExit(3))
-    tracker.set_config(TrackerConfig(motion_prior=0))
+    tracker.set_config(TrackerConfig(motion_prior=0, size_damping=0))
     tracker.initialize(image, box)
     result = tracker.track(image)
     tracker.set_config(TrackerConfig())
@@ -236,7 +236,7 @@ def test_small_targets_are_reported_at_their_size(side):
 
 def test_a_target_that_shrinks_to_nothing_keeps_two_pixels():
     image, engine = np.zeros((240, 320, 3), np.uint8), StillEngine()
-    tracker = DyTracker(engine, policy=FixedExit(1), config=TrackerConfig(init_correction=0))
+    tracker = DyTracker(engine, policy=FixedExit(1), config=TrackerConfig(init_correction=0, size_damping=0))
     tracker.initialize(image, (100, 80, 6, 6))
     engine.locate_at = (0.5, 0.5, 0.5, 0.5)
     assert [tracker.track(image).box for _ in range(3)][-1] == pytest.approx((102, 82, 2, 2))
@@ -254,6 +254,12 @@ def test_a_config_counts_from_the_next_frame_on_and_is_checked():
     for wrong in (-0.1, math.nan):
         with pytest.raises(ValueError, match="motion_prior is .* must be 0 or more"):
             TrackerConfig(motion_prior=wrong)
+    for wrong in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match="size_damping is .* must lie in"):
+            TrackerConfig(size_damping=wrong)
+    for wrong in (0.9, math.nan):
+        with pytest.raises(ValueError, match="entering_growth is .* must be 1 or more"):
+            TrackerConfig(entering_growth=wrong)
 
 
 def test_the_package_offers_its_names():
@@ -327,6 +333,76 @@ def test_the_prior_prefers_the_nearer_of_two_targets():
     assert none == pytest.approx(0.5, abs=0.15) and much == pytest.approx(0, abs=0.15) and much < some < none
 
 
+# --- size of boxes with a low score ----------------------------------------------------------------------------------
+
+
+def test_a_size_changes_by_its_score():
+    box, last = (90.0, 80.0, 40.0, 90.0), (95.0, 85.0, 10.0, 10.0)
+    for score, damping, sides in ((0, 1, (10, 10)), (0.5, 1, (20, 30)), (1, 1, (40, 90)), (0, 0.5, (20, 30))):
+        x, y, w, h = with_damped_size(box, last, score, damping)
+        assert (w, h) == pytest.approx(sides)
+        assert (x + w / 2, y + h / 2) == pytest.approx((110, 125)), "the centre stays"
+    assert with_damped_size(box, last, 0.0, 0.0) == pytest.approx(box)
+
+
+@pytest.mark.parametrize(("damping", "side"), [(1.0, 40.0), (0.0, 320.0)])
+def test_the_boxes_of_an_occluded_target_do_not_grow(damping, side):
+    image, engine = np.zeros((1000, 1000, 3), np.uint8), StillEngine()
+    engine.score, engine.locate_at = 0.0, (0.25, 0.25, 0.75, 0.75)  # twice as large as the last one
+    config = TrackerConfig(init_correction=0, motion_prior=0, size_damping=damping)
+    tracker = DyTracker(engine, policy=FixedExit(1), config=config)
+    tracker.initialize(image, (480, 480, 40, 40))
+    boxes = [tracker.track(image).box for _ in range(3)]
+    assert boxes[-1] == pytest.approx((500 - side / 2, 500 - side / 2, side, side))
+
+
+# --- targets that enter the image ------------------------------------------------------------------------------------
+
+
+class Entering:
+    """A target that is followed from an init box; ``templates`` are those that the engine was given."""
+
+    def __init__(self, box, growth=2.0, score=0.9):
+        self.image, self.engine, self.templates = np.zeros((400, 400, 3), np.uint8), StillEngine(), []
+        self.engine.set_template, self.engine.score = self.templates.append, score
+        config = TrackerConfig(init_correction=0, motion_prior=0, size_damping=0, entering_growth=growth)
+        self.tracker = DyTracker(self.engine, policy=FixedExit(1), config=config)
+        self.tracker.initialize(self.image, box)
+
+    def find(self, x, y, w, h):
+        """The engine finds this box in the next image, which shows it white."""
+        left, top, side, _ = CropWindow.around(self.tracker.box, self.engine.search_factor).box
+        self.engine.locate_at = ((x - left) / side, (y - top) / side, (x + w - left) / side, (y + h - top) / side)
+        self.image[:] = 0
+        self.image[y : y + h, x : x + w] = 255
+        assert self.tracker.track(self.image).box == pytest.approx((x, y, w, h))
+
+
+def test_a_target_that_has_entered_gets_a_new_template_once():
+    target = Entering((0, 100, 20, 40))
+    target.find(0, 100, 50, 40)
+    target.find(1, 100, 60, 40)
+    assert len(target.templates) == 1, "it still reaches the border"
+    target.find(4, 100, 38, 40)
+    assert len(target.templates) == 1, "it has not grown to twice its size"
+    target.find(4, 100, 40, 40)
+    assert len(target.templates) == 2
+    assert target.templates[1][64, 64].tolist() == [255] * 3 and target.templates[1][2, 2].tolist() == [0] * 3
+    target.find(10, 100, 90, 90)
+    assert len(target.templates) == 2, "only once"
+
+
+@pytest.mark.parametrize(
+    ("box", "growth", "score"),
+    [((10, 100, 20, 40), 2.0, 0.9), ((0, 100, 20, 40), math.inf, 0.9), ((0, 100, 20, 40), 2.0, 0.3)],
+    ids=["was whole at init", "switched off", "score of a lost target"],
+)
+def test_other_targets_keep_their_template(box, growth, score):
+    target = Entering(box, growth, score)
+    target.find(10, 100, 60, 60)
+    assert len(target.templates) == 1
+
+
 # --- init correction -------------------------------------------------------------------------------------------------
 
 boxes = st.tuples(st.floats(0, 500), st.floats(0, 500), st.floats(10, 200), st.floats(10, 200))
@@ -374,16 +450,16 @@ class CountingEngine(StillEngine):
 
 def test_the_tracker_corrects_as_its_config_says():
     image, box = np.zeros((240, 320, 3), np.uint8), (100, 100, 20, 80)  # the square of its area has sides of 40
-    tracker = DyTracker(CountingEngine(), policy=FixedExit(2), config=TrackerConfig(init_correction=0))
+    tracker = DyTracker(CountingEngine(), policy=FixedExit(2), config=TrackerConfig(init_correction=0, size_damping=0))
     tracker.initialize(image, box)
     assert tracker.engine.searches == 0, "no correction, no look at the init frame"
-    tracker.set_config(TrackerConfig(init_correction=1.0))
+    tracker.set_config(TrackerConfig(init_correction=1.0, size_damping=0))
     assert tracker.track(image).box[2] == pytest.approx(40, rel=0.03), "from the next target on"
     tracker.initialize(image, box)
     x, y, w, h = tracker.track(image).box
     assert (x + w / 2, y + h / 2) == pytest.approx((110, 140))
     assert (w, h) == pytest.approx((20, 80), rel=0.03), "the search region's side is whole pixels"
-    tracker.set_config(TrackerConfig(init_correction=0))
+    tracker.set_config(TrackerConfig(init_correction=0, size_damping=0))
     assert tracker.track(image).box[2] == pytest.approx(40, rel=0.05)
 
 
@@ -391,7 +467,7 @@ def test_only_the_visible_parts_of_the_boxes_are_compared():
     """The left half of the search region lies beyond the border, and the engine finds exactly the visible part."""
     image, engine = np.zeros((240, 320, 3), np.uint8), StillEngine()
     engine.locate_at = (0.5, 0.375, 0.625, 0.625)
-    tracker = DyTracker(engine, policy=FixedExit(2), config=TrackerConfig(init_correction=1.0))
+    tracker = DyTracker(engine, policy=FixedExit(2), config=TrackerConfig(init_correction=1.0, size_damping=0))
     tracker.initialize(image, (-20, 100, 40, 40))
     assert tracker.track(image).box == pytest.approx((0, 100, 20, 40), abs=0.5)
 
