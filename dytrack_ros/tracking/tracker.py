@@ -305,8 +305,8 @@ class DyTracker:
     def predict_all_exits(self, image_bgr: Pixels | ImageView) -> tuple[list[float], list[Box]]:
         """Return every exit's predicted IoU and box on an image of the same size as the last one.
 
-        The search region lies around the last box; the target's box and state stay. Raises RuntimeError before
-        :meth:`initialize`.
+        The search region lies around the last box; the target's box and state stay. Sizes are those that the network
+        found, without damping. Raises RuntimeError before :meth:`initialize`.
         """
         if self.box is None:
             raise RuntimeError("predict_all_exits() before initialize(): there is no target yet")

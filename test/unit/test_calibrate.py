@@ -29,7 +29,7 @@ from dytrack_ros.evaluation.threshold_search import (
 from dytrack_ros.model import save_weights
 from dytrack_ros.policies import FixedExit, FrameBudget
 from dytrack_ros.policies.calibration import NO_FILE, calibration_file
-from dytrack_ros.tracking import DyTracker
+from dytrack_ros.tracking import DyTracker, TrackerConfig
 
 COSTS = (1.0, 2.1, 3.2)
 
@@ -170,7 +170,7 @@ def weights(tiny_weights, tmp_path):
 
 
 def test_every_exit_answers_on_the_same_crop(folder, tiny_weights):
-    tracker = DyTracker.from_pretrained(tiny_weights, engine="torch")
+    tracker = DyTracker.from_pretrained(tiny_weights, engine="torch", config=TrackerConfig(size_damping=0))
     sequence = load_sequence(folder / "slow")
     tracker.initialize(sequence.image(0), sequence.truth[0])
     start = tracker.box
